@@ -1,0 +1,2 @@
+//! presignd signs S3 requests for many tenants.
+pub mod sign;

@@ -1,0 +1,180 @@
+//! What an S3 operation is, and one request of it before it is signed.
+//!
+//! [`Operation`] is a static fact of the S3 model, generated from the command protos; [`BoundCommand`] borrows one caller's
+//! values, already in the places where they travel. Invariant: header names are lower case and header values are printable
+//! ASCII, so that nothing after this has to check them again.
+
+use std::borrow::Cow;
+
+use arrayvec::ArrayString;
+use smallvec::SmallVec;
+
+/// One S3 API operation.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Operation {
+    /// The name in the S3 API reference, such as `GetObject`.
+    pub name: &'static str,
+    /// The HTTP method.
+    pub method: &'static str,
+    /// What the request path names.
+    pub path: PathForm,
+    /// Query parameters of every request, as (name, value), sorted; unencoded.
+    pub fixed_query: &'static [(&'static str, &'static str)],
+    /// The class that grants and limits may name instead of the operation.
+    pub class: CommandClass,
+    /// What body the client sends.
+    pub body: BodyKind,
+    /// Whether S3 refuses the request without a checksum of its body.
+    pub checksum_required: bool,
+    /// Parameters of S3's endpoint rules that this operation sets to true.
+    pub endpoint_parameters: &'static [&'static str],
+    /// A prefix of the host, with a field's label in braces, such as `{RequestRoute}.`.
+    pub host_prefix: Option<&'static str>,
+    /// Every IAM permission that a request may need.
+    pub actions: &'static [IamAction],
+    /// Whether only a grant that names the operation allows it.
+    pub by_name_only: bool,
+}
+
+/// What the request path names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PathForm {
+    /// `/`
+    Service,
+    /// `/{bucket}`
+    Bucket,
+    /// `/{bucket}/{key}`
+    Object,
+    /// A path of its own, such as `/WriteGetObjectResponse`.
+    Fixed(&'static str),
+}
+
+/// A coarse kind of command, for grants and limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum CommandClass {
+    /// Reads objects or what belongs to one.
+    Read,
+    /// Creates or changes objects or what belongs to one.
+    Write,
+    /// Deletes objects or what belongs to one.
+    Delete,
+    /// Lists buckets, objects, versions, uploads or parts.
+    List,
+    /// Reads or changes how buckets and permissions are set up.
+    Admin,
+}
+
+/// What the client sends as the request's body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyKind {
+    /// No body.
+    None,
+    /// Any bytes.
+    Bytes,
+    /// An XML document.
+    Xml,
+    /// A JSON document.
+    Json,
+}
+
+/// An IAM permission that S3 checks for a request.
+///
+/// Source: the Service Authorization Reference, "Actions, resources, and condition keys for Amazon S3".
+#[derive(Debug, PartialEq, Eq)]
+pub struct IamAction {
+    /// Such as `s3:GetObject`.
+    pub action: &'static str,
+    /// The resource on which it is checked.
+    pub resource: IamResource,
+    /// Whether every request of the operation needs it, whatever its fields.
+    pub always: bool,
+    /// Whether `s3:prefix` can bound it.
+    pub prefix_condition: bool,
+    /// Whether only a grant that names the operation carries it.
+    pub by_name_only: bool,
+}
+
+/// The resource on which an IAM permission is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IamResource {
+    /// All of the account.
+    Service,
+    /// The bucket.
+    Bucket,
+    /// The object.
+    Object,
+    /// The object that a field such as the copy source names.
+    ReferencedObject,
+}
+
+/// A value on the wire: borrowed from the request, or formatted in place, so that binding a command allocates nothing.
+#[derive(Debug, Clone)]
+pub enum Value<'a> {
+    /// Text of the caller.
+    Text(Cow<'a, str>),
+    /// A number, boolean or timestamp. The longest is an HTTP date.
+    Formatted(ArrayString<32>),
+}
+
+impl Value<'_> {
+    /// The value as it travels, before any URI encoding.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Value::Text(text) => text,
+            Value::Formatted(text) => text,
+        }
+    }
+}
+
+/// A query parameter, before URI encoding.
+#[derive(Debug, Clone)]
+pub struct QueryParameter<'a> {
+    /// The name, such as `versionId`.
+    pub name: &'static str,
+    /// The value.
+    pub value: Value<'a>,
+}
+
+/// A header that will be signed and that the client must send.
+#[derive(Debug, Clone)]
+pub struct Header<'a> {
+    /// The lower-case name, or the lower-case prefix of one, such as `x-amz-meta-`.
+    pub name: &'static str,
+    /// The rest of the name, lower case; empty unless `name` is a prefix.
+    pub suffix: Cow<'a, str>,
+    /// The value, printable ASCII.
+    pub value: Value<'a>,
+}
+
+/// Another object that a command names: the source of a copy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectReference<'a> {
+    /// The bucket.
+    pub bucket: &'a str,
+    /// The key, unencoded.
+    pub key: &'a str,
+    /// The version, if the reference names one.
+    pub version_id: Option<&'a str>,
+}
+
+/// One request of an operation, with every value in its place.
+#[derive(Debug, Clone)]
+pub struct BoundCommand<'a> {
+    /// What is asked.
+    pub operation: &'static Operation,
+    /// The bucket, for operations whose path names one.
+    pub bucket: Option<&'a str>,
+    /// The key, for operations whose path names one: unencoded, exactly as the caller gave it.
+    pub key: Option<&'a str>,
+    /// The object that a copy or rename reads.
+    pub reference: Option<ObjectReference<'a>>,
+    /// Query parameters besides the operation's fixed ones, unsorted.
+    pub query: SmallVec<[QueryParameter<'a>; 8]>,
+    /// Headers, unsorted.
+    pub headers: SmallVec<[Header<'a>; 12]>,
+    /// The label of the operation's `host_prefix`.
+    pub host_label: Option<&'a str>,
+    /// Which of the operation's `actions` this request needs: bit n stands for `actions[n]`.
+    pub needed_actions: u32,
+}
