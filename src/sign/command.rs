@@ -86,8 +86,8 @@ pub struct IamAction {
     pub action: &'static str,
     /// The resource on which it is checked.
     pub resource: IamResource,
-    /// Whether every request of the operation needs it, whatever its fields.
-    pub always: bool,
+    /// Whether a grant of the operation does not carry it: it reads another object, or is what another operation is for.
+    pub granted_apart: bool,
     /// Whether `s3:prefix` can bound it.
     pub prefix_condition: bool,
     /// Whether only a grant that names the operation carries it.

@@ -1,0 +1,142 @@
+//! A grant: these commands, on these resources, for at most so long.
+//!
+//! A grant carries the IAM permissions of its commands and no more. What is another command's business is granted with that command:
+//! `PutObject` with an ACL needs a grant of `PutObjectAcl` too, and a copy needs a grant to read its source. That keeps session
+//! policies no wider than what the operator wrote.
+
+use std::collections::BTreeMap;
+
+use super::resource::ResourcePattern;
+use crate::sign::command::{CommandClass, IamAction, IamResource, Operation};
+use crate::sign::operations::{self, OPERATIONS};
+
+/// A command name or class in a grant or limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommandSelector {
+    /// Every command of a class, save those that are granted by name only.
+    Class(CommandClass),
+    /// One command.
+    Named(&'static Operation),
+}
+
+/// The text names no command and no class.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("is neither a class (read, write, list, delete, admin) nor a command of the S3 API{}", suggestion.map_or_else(String::new, |s| format!("; did you mean {s}?")))]
+pub struct UnknownCommand {
+    /// A command that is spelled much like it.
+    pub suggestion: Option<&'static str>,
+}
+
+impl CommandSelector {
+    /// Reads a command or class as a configuration writes it.
+    ///
+    /// # Errors
+    /// If there is none of this name.
+    pub fn parse(text: &str) -> Result<Self, UnknownCommand> {
+        Ok(match text {
+            "read" => Self::Class(CommandClass::Read),
+            "write" => Self::Class(CommandClass::Write),
+            "list" => Self::Class(CommandClass::List),
+            "delete" => Self::Class(CommandClass::Delete),
+            "admin" => Self::Class(CommandClass::Admin),
+            name => Self::Named(operations::operation(name).ok_or_else(|| unknown(name))?),
+        })
+    }
+
+    /// Whether the selector takes in the operation.
+    #[must_use]
+    pub fn selects(&self, operation: &Operation) -> bool {
+        match self {
+            Self::Class(class) => *class == operation.class && !operation.by_name_only,
+            Self::Named(named) => named.name == operation.name,
+        }
+    }
+}
+
+fn unknown(name: &str) -> UnknownCommand {
+    let plain = |text: &str| text.replace(['_', '-'], "").to_ascii_lowercase();
+    let wanted = plain(name);
+    UnknownCommand {
+        suggestion: OPERATIONS
+            .iter()
+            .map(|operation| operation.name)
+            .find(|known| plain(known) == wanted || plain(known).starts_with(&wanted) && wanted.len() > 4),
+    }
+}
+
+/// These commands, on these resources, for at most so long.
+#[derive(Debug)]
+pub struct Grant {
+    commands: Vec<CommandSelector>,
+    resources: Vec<ResourcePattern>,
+    max_expiry: Option<u32>,
+    /// The IAM actions that the grant carries.
+    actions: BTreeMap<&'static str, Carried>,
+}
+
+/// How a grant carries an IAM action.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Carried {
+    /// The resource that IAM checks it on.
+    pub resource: IamResource,
+    /// Whether `s3:prefix` can bound it.
+    pub prefix_condition: bool,
+}
+
+impl Grant {
+    /// A grant of these commands on these resources, for at most `max_expiry` seconds.
+    #[must_use]
+    pub fn new(commands: Vec<CommandSelector>, resources: Vec<ResourcePattern>, max_expiry: Option<u32>) -> Self {
+        let mut actions = BTreeMap::new();
+        for operation in OPERATIONS {
+            let named = commands.contains(&CommandSelector::Named(operation));
+            if !commands.iter().any(|selector| selector.selects(operation)) {
+                continue;
+            }
+            for action in operation.actions {
+                if carries(action, named) {
+                    let carried = actions.entry(action.action).or_insert(Carried {
+                        resource: action.resource,
+                        prefix_condition: action.prefix_condition,
+                    });
+                    // HeadBucket and ListObjects share s3:ListBucket: what bounds one of them must not be lost to the other.
+                    carried.prefix_condition |= action.prefix_condition;
+                }
+            }
+        }
+        Self {
+            commands,
+            resources,
+            max_expiry,
+            actions,
+        }
+    }
+
+    /// Whether the grant is of this operation, wherever.
+    #[must_use]
+    pub fn is_of(&self, operation: &Operation) -> bool {
+        self.commands.iter().any(|selector| selector.selects(operation))
+    }
+
+    /// The longest expiry that the grant allows, in seconds.
+    #[must_use]
+    pub fn max_expiry(&self) -> Option<u32> {
+        self.max_expiry
+    }
+
+    /// The resources.
+    #[must_use]
+    pub fn resources(&self) -> &[ResourcePattern] {
+        &self.resources
+    }
+
+    /// The IAM actions that the grant carries on its resources.
+    #[must_use]
+    pub fn actions(&self) -> &BTreeMap<&'static str, Carried> {
+        &self.actions
+    }
+}
+
+fn carries(action: &IamAction, named: bool) -> bool {
+    !action.granted_apart && (named || !action.by_name_only)
+}

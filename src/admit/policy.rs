@@ -1,0 +1,175 @@
+//! May this tenant run this command? A pure decision.
+//!
+//! Default deny. A command needs a grant of itself on what it reaches for, and a grant that carries each IAM permission which its
+//! fields add, among them the right to read the source of a copy.
+
+use super::grant::Grant;
+use super::resource::Target;
+use crate::sign::command::{BoundCommand, IamAction, IamResource, Operation, PathForm};
+use crate::sign::operations;
+
+/// What the grants say about a command that they allow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allowed {
+    /// The longest expiry under the grants that allow it, in seconds.
+    pub max_expiry: Option<u32>,
+    /// Whether the keys are in the body and the grant is narrower than the bucket, so that only a session policy holds them to it.
+    pub bounded_by_session_only: bool,
+}
+
+/// No grant allows the command.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// No grant of the command reaches the target.
+    #[error("no grant allows {command} on {target}")]
+    Command {
+        /// The command.
+        command: &'static str,
+        /// What it reaches for.
+        target: String,
+    },
+    /// A field of the command needs a permission of its own.
+    #[error("{command} with these fields also needs {action}: no grant of {grant} covers {target}")]
+    Action {
+        /// The command.
+        command: &'static str,
+        /// The IAM action.
+        action: &'static str,
+        /// The command whose grant would carry it.
+        grant: &'static str,
+        /// What it reaches for.
+        target: String,
+    },
+    /// The source of a copy may not be read.
+    #[error("{command} reads {target}: no grant of {grant} covers it")]
+    Source {
+        /// The command.
+        command: &'static str,
+        /// The command whose grant would allow it.
+        grant: &'static str,
+        /// The source.
+        target: String,
+    },
+}
+
+/// Decides whether the grants allow the command.
+///
+/// # Errors
+/// What no grant allows: the command, a permission that a field adds, or the source of a copy.
+pub fn decide(grants: &[Grant], command: &BoundCommand<'_>) -> Result<Allowed, Denied> {
+    let operation = command.operation;
+    let target = target_of(command);
+    let (own_cap, whole) = cap_of(grants, |grant| grant.is_of(operation), &target).ok_or_else(|| Denied::Command {
+        command: operation.name,
+        target: target.to_string(),
+    })?;
+    let mut cap = own_cap;
+    for (index, action) in operation.actions.iter().enumerate() {
+        if command.needed_actions & (1 << index) == 0 {
+            continue;
+        }
+        let action_cap = match action.resource {
+            IamResource::ReferencedObject => source_cap(grants, command, action)?,
+            _ => action_cap(grants, operation, action, &target)?,
+        };
+        cap = narrower(cap, action_cap);
+    }
+    Ok(Allowed {
+        max_expiry: cap,
+        bounded_by_session_only: matches!(target, Target::BodyKeys(_)) && !whole,
+    })
+}
+
+/// What the command reaches for.
+fn target_of<'a>(command: &'a BoundCommand<'_>) -> Target<'a> {
+    let operation = command.operation;
+    match (operation.path, command.bucket, command.key) {
+        (PathForm::Object, Some(bucket), Some(key)) => Target::Object { bucket, key },
+        (PathForm::Bucket, Some(bucket), _) if operation.keys_in_body() => Target::BodyKeys(bucket),
+        (PathForm::Bucket, Some(bucket), _) if operation.actions.iter().any(|a| a.prefix_condition) => {
+            let prefix = command.query.iter().find(|q| q.name == "prefix");
+            Target::List {
+                bucket,
+                prefix: prefix.map_or("", |q| q.value.as_str()),
+            }
+        }
+        (_, Some(bucket), _) => Target::Bucket(bucket),
+        (_, None, _) => Target::Service,
+    }
+}
+
+fn action_cap(
+    grants: &[Grant],
+    operation: &'static Operation,
+    action: &IamAction,
+    target: &Target<'_>,
+) -> Result<Option<u32>, Denied> {
+    let carries = |grant: &Grant| grant.actions().contains_key(action.action);
+    cap_of(grants, carries, target)
+        .map(|(cap, _)| cap)
+        .ok_or_else(|| Denied::Action {
+            command: operation.name,
+            action: action.action,
+            grant: owner_of(operation, action),
+            target: target.to_string(),
+        })
+}
+
+fn source_cap(grants: &[Grant], command: &BoundCommand<'_>, action: &IamAction) -> Result<Option<u32>, Denied> {
+    let operation = command.operation;
+    let grant = owner_of(operation, action);
+    let reads = |candidate: &Grant| candidate.actions().contains_key(action.action);
+    let target = match &command.reference {
+        Some(reference) => Target::Object {
+            bucket: reference.bucket,
+            key: reference.key,
+        },
+        None => Target::Service,
+    };
+    cap_of(grants, reads, &target)
+        .map(|(cap, _)| cap)
+        .ok_or_else(|| Denied::Source {
+            command: operation.name,
+            grant,
+            target: target.to_string(),
+        })
+}
+
+/// The command that an operator has to grant for an action.
+fn owner_of(operation: &Operation, action: &IamAction) -> &'static str {
+    let verb = action.action.split_once(':').map_or("", |(_, verb)| verb);
+    match operations::operation(verb) {
+        Some(owner) => owner.name,
+        None if action.resource == IamResource::ReferencedObject => "GetObject",
+        None => operation.name,
+    }
+}
+
+/// The longest cap of the grants that fit and cover the target, and whether one of them covers the whole bucket. `None`: none fits.
+fn cap_of(grants: &[Grant], fits: impl Fn(&Grant) -> bool, target: &Target<'_>) -> Option<(Option<u32>, bool)> {
+    let mut found = None;
+    for grant in grants.iter().filter(|grant| fits(grant)) {
+        for resource in grant.resources().iter().filter(|resource| resource.covers(target)) {
+            let whole = matches!(resource, super::resource::ResourcePattern::WholeBucket(_));
+            let cap = grant.max_expiry();
+            found = Some(match found {
+                None => (cap, whole),
+                Some((known, was_whole)) => (wider(known, cap), was_whole || whole),
+            });
+        }
+    }
+    found
+}
+
+/// The wider of two caps; `None` is no cap.
+fn wider(a: Option<u32>, b: Option<u32>) -> Option<u32> {
+    Some(a?.max(b?))
+}
+
+/// The narrower of two caps; `None` is no cap.
+fn narrower(a: Option<u32>, b: Option<u32>) -> Option<u32> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (cap, None) | (None, cap) => cap,
+    }
+}

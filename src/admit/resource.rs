@@ -1,0 +1,283 @@
+//! What a grant's resource covers.
+//!
+//! Matching is on the raw names that S3 will see, never on encoded text, and a prefix ends where the operator ended it: `a/*` does
+//! not reach `ab/`.
+
+use std::fmt;
+
+/// One resource of a grant.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ResourcePattern {
+    /// `*`: what names no bucket, such as `ListBuckets`.
+    Service,
+    /// `bucket`: the bucket itself, without its objects.
+    Bucket(String),
+    /// `bucket/*`: the bucket and all its objects.
+    WholeBucket(String),
+    /// `bucket/prefix*`: the objects whose key starts with the prefix, and lists of them.
+    Prefix {
+        /// The bucket.
+        bucket: String,
+        /// What the key starts with; not empty.
+        prefix: String,
+    },
+    /// `bucket/key`: one object.
+    Key {
+        /// The bucket.
+        bucket: String,
+        /// The key.
+        key: String,
+    },
+}
+
+/// The text is not a resource.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidResource {
+    /// Nothing there.
+    #[error("is empty: write bucket/*, bucket/prefix/*, bucket/key, bucket, or * for commands that name no bucket")]
+    Empty,
+    /// A wildcard that is not at the end.
+    #[error("has a '*' that is not at its end: a resource is bucket/*, bucket/prefix/* or bucket/key")]
+    InnerWildcard,
+    /// A wildcard in the bucket.
+    #[error("has a '*' in its bucket: name each bucket, and write bucket/* for all its objects")]
+    BucketWildcard,
+    /// Not a bucket name.
+    #[error("does not start with a bucket name: use lower-case letters, digits, dots and hyphens")]
+    BucketName,
+    /// A key that presignd never signs.
+    #[error("has a '.' or '..' segment, and keys with one are never signed")]
+    DotSegment,
+}
+
+impl ResourcePattern {
+    /// Reads a resource as a configuration writes it.
+    ///
+    /// # Errors
+    /// If it is not a resource; the message says what to write.
+    pub fn parse(text: &str) -> Result<Self, InvalidResource> {
+        if text.is_empty() {
+            return Err(InvalidResource::Empty);
+        }
+        if text == "*" {
+            return Ok(Self::Service);
+        }
+        let (bucket, rest) = match text.split_once('/') {
+            Some((bucket, rest)) => (bucket, Some(rest)),
+            None => (text, None),
+        };
+        if bucket.contains('*') {
+            return Err(InvalidResource::BucketWildcard);
+        }
+        let known = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
+        if bucket.is_empty() || bucket.len() > 255 || bucket.starts_with('.') || !bucket.bytes().all(known) {
+            return Err(InvalidResource::BucketName);
+        }
+        let bucket = bucket.to_owned();
+        let Some(rest) = rest else {
+            return Ok(Self::Bucket(bucket));
+        };
+        let (name, is_prefix) = match rest.strip_suffix('*') {
+            Some(prefix) => (prefix, true),
+            None => (rest, false),
+        };
+        if name.contains('*') {
+            return Err(InvalidResource::InnerWildcard);
+        }
+        if name.split('/').any(|segment| segment == ".." || segment == ".") {
+            return Err(InvalidResource::DotSegment);
+        }
+        match (is_prefix, name.is_empty()) {
+            (true, true) => Ok(Self::WholeBucket(bucket)),
+            (true, false) => Ok(Self::Prefix {
+                bucket,
+                prefix: name.to_owned(),
+            }),
+            (false, true) => Err(InvalidResource::Empty),
+            (false, false) => Ok(Self::Key {
+                bucket,
+                key: name.to_owned(),
+            }),
+        }
+    }
+
+    /// The bucket that the pattern names.
+    #[must_use]
+    pub fn bucket(&self) -> Option<&str> {
+        match self {
+            Self::Service => None,
+            Self::Bucket(bucket)
+            | Self::WholeBucket(bucket)
+            | Self::Prefix { bucket, .. }
+            | Self::Key { bucket, .. } => Some(bucket),
+        }
+    }
+
+    /// Whether the pattern covers the target.
+    #[must_use]
+    pub fn covers(&self, target: &Target<'_>) -> bool {
+        match (self, target) {
+            (Self::Service, target) => *target == Target::Service,
+            (_, Target::Service) => false,
+            (pattern, target) if pattern.bucket() != target.bucket() => false,
+            (Self::WholeBucket(_), _) => true,
+            (Self::Bucket(_), target) => matches!(target, Target::Bucket(_) | Target::List { .. }),
+            (Self::Prefix { prefix, .. }, Target::Object { key: name, .. } | Target::List { prefix: name, .. }) => {
+                name.starts_with(prefix.as_str())
+            }
+            (Self::Key { key, .. }, Target::Object { key: name, .. }) => name == key,
+            (Self::Prefix { .. } | Self::Key { .. }, Target::BodyKeys(_)) => true,
+            (Self::Prefix { .. } | Self::Key { .. }, _) => false,
+        }
+    }
+}
+
+impl fmt::Display for ResourcePattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Service => f.write_str("*"),
+            Self::Bucket(bucket) => f.write_str(bucket),
+            Self::WholeBucket(bucket) => write!(f, "{bucket}/*"),
+            Self::Prefix { bucket, prefix } => write!(f, "{bucket}/{prefix}*"),
+            Self::Key { bucket, key } => write!(f, "{bucket}/{key}"),
+        }
+    }
+}
+
+/// What a request reaches for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target<'a> {
+    /// No bucket.
+    Service,
+    /// A bucket itself.
+    Bucket(&'a str),
+    /// The names in a bucket that start with a prefix, which may be empty.
+    List {
+        /// The bucket.
+        bucket: &'a str,
+        /// What the listed keys start with.
+        prefix: &'a str,
+    },
+    /// One object.
+    Object {
+        /// The bucket.
+        bucket: &'a str,
+        /// The key.
+        key: &'a str,
+    },
+    /// Objects that the body names, out of the signer's sight.
+    BodyKeys(&'a str),
+}
+
+impl<'a> Target<'a> {
+    fn bucket(&self) -> Option<&'a str> {
+        match *self {
+            Target::Service => None,
+            Target::Bucket(bucket)
+            | Target::List { bucket, .. }
+            | Target::Object { bucket, .. }
+            | Target::BodyKeys(bucket) => Some(bucket),
+        }
+    }
+}
+
+impl fmt::Display for Target<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Service => f.write_str("the account"),
+            Target::Bucket(bucket) => write!(f, "the bucket {bucket:?}"),
+            Target::List { bucket, prefix } => write!(f, "the prefix {prefix:?} of the bucket {bucket:?}"),
+            Target::Object { bucket, key } => write!(f, "{bucket:?}, key {key:?}"),
+            Target::BodyKeys(bucket) => write!(f, "objects of the bucket {bucket:?} that the body names"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn covers(pattern: &str, target: Target<'_>) -> bool {
+        ResourcePattern::parse(pattern).unwrap().covers(&target)
+    }
+
+    fn object<'a>(bucket: &'a str, key: &'a str) -> Target<'a> {
+        Target::Object { bucket, key }
+    }
+
+    #[test]
+    fn patterns_cover_what_they_say_and_no_sibling() {
+        let list = |prefix| Target::List { bucket: "b", prefix };
+        let cases = [
+            ("b/*", object("b", "any/key"), true),
+            ("b/*", Target::Bucket("b"), true),
+            ("b/*", list(""), true),
+            ("b/*", object("bb", "k"), false),
+            ("b/*", Target::Service, false),
+            ("b/a/*", object("b", "a/x"), true),
+            ("b/a/*", object("b", "a/"), true),
+            ("b/a/*", object("b", "ab/x"), false),
+            ("b/a/*", object("b", "a"), false),
+            ("b/a/*", object("b", "A/x"), false),
+            ("b/a/*", object("b", "a%2Fx"), false),
+            ("b/a/*", object("b", "/a/x"), false),
+            ("b/a/*", Target::Bucket("b"), false),
+            ("b/a/*", list("a/"), true),
+            ("b/a/*", list("a/deep"), true),
+            ("b/a/*", list("a"), false),
+            ("b/a/*", list(""), false),
+            ("b/a/*", Target::BodyKeys("b"), true),
+            ("b/a/*", Target::BodyKeys("c"), false),
+            ("b/pre*", object("b", "prefix"), true),
+            ("b/k", object("b", "k"), true),
+            ("b/k", object("b", "k2"), false),
+            ("b/k", list("k"), false),
+            ("b", Target::Bucket("b"), true),
+            ("b", list(""), true),
+            ("b", object("b", "k"), false),
+            ("b", Target::BodyKeys("b"), false),
+            ("*", Target::Service, true),
+            ("*", Target::Bucket("b"), false),
+            ("*", object("b", "k"), false),
+        ];
+        for (pattern, target, expected) in cases {
+            assert_eq!(covers(pattern, target), expected, "{pattern} against {target}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_resource_is_refused() {
+        let cases = [
+            ("", InvalidResource::Empty),
+            ("b/", InvalidResource::Empty),
+            ("*/*", InvalidResource::BucketWildcard),
+            ("b*", InvalidResource::BucketWildcard),
+            ("b/*/x", InvalidResource::InnerWildcard),
+            ("b/**", InvalidResource::InnerWildcard),
+            ("b/../c/*", InvalidResource::DotSegment),
+            ("/k", InvalidResource::BucketName),
+            ("b c/*", InvalidResource::BucketName),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(ResourcePattern::parse(text), Err(expected), "{text:?}");
+        }
+    }
+
+    proptest! {
+        /// A prefix grant covers exactly the keys that start with the prefix, whatever they are.
+        #[test]
+        fn a_prefix_never_reaches_a_sibling(prefix in "[a-c/%$?]{1,6}", key in "[a-c/%$?]{0,9}") {
+            let pattern = ResourcePattern::parse(&format!("b/{prefix}*")).unwrap();
+            prop_assert_eq!(pattern.covers(&object("b", &key)), key.starts_with(&prefix));
+        }
+
+        /// Display and parse are inverse.
+        #[test]
+        fn patterns_print_as_they_are_written(text in "[a-z]{1,5}(/[a-c/]{0,5}\\*?)?") {
+            if let Ok(pattern) = ResourcePattern::parse(&text) {
+                prop_assert_eq!(pattern.to_string(), text);
+            }
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! The time, as an argument.
+//!
+//! The only file that reads the machine's clocks: everything else asks a [`Clock`], so that a test can set the time and a
+//! record, an expiry and a rate limit agree on what "now" was.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+/// A source of time.
+pub trait Clock: Send + Sync + std::fmt::Debug {
+    /// The wall-clock time, for signatures, expiries and records.
+    fn now(&self) -> SystemTime;
+
+    /// Time since an arbitrary fixed point, which never goes back: for rates and for how long something took.
+    fn monotonic(&self) -> Duration;
+}
+
+/// A clock that rooms share.
+pub type SharedClock = Arc<dyn Clock>;
+
+/// The machine's clocks.
+#[derive(Debug, Clone, Copy)]
+pub struct SystemClock {
+    started: Instant,
+}
+
+impl SystemClock {
+    /// A clock whose monotonic time starts at zero.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
+    pub fn new() -> Self {
+        Self {
+            started: Instant::now(),
+        }
+    }
+}
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
+    fn now(&self) -> SystemTime {
+        SystemTime::now()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.started.elapsed()
+    }
+}

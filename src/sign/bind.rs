@@ -1,0 +1,461 @@
+//! Puts a command message's fields where they travel, and refuses what S3 or HTTP would misread.
+//!
+//! The generated code calls one method of [`Binder`] for each field, and every rule for a place is written once, here. Invariant:
+//! a [`BoundCommand`] that comes out has every required member, header values that cannot break out of their line, and a key that
+//! no URL parser turns into another.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt;
+
+use arrayvec::ArrayString;
+use smallvec::SmallVec;
+
+use super::command::{BoundCommand, Header, ObjectReference, Operation, PathForm, QueryParameter, Value};
+use super::encode;
+use super::timestamp;
+
+/// A command message that knows its operation.
+pub trait Bind {
+    /// The S3 operation that the message stands for.
+    const OPERATION: &'static Operation;
+    /// The places of its fields, in the order of the message.
+    const FIELDS: &'static [Field];
+
+    /// Hands every field to the binder.
+    fn bind<'a>(&'a self, binder: &mut Binder<'a>);
+}
+
+/// [`Bind`] for a message whose type is not known until run time.
+pub trait BindAny {
+    /// The S3 operation that the message stands for.
+    fn operation(&self) -> &'static Operation;
+    /// The message as a request of its operation.
+    ///
+    /// # Errors
+    /// Every rule that a field breaks.
+    fn bind_for(&self, dialect: Dialect) -> Result<BoundCommand<'_>, Violations>;
+}
+
+impl<T: Bind> BindAny for T {
+    fn operation(&self) -> &'static Operation {
+        T::OPERATION
+    }
+
+    fn bind_for(&self, dialect: Dialect) -> Result<BoundCommand<'_>, Violations> {
+        let mut binder = Binder::new(T::OPERATION, dialect);
+        self.bind(&mut binder);
+        binder.finish()
+    }
+}
+
+/// Whose rules apply where S3 and its compatible stores differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// AWS: enum values that it does not know are refused.
+    Aws,
+    /// A store with an endpoint of its own, which may know more values.
+    Compatible,
+}
+
+/// The place of one field.
+#[derive(Debug)]
+pub struct Field {
+    /// The field's name in the command message.
+    pub field: &'static str,
+    /// Where it travels.
+    pub place: Place,
+    /// Its name there.
+    pub name: &'static str,
+    /// How a timestamp is written.
+    pub timestamp_format: Option<TimestampFormat>,
+    /// Whether S3 refuses a request without it.
+    pub required: bool,
+    /// Whether the value is a secret.
+    pub sensitive: bool,
+    /// The values that AWS knows; empty for free text.
+    pub allowed_values: &'static [&'static str],
+    /// Whether it names another object.
+    pub object_reference: bool,
+    /// Whether it is also a label of the host.
+    pub host_label: bool,
+}
+
+/// Where a field travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// The bucket, in the host or in the path.
+    Bucket,
+    /// The key, in the path.
+    Key,
+    /// A query parameter.
+    Query,
+    /// A header.
+    Header,
+    /// One header for each entry of a map.
+    HeaderPrefix,
+}
+
+/// How a timestamp is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimestampFormat {
+    /// RFC 9110, section 5.6.7: `Sun, 06 Nov 1994 08:49:37 GMT`.
+    HttpDate,
+    /// RFC 3339 in UTC: `1994-11-06T08:49:37Z`.
+    Iso8601,
+}
+
+/// A rule that a field breaks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// The field in the command message, such as `key` or `metadata["a"]`.
+    pub field: Cow<'static, str>,
+    /// The rule, and what to do. Never holds the value of a sensitive field.
+    pub description: Cow<'static, str>,
+}
+
+/// Every rule that a command breaks; at least one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct Violations(pub Vec<Violation>);
+
+impl fmt::Display for Violations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, violation) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "; " };
+            write!(f, "{separator}{}: {}", violation.field, violation.description)?;
+        }
+        Ok(())
+    }
+}
+
+/// The longest key that S3 takes, in bytes of UTF-8.
+const MAX_KEY_BYTES: usize = 1024;
+/// The longest header value that presignd takes, in bytes: S3 takes 8 KB of headers in all.
+const MAX_HEADER_BYTES: usize = 8192;
+
+/// Collects a command's fields and the rules that they break.
+pub struct Binder<'a> {
+    dialect: Dialect,
+    command: BoundCommand<'a>,
+    violations: Vec<Violation>,
+    /// `x-amz-sdk-checksum-algorithm`, if it is set: the field and the header that it announces.
+    announced_checksum: Option<(&'static str, &'a str)>,
+}
+
+impl<'a> Binder<'a> {
+    fn new(operation: &'static Operation, dialect: Dialect) -> Self {
+        Self {
+            dialect,
+            command: BoundCommand {
+                operation,
+                bucket: None,
+                key: None,
+                reference: None,
+                query: SmallVec::new(),
+                headers: SmallVec::new(),
+                host_label: None,
+                needed_actions: 0,
+            },
+            violations: Vec::new(),
+            announced_checksum: None,
+        }
+    }
+
+    /// A string member.
+    pub fn text(&mut self, field: &'static Field, value: Option<&'a str>) {
+        let Some(value) = value.filter(|v| !(field.required && v.is_empty())) else {
+            self.missing(field);
+            return;
+        };
+        if self.dialect == Dialect::Aws && !field.allowed_values.is_empty() && !field.allowed_values.contains(&value) {
+            self.refuse(field, format!("is not one of {}", field.allowed_values.join(", ")));
+            return;
+        }
+        match field.place {
+            Place::Bucket => self.bucket(field, value),
+            Place::Key => self.key(field, value),
+            Place::Query => self.query(field, Value::Text(value.into())),
+            Place::Header if field.object_reference => self.reference(field, value),
+            Place::Header | Place::HeaderPrefix => self.header_text(field, value),
+        }
+    }
+
+    /// An integer member.
+    pub fn integer(&mut self, field: &'static Field, value: Option<i64>) {
+        match value {
+            Some(value) => self.formatted(field, itoa::Buffer::new().format(value)),
+            None => self.missing(field),
+        }
+    }
+
+    /// A boolean member.
+    pub fn boolean(&mut self, field: &'static Field, value: Option<bool>) {
+        match value {
+            Some(value) => self.formatted(field, if value { "true" } else { "false" }),
+            None => self.missing(field),
+        }
+    }
+
+    /// A timestamp member.
+    pub fn timestamp(&mut self, field: &'static Field, value: Option<&prost_types::Timestamp>) {
+        let Some(value) = value else {
+            self.missing(field);
+            return;
+        };
+        let written = match field.timestamp_format {
+            Some(TimestampFormat::Iso8601) => timestamp::iso8601(value.seconds, value.nanos),
+            _ => timestamp::http_date(value.seconds, value.nanos),
+        };
+        match written {
+            Some(text) => self.formatted(field, &text),
+            None => self.refuse(field, "is not a whole second between the years 1 and 9999"),
+        }
+    }
+
+    /// A list member: a header with commas, as S3 joins them.
+    pub fn list(&mut self, field: &'static Field, values: &'a [String]) {
+        if values.is_empty() {
+            self.missing(field);
+            return;
+        }
+        if let Some(unknown) = values.iter().find(|v| {
+            v.contains(',')
+                || (self.dialect == Dialect::Aws
+                    && !field.allowed_values.is_empty()
+                    && !field.allowed_values.contains(&v.as_str()))
+        }) {
+            let description = if unknown.contains(',') {
+                "has a comma in an entry: give each value an entry of its own".to_owned()
+            } else {
+                format!("has an entry that is not one of {}", field.allowed_values.join(", "))
+            };
+            self.refuse(field, description);
+            return;
+        }
+        let joined = values.join(",");
+        match header_value_problem(&joined) {
+            Some(problem) => self.refuse(field, problem),
+            None => self.place(field, Value::Text(joined.into())),
+        }
+    }
+
+    /// A map member: one header for each entry.
+    pub fn map(&mut self, field: &'static Field, entries: &'a HashMap<String, String>) {
+        for (name, value) in entries {
+            let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+            let problem = if name.is_empty() || name.len() > 256 || !name.bytes().all(token) {
+                Some("is not a header name: use ASCII letters, digits and -._ (RFC 9110, section 5.6.2)")
+            } else if name.bytes().any(|b| b.is_ascii_uppercase()) && entries.contains_key(&name.to_ascii_lowercase()) {
+                Some("stands twice: header names do not tell capitals apart")
+            } else {
+                header_value_problem(value)
+            };
+            if let Some(problem) = problem {
+                let shown: String = name.chars().take(64).collect();
+                self.violations.push(Violation {
+                    field: format!("{}[{shown:?}]", field.field).into(),
+                    description: problem.into(),
+                });
+                continue;
+            }
+            let suffix = if name.bytes().any(|b| b.is_ascii_uppercase()) {
+                Cow::Owned(name.to_ascii_lowercase())
+            } else {
+                Cow::Borrowed(name.as_str())
+            };
+            self.command.headers.push(Header {
+                name: field.name,
+                suffix,
+                value: Value::Text(value.into()),
+            });
+        }
+    }
+
+    /// Notes whether the request needs the operation's action of this index.
+    pub fn needs(&mut self, action: u32, needed: bool) {
+        self.command.needed_actions |= u32::from(needed) << action;
+    }
+
+    /// Whether the copy source names a version.
+    pub fn reference_names_version(&self) -> bool {
+        self.command.reference.as_ref().is_some_and(|r| r.version_id.is_some())
+    }
+
+    fn finish(mut self) -> Result<BoundCommand<'a>, Violations> {
+        if let Some((field, algorithm)) = self.announced_checksum {
+            let announced = |h: &Header<'_>| {
+                h.name
+                    .strip_prefix("x-amz-checksum-")
+                    .is_some_and(|rest| rest.eq_ignore_ascii_case(algorithm))
+            };
+            if !self.command.headers.iter().any(announced) {
+                self.violations.push(Violation {
+                    field: field.into(),
+                    description: "S3 refuses a checksum algorithm without its checksum: set the checksum member, or leave this out".into(),
+                });
+            }
+        }
+        let path = self.command.operation.path;
+        debug_assert!(
+            !self.violations.is_empty() || self.command.key.is_some() || path != PathForm::Object,
+            "the key is a required member of every operation on an object"
+        );
+        if self.violations.is_empty() {
+            Ok(self.command)
+        } else {
+            Err(Violations(self.violations))
+        }
+    }
+
+    fn bucket(&mut self, field: &'static Field, bucket: &'a str) {
+        match bucket_problem(bucket) {
+            Some(problem) => self.refuse(field, problem),
+            None => self.command.bucket = Some(bucket),
+        }
+    }
+
+    fn key(&mut self, field: &'static Field, key: &'a str) {
+        match key_problem(key) {
+            Some(problem) => self.refuse(field, problem),
+            None => self.command.key = Some(key),
+        }
+    }
+
+    fn reference(&mut self, field: &'static Field, text: &'a str) {
+        match parse_reference(text) {
+            Ok(reference) => {
+                let mut encoded = String::with_capacity(text.len() + 16);
+                encode::path_into(&mut encoded, reference.bucket);
+                encoded.push('/');
+                encode::path_into(&mut encoded, reference.key);
+                if let Some(version) = reference.version_id {
+                    encoded.push_str("?versionId=");
+                    encoded.push_str(version);
+                }
+                self.command.reference = Some(reference);
+                self.place(field, Value::Text(encoded.into()));
+            }
+            Err(problem) => self.refuse(field, problem),
+        }
+    }
+
+    fn header_text(&mut self, field: &'static Field, value: &'a str) {
+        if let Some(problem) = header_value_problem(value) {
+            self.refuse(field, problem);
+            return;
+        }
+        if field.host_label {
+            let label = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+            if value.is_empty() || value.len() > 63 || !value.bytes().all(label) {
+                self.refuse(field, "becomes a label of the host: use 1 to 63 ASCII letters, digits and hyphens");
+                return;
+            }
+            self.command.host_label = Some(value);
+        }
+        if field.name == "x-amz-sdk-checksum-algorithm" {
+            self.announced_checksum = Some((field.field, value));
+        }
+        self.place(field, Value::Text(value.into()));
+    }
+
+    fn formatted(&mut self, field: &'static Field, text: &str) {
+        match ArrayString::from(text) {
+            Ok(text) => self.place(field, Value::Formatted(text)),
+            Err(_) => self.refuse(field, "is too long"),
+        }
+    }
+
+    fn query(&mut self, field: &'static Field, value: Value<'a>) {
+        self.command.query.push(QueryParameter { name: field.name, value });
+    }
+
+    fn place(&mut self, field: &'static Field, value: Value<'a>) {
+        if field.place == Place::Query {
+            self.query(field, value);
+        } else {
+            self.command.headers.push(Header {
+                name: field.name,
+                suffix: Cow::Borrowed(""),
+                value,
+            });
+        }
+    }
+
+    fn missing(&mut self, field: &'static Field) {
+        if field.required {
+            self.refuse(field, "is required");
+        }
+    }
+
+    fn refuse(&mut self, field: &'static Field, description: impl Into<Cow<'static, str>>) {
+        self.violations.push(Violation {
+            field: field.field.into(),
+            description: description.into(),
+        });
+    }
+}
+
+/// What is wrong with a header value, if anything. RFC 9110, section 5.5, without `obs-text`.
+fn header_value_problem(value: &str) -> Option<&'static str> {
+    if value.len() > MAX_HEADER_BYTES {
+        Some("is longer than 8192 bytes")
+    } else if !value.is_ascii() {
+        Some("travels in a header, which holds ASCII only: percent-encode it, or use RFC 2047 or RFC 8187 where the reader knows it")
+    } else if value.bytes().any(|b| b.is_ascii_control()) {
+        Some("travels in a header, which holds no control characters such as CR, LF or TAB")
+    } else if value.starts_with(' ') || value.ends_with(' ') {
+        Some("travels in a header, whose surrounding spaces are lost on the way: leave them out")
+    } else {
+        None
+    }
+}
+
+/// What is wrong with a bucket name, if anything. Stores may be stricter: the store, or S3's endpoint rules, say so.
+fn bucket_problem(bucket: &str) -> Option<&'static str> {
+    let known = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
+    if bucket.starts_with("arn:") {
+        Some("is an ARN: give the name of a bucket")
+    } else if bucket.is_empty() || bucket.len() > 255 || !bucket.bytes().all(known) || bucket.starts_with('.') {
+        Some("is not a bucket name: use 3 to 63 lower-case letters, digits, dots and hyphens")
+    } else {
+        None
+    }
+}
+
+/// What is wrong with a key, if anything.
+fn key_problem(key: &str) -> Option<&'static str> {
+    if key.is_empty() {
+        Some("must not be empty")
+    } else if key.len() > MAX_KEY_BYTES {
+        Some("is longer than 1024 bytes of UTF-8")
+    } else if key.split('/').any(|segment| matches!(segment, "." | "..")) {
+        Some("has a '.' or '..' segment, which URL parsers collapse, so that the client would address another object")
+    } else {
+        None
+    }
+}
+
+/// Reads `bucket/key` or `/bucket/key`, unencoded, with an optional `?versionId=`.
+fn parse_reference(text: &str) -> Result<ObjectReference<'_>, &'static str> {
+    if text.starts_with("arn:") {
+        return Err("is an ARN: name the source as bucket/key");
+    }
+    let path = text.strip_prefix('/').unwrap_or(text);
+    let (path, version_id) = match path.rsplit_once("?versionId=") {
+        Some((path, version)) => (path, Some(version)),
+        None => (path, None),
+    };
+    if let Some(version) = version_id
+        && (version.is_empty() || !version.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b)))
+    {
+        return Err("names a version that is not one: use ASCII letters, digits and -._~");
+    }
+    let (bucket, key) = path.split_once('/').ok_or("is not of the form bucket/key")?;
+    if bucket_problem(bucket).is_some() {
+        return Err("names a bucket that is not a bucket name: write it as bucket/key, unencoded");
+    }
+    if key_problem(key).is_some() {
+        return Err("names a key that is empty, too long, or has a '.' or '..' segment");
+    }
+    Ok(ObjectReference { bucket, key, version_id })
+}
