@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use anyhow::{Context as _, Result, bail};
-use prost::Message as _;
 use prost_reflect::{
-    DescriptorPool, DynamicMessage, ExtensionDescriptor, FieldDescriptor, Kind, MessageDescriptor, Value,
+    DescriptorPool, DynamicMessage, ExtensionDescriptor, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage as _,
+    Value,
 };
 
 fn main() -> Result<()> {
@@ -240,14 +240,13 @@ fn action_condition(command: &Command, action: &DynamicMessage) -> Result<String
     };
     let present = texts(action, "when_present").iter().map(is_set).collect::<Result<Vec<_>>>()?;
     let absent = texts(action, "when_absent").iter().map(is_set).collect::<Result<Vec<_>>>()?;
-    let mut conditions = Vec::new();
-    if !present.is_empty() {
-        conditions.push(format!("({})", present.join(" || ")));
-    }
-    if !absent.is_empty() {
-        conditions.push(format!("!({})", absent.join(" || ")));
-    }
-    Ok(if conditions.is_empty() { "true".to_owned() } else { conditions.join(" && ") })
+    let (present, absent) = (present.join(" || "), absent.join(" || "));
+    Ok(match (present.is_empty(), absent.is_empty()) {
+        (true, true) => "true".to_owned(),
+        (false, true) => present,
+        (true, false) => format!("!({absent})"),
+        (false, false) => format!("({present}) && !({absent})"),
+    })
 }
 
 fn write_field(code: &mut String, field: &FieldDescriptor, binding: &DynamicMessage) -> Result<()> {

@@ -51,3 +51,36 @@ impl Clock for SystemClock {
         self.started.elapsed()
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    /// A clock that stands still until a test moves it.
+    #[derive(Debug)]
+    pub(crate) struct SetClock(Mutex<Duration>);
+
+    impl Default for SetClock {
+        /// 2026-01-02T03:04:05Z.
+        fn default() -> Self {
+            Self(Mutex::new(Duration::from_secs(1_767_323_045)))
+        }
+    }
+
+    impl SetClock {
+        pub(crate) fn advance(&self, by: Duration) {
+            *self.0.lock().unwrap() += by;
+        }
+    }
+
+    impl Clock for SetClock {
+        fn now(&self) -> SystemTime {
+            SystemTime::UNIX_EPOCH + self.monotonic()
+        }
+
+        fn monotonic(&self) -> Duration {
+            *self.0.lock().unwrap()
+        }
+    }
+}

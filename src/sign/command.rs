@@ -178,3 +178,11 @@ pub struct BoundCommand<'a> {
     /// Which of the operation's `actions` this request needs: bit n stands for `actions[n]`.
     pub needed_actions: u32,
 }
+
+impl Operation {
+    /// Whether the request's body names the objects, where a signature cannot hold the client to them: `DeleteObjects`.
+    #[must_use]
+    pub fn keys_in_body(&self) -> bool {
+        self.path == PathForm::Bucket && self.actions.iter().any(|a| a.resource == IamResource::Object)
+    }
+}
