@@ -3,13 +3,12 @@
 Only members that travel in the URI, the query or a header are kept: a body is the client's business.
 """
 
-import gzip
-import json
 import pathlib
 from dataclasses import dataclass, field
 
 import botocore
 from botocore import xform_name
+from botocore.loaders import Loader
 
 BOTOCORE_VERSION = "1.44.5"
 
@@ -67,8 +66,10 @@ def load() -> list[Operation]:
             f"botocore is {botocore.__version__}, but the commands are made from {BOTOCORE_VERSION}: "
             "pip install -r tools/commands/requirements.txt"
         )
-    data = pathlib.Path(botocore.__file__).parent / "data/s3/2006-03-01/service-2.json.gz"
-    model = json.loads(gzip.decompress(data.read_bytes()))
+    # botocore's own files alone, with its corrections of the model: Expires is a timestamp. Models in the home directory do not count.
+    data = pathlib.Path(botocore.__file__).parent / "data"
+    loader = Loader(extra_search_paths=[str(data)], include_default_search_paths=False)
+    model = loader.load_service_model("s3", "service-2")
     return [
         _operation(name, operation, model["shapes"])
         for name, operation in sorted(model["operations"].items())
