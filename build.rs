@@ -120,14 +120,10 @@ fn write_operations(operations: &Operations, path: &Path) -> Result<()> {
     }
     writeln!(code, "];\n")?;
 
-    writeln!(code, "/// The field that holds the command in `presignd.v1.Command`, and the binding of its message.")?;
-    writeln!(
-        code,
-        "pub fn variant(command: &CommandVariant) -> (&'static str, &dyn BindAny) {{\n    match command {{"
-    )?;
+    writeln!(code, "/// The message that a command holds, whichever it is.")?;
+    writeln!(code, "pub fn message(command: &CommandVariant) -> &dyn BindAny {{\n    match command {{")?;
     for command in &operations.commands {
-        let (field, name) = (&command.field, command.message.name());
-        writeln!(code, "        CommandVariant::{name}(command) => ({field:?}, command),")?;
+        writeln!(code, "        CommandVariant::{}(command) => command,", command.message.name())?;
     }
     writeln!(code, "    }}\n}}")?;
     fs::write(path, code)?;
@@ -178,7 +174,7 @@ fn write_operation(code: &mut String, command: &Command, names: &BTreeSet<String
         r#"impl Bind for s3::{name} {{
     const OPERATION: &'static Operation = {{
         static OPERATION: Operation = Operation {{
-            name: {name:?}, method: {method:?}, path: {path}, fixed_query: &{fixed_query:?},
+            name: {name:?}, field: {field:?}, method: {method:?}, path: {path}, fixed_query: &{fixed_query:?},
             class: CommandClass::{class}, body: BodyKind::{body}, checksum_required: {checksum},
             endpoint_parameters: &{parameters:?}, host_prefix: {host_prefix},
             actions: &[{action_code}], by_name_only: {by_name},
@@ -190,6 +186,7 @@ fn write_operation(code: &mut String, command: &Command, names: &BTreeSet<String
 {bind_code}{condition_code}    }}
 }}
 "#,
+        field = command.field,
         method = text(operation, "method"),
         class = variant_name(operation, "class")?,
         body = variant_name(operation, "body")?,

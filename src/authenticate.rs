@@ -10,6 +10,8 @@ use crate::names::TenantId;
 pub enum Caller {
     /// Whoever can connect.
     Anyone,
+    /// Somebody who did not say, or not believably: known only so that the refusal can be recorded.
+    Unknown,
 }
 
 impl Caller {
@@ -18,6 +20,7 @@ impl Caller {
     pub fn name(&self) -> &str {
         match self {
             Caller::Anyone => "anyone",
+            Caller::Unknown => "unknown",
         }
     }
 
@@ -26,6 +29,7 @@ impl Caller {
     pub fn may_use(&self, _tenant: &TenantId) -> bool {
         match self {
             Caller::Anyone => true,
+            Caller::Unknown => false,
         }
     }
 }

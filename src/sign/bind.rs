@@ -34,7 +34,7 @@ pub trait BindAny {
     ///
     /// # Errors
     /// Every rule that a field breaks.
-    fn bind_for(&self, dialect: Dialect) -> Result<BoundCommand<'_>, Violations>;
+    fn to_bound(&self) -> Result<BoundCommand<'_>, Violations>;
 }
 
 impl<T: Bind> BindAny for T {
@@ -42,20 +42,11 @@ impl<T: Bind> BindAny for T {
         T::OPERATION
     }
 
-    fn bind_for(&self, dialect: Dialect) -> Result<BoundCommand<'_>, Violations> {
-        let mut binder = Binder::new(T::OPERATION, dialect);
+    fn to_bound(&self) -> Result<BoundCommand<'_>, Violations> {
+        let mut binder = Binder::new(T::OPERATION);
         self.bind(&mut binder);
         binder.finish()
     }
-}
-
-/// Whose rules apply where S3 and its compatible stores differ.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dialect {
-    /// AWS: enum values that it does not know are refused.
-    Aws,
-    /// A store with an endpoint of its own, which may know more values.
-    Compatible,
 }
 
 /// The place of one field.
@@ -114,6 +105,23 @@ pub struct Violation {
     pub description: Cow<'static, str>,
 }
 
+impl BoundCommand<'_> {
+    /// Refuses enum values that AWS does not know, for requests to AWS. Compatible stores have values of their own.
+    ///
+    /// # Errors
+    /// Every field with such a value.
+    pub fn known_to_aws(&self) -> Result<(), Violations> {
+        if self.unknown_to_aws.is_empty() {
+            return Ok(());
+        }
+        let violation = |field: &&'static Field| Violation {
+            field: field.field.into(),
+            description: format!("is not one of {}", field.allowed_values.join(", ")).into(),
+        };
+        Err(Violations(self.unknown_to_aws.iter().map(violation).collect()))
+    }
+}
+
 /// Every rule that a command breaks; at least one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct Violations(pub Vec<Violation>);
@@ -135,7 +143,6 @@ const MAX_HEADER_BYTES: usize = 8192;
 
 /// Collects a command's fields and the rules that they break.
 pub struct Binder<'a> {
-    dialect: Dialect,
     command: BoundCommand<'a>,
     violations: Vec<Violation>,
     /// `x-amz-sdk-checksum-algorithm`, if it is set: the field and the header that it announces.
@@ -143,9 +150,8 @@ pub struct Binder<'a> {
 }
 
 impl<'a> Binder<'a> {
-    fn new(operation: &'static Operation, dialect: Dialect) -> Self {
+    fn new(operation: &'static Operation) -> Self {
         Self {
-            dialect,
             command: BoundCommand {
                 operation,
                 bucket: None,
@@ -155,6 +161,7 @@ impl<'a> Binder<'a> {
                 headers: SmallVec::new(),
                 host_label: None,
                 needed_actions: 0,
+                unknown_to_aws: Vec::new(),
             },
             violations: Vec::new(),
             announced_checksum: None,
@@ -167,10 +174,7 @@ impl<'a> Binder<'a> {
             self.missing(field);
             return;
         };
-        if self.dialect == Dialect::Aws && !field.allowed_values.is_empty() && !field.allowed_values.contains(&value) {
-            self.refuse(field, format!("is not one of {}", field.allowed_values.join(", ")));
-            return;
-        }
+        self.check_known(field, value);
         match field.place {
             Place::Bucket => self.bucket(field, value),
             Place::Key => self.key(field, value),
@@ -218,19 +222,12 @@ impl<'a> Binder<'a> {
             self.missing(field);
             return;
         }
-        if let Some(unknown) = values.iter().find(|v| {
-            v.contains(',')
-                || (self.dialect == Dialect::Aws
-                    && !field.allowed_values.is_empty()
-                    && !field.allowed_values.contains(&v.as_str()))
-        }) {
-            let description = if unknown.contains(',') {
-                "has a comma in an entry: give each value an entry of its own".to_owned()
-            } else {
-                format!("has an entry that is not one of {}", field.allowed_values.join(", "))
-            };
-            self.refuse(field, description);
+        if values.iter().any(|v| v.is_empty() || v.contains(',')) {
+            self.refuse(field, "has an entry that is empty or holds a comma: give each value an entry of its own");
             return;
+        }
+        for value in values {
+            self.check_known(field, value);
         }
         let joined = values.join(",");
         match header_value_problem(&joined) {
@@ -304,6 +301,13 @@ impl<'a> Binder<'a> {
             Ok(self.command)
         } else {
             Err(Violations(self.violations))
+        }
+    }
+
+    /// Notes a value that AWS does not know. Whether that matters depends on the store.
+    fn check_known(&mut self, field: &'static Field, value: &str) {
+        if !field.allowed_values.is_empty() && !field.allowed_values.contains(&value) {
+            self.command.unknown_to_aws.push(field);
         }
     }
 

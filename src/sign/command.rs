@@ -9,11 +9,15 @@ use std::borrow::Cow;
 use arrayvec::ArrayString;
 use smallvec::SmallVec;
 
+use super::bind::Field;
+
 /// One S3 API operation.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Operation {
     /// The name in the S3 API reference, such as `GetObject`.
     pub name: &'static str,
+    /// The field of `presignd.v1.Command` that holds it, such as `get_object`.
+    pub field: &'static str,
     /// The HTTP method.
     pub method: &'static str,
     /// What the request path names.
@@ -177,6 +181,8 @@ pub struct BoundCommand<'a> {
     pub host_label: Option<&'a str>,
     /// Which of the operation's `actions` this request needs: bit n stands for `actions[n]`.
     pub needed_actions: u32,
+    /// Fields whose value AWS does not know, though the store of a tenant may.
+    pub unknown_to_aws: Vec<&'static Field>,
 }
 
 impl Operation {

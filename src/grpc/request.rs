@@ -1,0 +1,213 @@
+//! The edge: what travels as protobuf becomes types whose rules hold, or a refusal that names every broken field.
+
+use std::time::Duration;
+
+use http::HeaderMap;
+
+use crate::admit::expiry::{Asked, MAX_EXPIRY, Mode};
+use crate::names::TenantId;
+use crate::presign::Request;
+use crate::proto::v1::{BatchPresignRequest, ExpiryMode, PresignRequest};
+use crate::refusal::Refusal;
+use crate::sign::bind::{Violation, Violations};
+
+/// The most commands in one batch.
+pub const MAX_BATCH: usize = 500;
+/// The longest `reason` and `subject`, in bytes.
+const MAX_FREE_TEXT: usize = 256;
+
+/// What a request asks for, apart from its commands.
+pub(super) fn read_presign(request: &PresignRequest) -> Result<Request, Refusal> {
+    let mut violations = Vec::new();
+    if request.command.is_none() {
+        violations.push(violation("command", "is required: set one of its fields, such as get_object"));
+    }
+    let fields = Fields {
+        tenant: &request.tenant,
+        expires_in: request.expires_in,
+        expiry_mode: request.expiry_mode,
+        reason: &request.reason,
+        subject: &request.subject,
+    };
+    fields.read(violations)
+}
+
+/// What a batch asks for, apart from its commands.
+pub(super) fn read_batch(request: &BatchPresignRequest) -> Result<Request, Refusal> {
+    let mut violations = Vec::new();
+    match request.commands.len() {
+        0 => violations.push(violation("commands", "is empty: give 1 to 500 commands")),
+        1..=MAX_BATCH => {}
+        count => violations.push(violation("commands", format!("holds {count}: give 1 to 500, and split what is more"))),
+    }
+    let fields = Fields {
+        tenant: &request.tenant,
+        expires_in: request.expires_in,
+        expiry_mode: request.expiry_mode,
+        reason: &request.reason,
+        subject: &request.subject,
+    };
+    fields.read(violations)
+}
+
+/// What a request and a batch have in common.
+struct Fields<'a> {
+    tenant: &'a str,
+    expires_in: Option<prost_types::Duration>,
+    expiry_mode: i32,
+    reason: &'a str,
+    subject: &'a str,
+}
+
+impl Fields<'_> {
+    fn read(&self, mut violations: Vec<Violation>) -> Result<Request, Refusal> {
+        let tenant = TenantId::parse(self.tenant);
+        if let Err(error) = &tenant {
+            violations.push(violation("tenant", error.to_string()));
+        }
+        let expires_in = match self.expires_in.map(whole_seconds) {
+            None => None,
+            Some(Ok(seconds)) => Some(seconds),
+            Some(Err(description)) => {
+                violations.push(violation("expires_in", description));
+                None
+            }
+        };
+        let mode = match ExpiryMode::try_from(self.expiry_mode) {
+            Ok(ExpiryMode::Unspecified | ExpiryMode::Reject) => Mode::Reject,
+            Ok(ExpiryMode::Clamp) => Mode::Clamp,
+            Err(_) => {
+                violations.push(violation("expiry_mode", "is neither REJECT nor CLAMP"));
+                Mode::Reject
+            }
+        };
+        for (field, text) in [("reason", self.reason), ("subject", self.subject)] {
+            if text.len() > MAX_FREE_TEXT {
+                violations.push(violation(field, "is longer than 256 bytes"));
+            }
+        }
+        match tenant {
+            Ok(tenant) if violations.is_empty() => Ok(Request {
+                tenant,
+                asked: Asked { expires_in, mode },
+                reason: self.reason.to_owned(),
+                subject: self.subject.to_owned(),
+            }),
+            _ => Err(Refusal::Invalid(Violations(violations))),
+        }
+    }
+}
+
+fn violation(field: &'static str, description: impl Into<String>) -> Violation {
+    Violation {
+        field: field.into(),
+        description: description.into().into(),
+    }
+}
+
+fn whole_seconds(duration: prost_types::Duration) -> Result<u32, &'static str> {
+    if duration.nanos != 0 {
+        return Err("has a fraction of a second: give whole seconds");
+    }
+    u32::try_from(duration.seconds)
+        .ok()
+        .filter(|seconds| (1..=MAX_EXPIRY).contains(seconds))
+        .ok_or("is not from 1 s to 604800 s (seven days), which is what S3 takes")
+}
+
+/// The caller's deadline, from the gRPC header `grpc-timeout`. What cannot be read counts as none.
+pub(super) fn timeout(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let amount: u64 = digits.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(amount * 3600),
+        "M" => Duration::from_secs(amount * 60),
+        "S" => Duration::from_secs(amount),
+        "m" => Duration::from_millis(amount),
+        "u" => Duration::from_micros(amount),
+        "n" => Duration::from_nanos(amount),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::v1::Command;
+
+    fn request() -> PresignRequest {
+        PresignRequest {
+            tenant: "acme".into(),
+            command: Some(Command::default()),
+            ..PresignRequest::default()
+        }
+    }
+
+    fn fields(request: &PresignRequest) -> Vec<String> {
+        match read_presign(request) {
+            Ok(_) => Vec::new(),
+            Err(Refusal::Invalid(violations)) => violations.0.iter().map(|v| v.field.to_string()).collect(),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    fn lasting(seconds: i64, nanos: i32) -> PresignRequest {
+        PresignRequest {
+            expires_in: Some(prost_types::Duration { seconds, nanos }),
+            ..request()
+        }
+    }
+
+    #[test]
+    fn every_broken_field_is_named_at_once() {
+        let broken = PresignRequest {
+            tenant: "../b".into(),
+            command: None,
+            expires_in: Some(prost_types::Duration { seconds: 0, nanos: 0 }),
+            expiry_mode: 9,
+            reason: "x".repeat(257),
+            subject: "x".repeat(257),
+        };
+        let expected = ["command", "tenant", "expires_in", "expiry_mode", "reason", "subject"];
+        assert_eq!(fields(&broken), expected);
+    }
+
+    #[test]
+    fn expiries_are_whole_seconds_within_what_s3_takes() {
+        for seconds in [1, 900, 604_800] {
+            let read = read_presign(&lasting(seconds, 0)).unwrap();
+            assert_eq!(read.asked.expires_in, Some(u32::try_from(seconds).unwrap()));
+        }
+        assert_eq!(read_presign(&request()).unwrap().asked.expires_in, None);
+        for (seconds, nanos) in [(0, 0), (-1, 0), (604_801, 0), (i64::MAX, 0), (i64::MIN, 0), (1, 1), (1, -1), (900, 500_000_000)] {
+            assert_eq!(fields(&lasting(seconds, nanos)), ["expires_in"], "{seconds} s {nanos} ns");
+        }
+    }
+
+    #[test]
+    fn batches_hold_1_to_500_commands() {
+        let batch = |count| BatchPresignRequest {
+            tenant: "acme".into(),
+            commands: vec![Command::default(); count],
+            ..BatchPresignRequest::default()
+        };
+        assert!(read_batch(&batch(1)).is_ok() && read_batch(&batch(500)).is_ok());
+        assert!(read_batch(&batch(0)).is_err() && read_batch(&batch(501)).is_err());
+    }
+
+    #[test]
+    fn timeouts_are_read_as_grpc_writes_them() {
+        let read = |text: &str| timeout(&HeaderMap::from_iter([("grpc-timeout".parse().unwrap(), text.parse().unwrap())]));
+        assert_eq!(read("250m"), Some(Duration::from_millis(250)));
+        assert_eq!(read("10S"), Some(Duration::from_secs(10)));
+        assert_eq!(read("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
+        for bad in ["", "S", "10", "-1S", "1.5S", "123456789S", "1s", "1\u{e9}"] {
+            assert_eq!(read(bad), None, "{bad:?}");
+        }
+        assert_eq!(timeout(&HeaderMap::new()), None);
+    }
+}

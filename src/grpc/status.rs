@@ -1,0 +1,106 @@
+//! A refusal on the wire: the status and its google.rpc details.
+//!
+//! The only place that makes a status, and the only place that logs one. Source: <https://google.aip.dev/193>.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use prost::Message as _;
+use tonic_types::{ErrorDetails, StatusExt as _, pb};
+use uuid::Uuid;
+
+use crate::admit::NotAuthorized;
+use crate::admit::limit::RateLimited;
+use crate::audit::Outcome;
+use crate::refusal::{Code, Refusal, reason_name};
+use crate::scope::ScopeError;
+
+const DOMAIN: &str = "presignd";
+/// When to try again what depends on another service.
+const RETRY_LATER: Duration = Duration::from_secs(1);
+
+/// The status of a whole RPC.
+pub(super) fn status(refusal: &Refusal, issuance_id: Uuid) -> tonic::Status {
+    let verdict = refusal.verdict();
+    log(refusal, issuance_id);
+    tonic::Status::with_error_details(code(verdict.code), refusal.sentence(), details(refusal, issuance_id))
+}
+
+/// The status of one command of a batch.
+pub(super) fn item_status(refusal: &Refusal, issuance_id: Uuid) -> pb::Status {
+    let status = status(refusal, issuance_id);
+    // The details of a tonic status are a google.rpc.Status in bytes, which with_error_details has just written.
+    pb::Status::decode(status.details()).unwrap_or_else(|_| pb::Status {
+        code: status.code().into(),
+        message: status.message().to_owned(),
+        details: Vec::new(),
+    })
+}
+
+fn log(refusal: &Refusal, issuance_id: Uuid) {
+    let verdict = refusal.verdict();
+    let reason = reason_name(verdict.reason);
+    match verdict.outcome {
+        Outcome::Failed => tracing::warn!(%issuance_id, reason, "not issued: {refusal}"),
+        Outcome::Denied | Outcome::Issued => tracing::debug!(%issuance_id, reason, "not issued: {refusal}"),
+    }
+}
+
+fn details(refusal: &Refusal, issuance_id: Uuid) -> ErrorDetails {
+    let mut details = ErrorDetails::new();
+    details.set_request_info(issuance_id.to_string(), "");
+    let mut metadata = HashMap::new();
+    let mut note = |key: &str, value: &dyn ToString| {
+        metadata.insert(key.to_owned(), value.to_string());
+    };
+    match refusal {
+        Refusal::Invalid(violations) => {
+            for violation in &violations.0 {
+                details.add_bad_request_violation(&*violation.field, &*violation.description);
+            }
+        }
+        Refusal::NotAuthorized(NotAuthorized::AboveCap(above)) => {
+            note("cap", &above.cap_name);
+            note("cap_seconds", &above.cap);
+            details.add_bad_request_violation("expires_in", above.to_string());
+        }
+        Refusal::BeyondSession(beyond) | Refusal::Scope(ScopeError::BeyondSession(beyond)) => {
+            note("session_seconds", &beyond.remaining);
+            details.add_precondition_failure_violation("SESSION", "expires_in", beyond.to_string());
+        }
+        Refusal::Scope(ScopeError::Refused { .. }) => {
+            details.add_precondition_failure_violation("ROLE", "tenant", refusal.sentence());
+        }
+        Refusal::RateLimited(limited) => {
+            note("limit", &limited.limit());
+            details.add_quota_failure_violation(format!("limit:{}", limited.limit()), limited.to_string());
+            if let RateLimited::Later { retry_after, .. } = limited {
+                details.set_retry_info(Some(*retry_after));
+            }
+        }
+        Refusal::Scope(ScopeError::Unavailable { .. }) | Refusal::Audit(_) | Refusal::ShuttingDown => {
+            details.set_retry_info(Some(RETRY_LATER));
+        }
+        Refusal::NoEndpoint(_)
+        | Refusal::NotAuthorized(NotAuthorized::Denied(_) | NotAuthorized::Unbounded { .. })
+        | Refusal::Unauthenticated(_)
+        | Refusal::Tenant(_)
+        | Refusal::DeadlineExceeded
+        | Refusal::Internal => {}
+    }
+    details.set_error_info(reason_name(refusal.verdict().reason), DOMAIN, metadata);
+    details
+}
+
+fn code(code: Code) -> tonic::Code {
+    match code {
+        Code::InvalidArgument => tonic::Code::InvalidArgument,
+        Code::DeadlineExceeded => tonic::Code::DeadlineExceeded,
+        Code::PermissionDenied => tonic::Code::PermissionDenied,
+        Code::ResourceExhausted => tonic::Code::ResourceExhausted,
+        Code::FailedPrecondition => tonic::Code::FailedPrecondition,
+        Code::Internal => tonic::Code::Internal,
+        Code::Unavailable => tonic::Code::Unavailable,
+        Code::Unauthenticated => tonic::Code::Unauthenticated,
+    }
+}

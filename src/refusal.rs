@@ -1,0 +1,160 @@
+//! Why no URL was issued: the steps' errors as one type, and what each means to a caller.
+//!
+//! Invariant: the match in [`Refusal::verdict`] is the only place that sorts errors, so that the status, the record and the span of
+//! one refusal always agree.
+
+use crate::admit::NotAuthorized;
+use crate::admit::expiry::BeyondSession;
+use crate::admit::limit::RateLimited;
+use crate::audit::{AuditError, Outcome};
+use crate::authenticate::Unauthenticated;
+use crate::endpoint::NoEndpoint;
+use crate::proto::v1::ErrorReason;
+use crate::scope::ScopeError;
+use crate::sign::bind::{Violation, Violations};
+use crate::tenant::TenantDenied;
+
+/// Why no URL was issued.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Refusal {
+    /// Fields of the request are missing or malformed. The paths are those of the whole request.
+    #[error("the request is not valid: {0}")]
+    Invalid(Violations),
+    /// The caller could not be identified.
+    #[error(transparent)]
+    Unauthenticated(#[from] Unauthenticated),
+    /// No such tenant for this caller.
+    #[error(transparent)]
+    Tenant(#[from] TenantDenied),
+    /// The grants or caps do not allow it.
+    #[error(transparent)]
+    NotAuthorized(#[from] NotAuthorized),
+    /// A limit has no room.
+    #[error(transparent)]
+    RateLimited(#[from] RateLimited),
+    /// There are no credentials.
+    #[error(transparent)]
+    Scope(#[from] ScopeError),
+    /// The session ends before the URL would.
+    #[error(transparent)]
+    BeyondSession(#[from] BeyondSession),
+    /// S3's rules have no endpoint.
+    #[error(transparent)]
+    NoEndpoint(#[from] NoEndpoint),
+    /// The record could not be written.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    /// The caller's deadline passed.
+    #[error("the deadline passed before a URL could be signed")]
+    DeadlineExceeded,
+    /// presignd is going away.
+    #[error("presignd is shutting down: ask another replica")]
+    ShuttingDown,
+    /// A defect of presignd.
+    #[error("presignd failed: its log has more under the issuance id")]
+    Internal,
+}
+
+/// What a refusal means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verdict {
+    /// Whether presignd would not, or could not.
+    pub outcome: Outcome,
+    /// The gRPC status.
+    pub code: Code,
+    /// The published reason.
+    pub reason: ErrorReason,
+}
+
+/// The gRPC status codes that presignd answers with, by their names in google.rpc.Code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are gRPC's own")]
+pub enum Code {
+    InvalidArgument,
+    DeadlineExceeded,
+    PermissionDenied,
+    ResourceExhausted,
+    FailedPrecondition,
+    Internal,
+    Unavailable,
+    Unauthenticated,
+}
+
+impl Code {
+    /// The name in google.rpc.Code.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::InvalidArgument => "INVALID_ARGUMENT",
+            Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
+            Self::PermissionDenied => "PERMISSION_DENIED",
+            Self::ResourceExhausted => "RESOURCE_EXHAUSTED",
+            Self::FailedPrecondition => "FAILED_PRECONDITION",
+            Self::Internal => "INTERNAL",
+            Self::Unavailable => "UNAVAILABLE",
+            Self::Unauthenticated => "UNAUTHENTICATED",
+        }
+    }
+}
+
+impl Refusal {
+    /// A refusal for one field.
+    pub fn field(field: impl Into<String>, description: impl Into<String>) -> Self {
+        Self::Invalid(Violations(vec![Violation {
+            field: field.into().into(),
+            description: description.into().into(),
+        }]))
+    }
+
+    /// Sorts the refusal.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        use ErrorReason as Reason;
+        let (outcome, code, reason) = match self {
+            Self::Invalid(_) => (Outcome::Denied, Code::InvalidArgument, Reason::InvalidRequest),
+            Self::NoEndpoint(_) => (Outcome::Denied, Code::InvalidArgument, Reason::NoEndpoint),
+            Self::NotAuthorized(NotAuthorized::AboveCap(_)) => {
+                (Outcome::Denied, Code::InvalidArgument, Reason::ExpiryAboveCap)
+            }
+            Self::Unauthenticated(_) => (Outcome::Denied, Code::Unauthenticated, Reason::Unauthenticated),
+            Self::Tenant(_) => (Outcome::Denied, Code::PermissionDenied, Reason::TenantDenied),
+            Self::NotAuthorized(NotAuthorized::Denied(_) | NotAuthorized::Unbounded { .. }) => {
+                (Outcome::Denied, Code::PermissionDenied, Reason::CommandDenied)
+            }
+            Self::RateLimited(_) => (Outcome::Denied, Code::ResourceExhausted, Reason::RateLimited),
+            Self::BeyondSession(_) | Self::Scope(ScopeError::BeyondSession(_)) => {
+                (Outcome::Denied, Code::FailedPrecondition, Reason::ExpiryBeyondSession)
+            }
+            Self::Scope(ScopeError::Refused { .. }) => (Outcome::Failed, Code::FailedPrecondition, Reason::RoleRefused),
+            Self::Scope(ScopeError::Unavailable { .. }) => (Outcome::Failed, Code::Unavailable, Reason::StsUnavailable),
+            Self::Audit(_) => (Outcome::Failed, Code::Unavailable, Reason::AuditUnavailable),
+            Self::ShuttingDown => (Outcome::Failed, Code::Unavailable, Reason::ShuttingDown),
+            Self::DeadlineExceeded => (Outcome::Failed, Code::DeadlineExceeded, Reason::DeadlineExceeded),
+            Self::Internal => (Outcome::Failed, Code::Internal, Reason::Internal),
+        };
+        Verdict { outcome, code, reason }
+    }
+
+    /// The sentence for the caller and for the record: presignd's own words, without what STS or the audit output said.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        match self {
+            Self::Scope(ScopeError::Unavailable { .. }) => {
+                "STS did not give a session of the tenant's role: try again later".to_owned()
+            }
+            Self::Scope(ScopeError::Refused { .. }) => {
+                "STS refuses presignd the tenant's role: an operator has to mend the role's trust policy or presignd's configuration"
+                    .to_owned()
+            }
+            Self::Audit(_) => "the record could not be written, so nothing was issued: try again later".to_owned(),
+            other => other.to_string(),
+        }
+    }
+}
+
+/// The reason as it stands in google.rpc.ErrorInfo and in records: `RATE_LIMITED`.
+#[must_use]
+pub fn reason_name(reason: ErrorReason) -> &'static str {
+    let name = reason.as_str_name();
+    name.strip_prefix("ERROR_REASON_").unwrap_or(name)
+}
