@@ -1,2 +1,3 @@
 //! presignd signs S3 requests for many tenants.
+pub mod config;
 pub mod sign;
