@@ -99,7 +99,7 @@ pub(super) fn warn_of_expiry(
             && setting.value > role.duration
         {
             let message = format!(
-                "`expiry.{name}` ({}) is longer than a session lives (`assume_role.duration`, {}): no URL can",
+                "`expiry.{name}` ({}) is longer than a session lives (`assume_role.duration`, {}): no URL lives that long",
                 duration_text(setting.value),
                 duration_text(role.duration)
             );

@@ -3,6 +3,7 @@
 //! Command names and resources are kept as written, with their places: what they mean is known to whoever knows the S3
 //! operations. Invariant: a grant names at least one command and one resource, and a limit's burst can be earned back.
 
+use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -43,8 +44,8 @@ const BURST_TIME: Duration = Duration::from_hours(366 * 24);
 pub(super) fn grant(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Located<Grant>> {
     let mut section = reader.section(node)?;
     let at = section.at();
-    let commands = section.required("commands", Reader::some_texts);
-    let resources = section.required("resources", Reader::some_texts);
+    let commands = section.required("commands", Reader::names);
+    let resources = section.required("resources", Reader::names);
     let max_expiry = section.optional("max_expiry", |reader, node| {
         let expiry = reader.duration(node, &EXPIRIES)?;
         Some(reader.locate(node.at, expiry))
@@ -58,11 +59,31 @@ pub(super) fn grant(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Located<
     Some(reader.locate(at, grant))
 }
 
-pub(super) fn limit(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Located<Limit>> {
+pub(super) fn limits(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Vec<Located<Limit>>> {
+    let mut names = HashMap::new();
+    reader.list(node, |reader, node| limit(reader, node, &mut names))
+}
+
+/// Reads one limit; `names` are those of the limits before it, with their lines.
+fn limit(
+    reader: &mut Reader<'_>,
+    node: &Node<'_>,
+    names: &mut HashMap<String, u32>,
+) -> Option<Located<Limit>> {
     let mut section = reader.section(node)?;
     let at = section.at();
-    let name = section.required("name", |r, n| r.parsed(n, limit_name));
-    let commands = section.optional("commands", Reader::some_texts);
+    let name = section.required("name", |reader, node| {
+        let name = reader.parsed(node, limit_name)?;
+        if let Some(line) = names.insert(name.clone(), node.at.line) {
+            let message = format!(
+                "{} is the name of the limit on line {line} already: rename one",
+                quoted(&name)
+            );
+            reader.mistake(node.at, message);
+        }
+        Some(name)
+    });
+    let commands = section.optional("commands", Reader::names);
     let rate = section.required("rate", |reader, node| {
         let rate = reader.parsed(node, rate)?;
         Some(reader.locate(node.at, rate))

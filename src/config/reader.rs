@@ -164,37 +164,43 @@ impl<'e> Reader<'e> {
         (whole.len() == items.len()).then_some(whole)
     }
 
-    /// Reads a list of texts, none of them twice.
-    pub(super) fn distinct_texts(&mut self, node: &Node<'_>) -> Option<Vec<Located<String>>> {
-        let mut seen = HashMap::<String, Mark>::new();
+    /// Reads a list of single values, none of them twice.
+    pub(super) fn distinct<T>(
+        &mut self,
+        node: &Node<'_>,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<Vec<Located<T>>> {
+        let mut seen = HashMap::new();
         self.list(node, |reader, node| {
             let text = reader.text(node)?;
-            if text.is_empty() {
-                reader.mistake(node.at, "is empty: remove it");
-                return None;
-            }
-            if let Some(first) = seen.get(text) {
+            if let Some(&line) = seen.get(text) {
                 let message = format!(
-                    "{} is listed twice, first on line {}: remove one",
-                    quoted(text),
-                    first.line
+                    "{} is listed twice, first on line {line}: remove one",
+                    quoted(text)
                 );
                 reader.mistake(node.at, message);
                 return None;
             }
-            seen.insert(text.to_owned(), node.at);
-            Some(reader.locate(node.at, text.to_owned()))
+            seen.insert(text.to_owned(), node.at.line);
+            let value = reader.parsed(node, &parse)?;
+            Some(reader.locate(node.at, value))
         })
     }
 
-    /// Reads a list of texts, at least one, none of them twice.
-    pub(super) fn some_texts(&mut self, node: &Node<'_>) -> Option<Vec<Located<String>>> {
-        let texts = self.distinct_texts(node)?;
-        if texts.is_empty() {
+    /// Reads a list of names, at least one, none of them twice.
+    pub(super) fn names(&mut self, node: &Node<'_>) -> Option<Vec<Located<String>>> {
+        let names = self.distinct(node, |text| {
+            if text.is_empty() {
+                Err("is empty: remove it".to_owned())
+            } else {
+                Ok(text.to_owned())
+            }
+        })?;
+        if names.is_empty() {
             self.mistake(node.at, "the list is empty: name at least one");
             return None;
         }
-        Some(texts)
+        Some(names)
     }
 
     /// Reads a single value as the text that was written.
@@ -228,15 +234,12 @@ impl<'e> Reader<'e> {
     /// Reads `true` or `false`.
     pub(super) fn boolean(&mut self, node: &Node<'_>) -> Option<bool> {
         let plain = matches!(node.content, Content::Scalar { plain: true, .. });
-        match self.text(node)? {
-            "true" | "True" | "TRUE" if plain => Some(true),
-            "false" | "False" | "FALSE" if plain => Some(false),
-            text => {
-                let message = format!("{} is not `true` or `false`, without quotes", quoted(text));
-                self.mistake(node.at, message);
-                None
-            }
-        }
+        self.parsed(node, |text| match text {
+            "true" | "True" | "TRUE" if plain => Ok(true),
+            "false" | "False" | "FALSE" if plain => Ok(false),
+            _ if plain => Err(format!("{} is neither `true` nor `false`", quoted(text))),
+            _ => Err("write `true` or `false`, without quotes".to_owned()),
+        })
     }
 
     /// Reads one of a few names.
@@ -283,12 +286,13 @@ impl<'e> Reader<'e> {
     pub(super) fn number(&mut self, node: &Node<'_>, range: &RangeInclusive<u32>) -> Option<u32> {
         let plain = matches!(node.content, Content::Scalar { plain: true, .. });
         self.parsed(node, |text| {
-            let digits = plain && text.bytes().all(|byte| byte.is_ascii_digit());
+            if !plain {
+                return Err("write the number without quotes".to_owned());
+            }
             match text.parse() {
-                _ if !digits => Err(format!(
-                    "{} is not a whole number, without quotes",
-                    quoted(text)
-                )),
+                _ if !text.bytes().all(|byte| byte.is_ascii_digit()) => {
+                    Err(format!("{} is not a whole number", quoted(text)))
+                }
                 Ok(number) if range.contains(&number) => Ok(number),
                 _ => Err(format!(
                     "{} is out of range: from {} to {}",

@@ -38,6 +38,7 @@ pub(super) fn secret(
     }
     let mut section = reader.section(node)?.guarded();
     let at = section.at();
+    let both = section.has("env") && section.has("file");
     let env = section.optional("env", |reader, node| {
         let value = from_environment(reader, node)?;
         checked(reader, node, value, alphabet)
@@ -47,17 +48,15 @@ pub(super) fn secret(
         checked(reader, node, value, alphabet)
     });
     section.finish();
-    match (env?, file?) {
-        (Some(secret), None) | (None, Some(secret)) => Some(secret),
-        (None, None) => {
-            reader.mistake(at, "names no secret: write `env: NAME` or `file: PATH`");
-            None
-        }
-        (Some(_), Some(_)) => {
-            reader.mistake(at, "names both `env` and `file`: remove one");
-            None
-        }
+    if both {
+        reader.mistake(at, "names both `env` and `file`: remove one");
+        return None;
     }
+    let secret = env?.or(file?);
+    if secret.is_none() {
+        reader.mistake(at, "names no secret: write `env: NAME` or `file: PATH`");
+    }
+    secret
 }
 
 /// Reads an access key id, which is not secret and may be written in the file as well.

@@ -6,13 +6,11 @@
 use super::arn::{KmsKeyArn, kms_key_arn};
 use super::credentials::{Credentials, credentials};
 use super::expiry::{Expiry, WrittenExpiry, expiry, warn_of_expiry, warn_of_grants};
-use super::grant::{Grant, Limit, grant, limit};
+use super::grant::{Grant, Limit, grant, limits};
 use super::mistake::{Located, Mark, quoted};
 use super::reader::Reader;
 use super::tree::Node;
 use super::url::{BaseUrl, base_url};
-use std::collections::HashMap;
-
 /// One tenant.
 #[derive(Debug, Clone)]
 pub struct Tenant {
@@ -31,7 +29,7 @@ pub struct Tenant {
     /// How often it may.
     pub limits: Vec<Located<Limit>>,
     /// The KMS keys that its objects are encrypted with, each once.
-    pub kms_keys: Vec<KmsKeyArn>,
+    pub kms_keys: Vec<Located<KmsKeyArn>>,
 }
 
 /// `endpoint`: an S3-compatible store.
@@ -170,31 +168,9 @@ fn session(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Located<Session>>
     Some(reader.locate(at, session))
 }
 
-fn limits(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Vec<Located<Limit>>> {
-    let limits = reader.list(node, limit)?;
-    let mut seen = HashMap::new();
-    for limit in &limits {
-        if let Some(line) = seen.insert(&limit.value.name, limit.at.line) {
-            let message = format!(
-                "the name {} belongs to the limit on line {line} already: rename one",
-                quoted(&limit.value.name)
-            );
-            reader.mistake_in(limit, message);
-        }
-    }
-    Some(limits)
-}
-
-fn kms_keys(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Located<Vec<KmsKeyArn>>> {
-    let texts = reader.distinct_texts(node)?;
-    let mut keys = Vec::with_capacity(texts.len());
-    for text in &texts {
-        match kms_key_arn(&text.value) {
-            Ok(key) => keys.push(key),
-            Err(message) => reader.mistake_in(text, message),
-        }
-    }
-    (keys.len() == texts.len()).then(|| reader.locate(node.at, keys))
+fn kms_keys(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Located<Vec<Located<KmsKeyArn>>>> {
+    let keys = reader.distinct(node, kms_key_arn)?;
+    Some(reader.locate(node.at, keys))
 }
 
 /// AWS knows only accounts of twelve digits; stores such as Ceph know roles without one.
