@@ -290,13 +290,14 @@ fn the_documented_example_loads() {
 
 #[test]
 fn many_tenants_are_read() {
-    let mut text = "tenants:\n".to_owned();
-    for number in 0..2_000 {
-        text.push_str(&format!(
+    let tenant = |number: u32| {
+        format!(
             "  t{number}:\n    region: eu-west-1\n    credentials: {{ assume_role: {{ role_arn: \
              \"arn:aws:iam::111122223333:role/t{number}\" }} }}\n    grants: [{{ commands: [read], resources: [a/*] }}]\n"
-        ));
-    }
+        )
+    };
+    let tenants: String = (0..2_000).map(tenant).collect();
+    let text = format!("tenants:\n{tenants}");
     let settings = parse_text(&text).expect("the file is good");
     assert_eq!(settings.tenants.len(), 2_000);
 }
@@ -329,13 +330,8 @@ const PIECES: [&str; 24] = [
     "é",
 ];
 
-fn any_good_text() -> impl Strategy<Value = String> {
-    prop::sample::select(files("good"))
-        .prop_map(|path| std::fs::read_to_string(path).expect("the file is readable"))
-}
-
-/// A good file in which some places are cut out and others put in.
-fn mutated() -> impl Strategy<Value = String> {
+/// One of these files in which some places are cut out and others put in.
+fn mutated(files: Vec<PathBuf>) -> impl Strategy<Value = String> {
     let edits = prop::collection::vec(
         (
             any::<prop::sample::Index>(),
@@ -344,7 +340,8 @@ fn mutated() -> impl Strategy<Value = String> {
         ),
         1..6,
     );
-    (any_good_text(), edits).prop_map(|(text, edits)| {
+    (prop::sample::select(files), edits).prop_map(|(path, edits)| {
+        let text = std::fs::read_to_string(path).expect("the file is readable");
         let mut characters: Vec<char> = text.chars().collect();
         for (place, cut, piece) in edits {
             let start = place.index(characters.len() + 1);
@@ -373,7 +370,7 @@ proptest! {
     }
 
     #[test]
-    fn no_mutation_panics_and_what_fails_says_why(text in mutated()) {
+    fn no_mutation_panics_and_what_fails_says_why(text in mutated(files("good"))) {
         if let Err(mistakes) = parse_text(&text) {
             prop_assert!(!mistakes.is_empty());
             prop_assert!(mistakes.is_sorted());
@@ -383,6 +380,15 @@ proptest! {
                 prop_assert!(!mistake.to_string().contains('\n'), "{}", mistake);
             }
         }
+    }
+
+    #[test]
+    fn no_mutation_shows_a_secret(text in mutated(vec![folder("bad").join("static-literal-secret.yaml")])) {
+        let shown = match parse_text(&text) {
+            Ok(settings) => format!("{settings:?}"),
+            Err(mistakes) => one_a_line(&mistakes),
+        };
+        prop_assert!(!shown.contains(PLANTED), "{}\n{}", shown, text);
     }
 
     #[test]
