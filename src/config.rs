@@ -1,6 +1,6 @@
 //! The configuration file: plain settings, validated once.
 //!
-//! The text becomes a tree whose nodes know their places ([`tree`](self)), a typed reader walks it section by section, and
+//! The text becomes a tree whose nodes know their places (`tree`), a typed reader walks it section by section, and
 //! every mistake of a file is found in one pass, with its line and column. Invariant: [`Settings`] that exist are whole and
 //! consistent; what needs knowledge of S3's operations (the names in grants and limits) keeps its place in the file
 //! ([`Located`]), so that the check that comes later can point there too.
