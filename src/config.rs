@@ -1,0 +1,171 @@
+//! The configuration file: plain settings, validated once.
+//!
+//! The text becomes a tree whose nodes know their places (`tree`), a typed reader walks it section by section, and
+//! every mistake of a file is found in one pass, with its line and column. Invariant: [`Settings`] that exist are whole and
+//! consistent; what needs knowledge of S3's operations (the names in grants and limits) keeps its place in the file
+//! ([`Located`]), so that the check that comes later can point there too.
+//!
+//! `docs/configuration.md` describes every key.
+
+mod arn;
+mod credentials;
+mod expiry;
+mod grant;
+mod mistake;
+mod quantity;
+mod reader;
+mod secret;
+mod server;
+mod suggestion;
+mod telemetry;
+mod tenant;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod url;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub use arn::{KmsKeyArn, RoleArn};
+pub use credentials::{AssumeRole, Credentials, StaticCredentials};
+pub use expiry::Expiry;
+pub use grant::{Grant, Limit};
+pub use mistake::{Located, Location, Mistake};
+pub use quantity::{Rate, RatePeriod};
+pub use server::Server;
+pub use telemetry::{Log, LogFormat, LogLevel, Otlp, Telemetry};
+pub use tenant::{Session, SessionScope, StoreEndpoint, Tenant};
+pub use url::BaseUrl;
+
+use mistake::{Mark, Report};
+use reader::Reader;
+use tree::Node;
+
+/// What one configuration file says.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where presignd listens and what it bounds.
+    pub server: Server,
+    /// Where spans go and how presignd logs.
+    pub telemetry: Telemetry,
+    /// The tenants by name; at least one.
+    pub tenants: BTreeMap<String, Located<Tenant>>,
+    /// What is allowed and probably not meant, in the order of the file.
+    pub warnings: Vec<Mistake>,
+}
+
+/// Why there are no settings.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {}: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file can be read, and is wrong: every mistake, in the order of the file.
+    #[error("{}", one_a_line(.0))]
+    Mistakes(Vec<Mistake>),
+}
+
+fn one_a_line(mistakes: &[Mistake]) -> String {
+    let lines: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+    lines.join("\n")
+}
+
+/// Reads and checks a configuration file, with the secrets that it names.
+///
+/// `environment` looks up an environment variable. Relative secret files are sought in the folder of `path`.
+pub fn load(
+    path: &Path,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<Settings, ConfigError> {
+    let bytes = std::fs::read(path).map_err(|source| ConfigError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })?;
+    let file_name = path.display().to_string();
+    let folder = path.parent().unwrap_or(Path::new(""));
+    decode(&bytes, &file_name)
+        .and_then(|text| parse(text, &file_name, folder, environment))
+        .map_err(ConfigError::Mistakes)
+}
+
+/// Checks the text of a configuration file, which messages call `file_name`.
+///
+/// Relative secret files are sought in `folder`.
+pub fn parse(
+    text: &str,
+    file_name: &str,
+    folder: &Path,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<Settings, Vec<Mistake>> {
+    let mut report = Report::new(file_name);
+    let tree = tree::read(text, &mut report);
+    let mut reader = Reader::new(report, folder, environment);
+    let settings = tree.and_then(|tree| settings(&mut reader, &tree));
+    let Report {
+        mut mistakes,
+        mut warnings,
+        ..
+    } = reader.report;
+    mistakes.sort();
+    warnings.sort();
+    match settings {
+        Some(settings) if mistakes.is_empty() => Ok(Settings {
+            warnings,
+            ..settings
+        }),
+        _ => Err(mistakes),
+    }
+}
+
+fn settings(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Settings> {
+    let mut section = reader.section(node)?;
+    let server = section.or("server", Server::default(), server::server);
+    let telemetry = section.or("telemetry", Telemetry::default(), telemetry::telemetry);
+    let tenants = section.required("tenants", tenants);
+    section.finish();
+    Some(Settings {
+        server: server?,
+        telemetry: telemetry?,
+        tenants: tenants?,
+        warnings: Vec::new(),
+    })
+}
+
+fn tenants(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<BTreeMap<String, Located<Tenant>>> {
+    let tenants = reader.each_entry(node, |reader, id, id_at, node| {
+        let tenant = tenant::tenant(reader, id, id_at, node)?;
+        Some((id.to_owned(), tenant))
+    })?;
+    if tenants.is_empty() {
+        reader.mistake(node.at, "there is no tenant: add at least one");
+        return None;
+    }
+    Some(tenants.into_iter().collect())
+}
+
+/// Takes the bytes as UTF-8, or says where they are not.
+fn decode<'b>(bytes: &'b [u8], file_name: &str) -> Result<&'b str, Vec<Mistake>> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        let good = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
+        let last_line = good.rsplit('\n').next().unwrap_or_default();
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let mark = Mark {
+            line: count(good.matches('\n').count() + 1),
+            column: count(last_line.chars().count() + 1),
+        };
+        let mut report = Report::new(file_name);
+        report.mistake(
+            mark,
+            "",
+            "this is not UTF-8: save the file in that encoding",
+        );
+        report.mistakes
+    })
+}

@@ -1,0 +1,126 @@
+//! `tenants.*.grants` and `tenants.*.limits`: what a tenant may do, and how often.
+//!
+//! Command names and resources are kept as written, with their places: what they mean is known to whoever knows the S3
+//! operations. Invariant: a grant names at least one command and one resource, and a limit's burst can be earned back.
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::expiry::EXPIRIES;
+use super::mistake::{Located, quoted};
+use super::quantity::{Rate, duration_text, rate};
+use super::reader::Reader;
+use super::tree::Node;
+
+/// One grant: these commands on these resources.
+#[derive(Debug, Clone)]
+pub struct Grant {
+    /// Names of S3 operations or classes; at least one.
+    pub commands: Vec<Located<String>>,
+    /// `bucket`, `bucket/*`, `bucket/prefix/*`, `bucket/key` or `*`; at least one.
+    pub resources: Vec<Located<String>>,
+    /// The longest that a URL under this grant may live.
+    pub max_expiry: Option<Located<Duration>>,
+}
+
+/// One limit: this many of these commands.
+#[derive(Debug, Clone)]
+pub struct Limit {
+    /// Its name, the only one in the tenant.
+    pub name: String,
+    /// Names of S3 operations or classes; `None`: every command.
+    pub commands: Option<Vec<Located<String>>>,
+    /// How often, in the long run.
+    pub rate: Rate,
+    /// How many at once.
+    pub burst: NonZeroU32,
+}
+
+/// The longest that a spent burst may take to come back: beyond it the limit is a quota in disguise, and arithmetic in
+/// nanoseconds gets short of room.
+const BURST_TIME: Duration = Duration::from_hours(366 * 24);
+
+pub(super) fn grant(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Located<Grant>> {
+    let mut section = reader.section(node)?;
+    let at = section.at();
+    let commands = section.required("commands", Reader::names);
+    let resources = section.required("resources", Reader::names);
+    let max_expiry = section.optional("max_expiry", |reader, node| {
+        let expiry = reader.duration(node, &EXPIRIES)?;
+        Some(reader.locate(node.at, expiry))
+    });
+    section.finish();
+    let grant = Grant {
+        commands: commands?,
+        resources: resources?,
+        max_expiry: max_expiry?,
+    };
+    Some(reader.locate(at, grant))
+}
+
+pub(super) fn limits(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Vec<Located<Limit>>> {
+    let mut names = HashMap::new();
+    reader.list(node, |reader, node| limit(reader, node, &mut names))
+}
+
+/// Reads one limit; `names` are those of the limits before it, with their lines.
+fn limit(
+    reader: &mut Reader<'_>,
+    node: &Node<'_>,
+    names: &mut HashMap<String, u32>,
+) -> Option<Located<Limit>> {
+    let mut section = reader.section(node)?;
+    let at = section.at();
+    let name = section.required("name", |reader, node| {
+        let name = reader.parsed(node, limit_name)?;
+        if let Some(line) = names.insert(name.clone(), node.at.line) {
+            let message = format!(
+                "{} is the name of the limit on line {line} already: rename one",
+                quoted(&name)
+            );
+            reader.mistake(node.at, message);
+        }
+        Some(name)
+    });
+    let commands = section.optional("commands", Reader::names);
+    let rate = section.required("rate", |reader, node| {
+        let rate = reader.parsed(node, rate)?;
+        Some(reader.locate(node.at, rate))
+    });
+    let burst = section.optional("burst", |r, n| r.number(n, &(1..=1_000_000_000)));
+    section.finish();
+    if let (Some(rate), Some(Some(burst))) = (&rate, burst) {
+        let time = NonZeroU32::new(burst).map(|burst| rate.value.time_for(burst));
+        if let Some(time) = time.filter(|&time| time > BURST_TIME) {
+            let message = format!(
+                "at this `rate` a `burst` of {burst} takes {} to come back, and {} is the most: raise `rate` or lower `burst`",
+                duration_text(time),
+                duration_text(BURST_TIME)
+            );
+            reader.mistake_in(rate, message);
+        }
+    }
+    let (name, commands, rate) = (name?, commands?, rate?.value);
+    let limit = Limit {
+        name,
+        commands,
+        rate,
+        burst: burst?
+            .and_then(NonZeroU32::new)
+            .unwrap_or_else(|| rate.per_second()),
+    };
+    Some(reader.locate(at, limit))
+}
+
+fn limit_name(text: &str) -> Result<String, String> {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-';
+    if (1..=32).contains(&text.len()) && text.bytes().all(allowed) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
+            "{} is not 1 to 32 lower-case letters, digits, `_` or `-`",
+            quoted(text)
+        ))
+    }
+}

@@ -1,0 +1,155 @@
+//! `telemetry`: where spans go and how presignd logs.
+//!
+//! Invariant: spans are exported only where an endpoint for them is configured.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::mistake::quoted;
+use super::reader::Reader;
+use super::tree::Node;
+use super::url::{BaseUrl, base_url};
+
+/// The section `telemetry`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Telemetry {
+    /// Where spans are sent; `None`: nowhere.
+    pub otlp: Option<Otlp>,
+    /// The resource attribute `service.name`.
+    pub service_name: String,
+    /// presignd's own log.
+    pub log: Log,
+}
+
+/// `telemetry.otlp`: an OTLP/gRPC receiver.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Otlp {
+    /// Its address.
+    pub endpoint: BaseUrl,
+    /// The longest that one export may take.
+    pub timeout: Duration,
+}
+
+/// `telemetry.log`: the log on standard error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Log {
+    /// The form of a line.
+    pub format: LogFormat,
+    /// The least severe level that is written.
+    pub level: LogLevel,
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The severity of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogLevel {
+    /// Only what needs an operator.
+    Error,
+    /// And what may soon.
+    Warn,
+    /// And what happens.
+    #[default]
+    Info,
+    /// And how.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl LogLevel {
+    /// The name in the configuration, which is also that of `tracing`'s filters.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self {
+            otlp: None,
+            service_name: "presignd".to_owned(),
+            log: Log::default(),
+        }
+    }
+}
+
+const TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_mins(1);
+
+pub(super) fn telemetry(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Telemetry> {
+    let default = Telemetry::default();
+    let mut section = reader.section(node)?;
+    let otlp = section.optional("otlp", otlp);
+    let service_name = section.or("service_name", default.service_name, service_name);
+    let log = section.or("log", default.log, log);
+    section.finish();
+    Some(Telemetry {
+        otlp: otlp?,
+        service_name: service_name?,
+        log: log?,
+    })
+}
+
+fn otlp(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Otlp> {
+    let mut section = reader.section(node)?;
+    let endpoint = section.required("endpoint", |r, n| r.parsed(n, base_url));
+    let timeout = section.or("timeout", Duration::from_secs(5), |r, n| {
+        r.duration(n, &TIMEOUT)
+    });
+    section.finish();
+    Some(Otlp {
+        endpoint: endpoint?,
+        timeout: timeout?,
+    })
+}
+
+fn service_name(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<String> {
+    reader.parsed(node, |text| {
+        let printable = text.bytes().all(|byte| byte.is_ascii_graphic());
+        if (1..=255).contains(&text.len()) && printable {
+            Ok(text.to_owned())
+        } else {
+            Err(format!(
+                "{} is not 1 to 255 printable ASCII characters without spaces",
+                quoted(text)
+            ))
+        }
+    })
+}
+
+fn log(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Log> {
+    let default = Log::default();
+    let mut section = reader.section(node)?;
+    let format = section.or("format", default.format, |r, n| {
+        r.choice(n, &[("text", LogFormat::Text), ("json", LogFormat::Json)])
+    });
+    let level = section.or("level", default.level, |r, n| {
+        let levels = [
+            LogLevel::Error,
+            LogLevel::Warn,
+            LogLevel::Info,
+            LogLevel::Debug,
+            LogLevel::Trace,
+        ];
+        r.choice(n, &levels.map(|level| (level.name(), level)))
+    });
+    section.finish();
+    Some(Log {
+        format: format?,
+        level: level?,
+    })
+}

@@ -1,0 +1,191 @@
+//! `tenants`: whom presignd signs for.
+//!
+//! Invariant: what belongs to the sessions of a role is not given beside static credentials, and a role that AWS is to answer
+//! for has an account of AWS.
+
+use super::arn::{KmsKeyArn, kms_key_arn};
+use super::credentials::{Credentials, credentials};
+use super::expiry::{Expiry, WrittenExpiry, expiry, warn_of_expiry, warn_of_grants};
+use super::grant::{Grant, Limit, grant, limits};
+use super::mistake::{Located, Mark, quoted};
+use super::reader::Reader;
+use super::tree::Node;
+use super::url::{BaseUrl, base_url};
+/// One tenant.
+#[derive(Debug, Clone)]
+pub struct Tenant {
+    /// The region of its buckets, and the one that is signed for.
+    pub region: String,
+    /// Its store; `None`: AWS.
+    pub endpoint: Option<StoreEndpoint>,
+    /// With whose rights its URLs are signed.
+    pub credentials: Credentials,
+    /// How wide a session is.
+    pub session: Session,
+    /// How long its URLs live.
+    pub expiry: Expiry,
+    /// What it may do; without any, nothing.
+    pub grants: Vec<Located<Grant>>,
+    /// How often it may.
+    pub limits: Vec<Located<Limit>>,
+    /// The KMS keys that its objects are encrypted with, each once.
+    pub kms_keys: Vec<Located<KmsKeyArn>>,
+}
+
+/// `endpoint`: an S3-compatible store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreEndpoint {
+    /// Its address.
+    pub url: BaseUrl,
+    /// Whether buckets are named in the path rather than in the host.
+    pub path_style: bool,
+}
+
+/// `session`: what one session of the tenant's role may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Session {
+    /// What its policy covers.
+    pub scope: SessionScope,
+}
+
+/// What a session's policy covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SessionScope {
+    /// All of the tenant's grants.
+    #[default]
+    Tenant,
+    /// The grants on the bucket of the command.
+    Bucket,
+}
+
+/// Reads one tenant, named by its key.
+pub(super) fn tenant(
+    reader: &mut Reader<'_>,
+    id: &str,
+    id_at: Mark,
+    node: &Node<'_>,
+) -> Option<Located<Tenant>> {
+    let id = tenant_id(reader, id, id_at);
+    let mut section = reader.section(node)?;
+    let region = section.required("region", |r, n| r.parsed(n, region));
+    let endpoint = section.optional("endpoint", endpoint);
+    let credentials = section.required("credentials", credentials);
+    let session = section.optional("session", session);
+    let expiry = section.or("expiry", WrittenExpiry::default(), expiry);
+    let grants = section.or("grants", Vec::new(), |r, n| r.list(n, grant));
+    let limits = section.or("limits", Vec::new(), limits);
+    let kms_keys = section.optional("kms_keys", kms_keys);
+    section.finish();
+
+    if let (Some(endpoint), Some(credentials)) = (&endpoint, &credentials) {
+        check_account(reader, endpoint.as_ref(), credentials);
+    }
+    if let (Some(Credentials::Static(_)), Some(Some(session))) = (&credentials, &session) {
+        let message = "`session.scope` narrows the session of a role, and `credentials.static` has none: remove `session`";
+        reader.mistake_in(session, message);
+    }
+    if let (Some(Credentials::Static(_)), Some(Some(keys))) = (&credentials, &kms_keys) {
+        let message =
+            "`kms_keys` widens the session of a role, and `credentials.static` has none: remove it";
+        reader.warn_in(keys, message);
+    }
+    if let (Some(expiry), Some(credentials)) = (&expiry, &credentials) {
+        warn_of_expiry(reader, expiry, credentials);
+    }
+    if let (Some(expiry), Some(grants)) = (&expiry, &grants) {
+        warn_of_grants(reader, expiry, grants);
+    }
+
+    id?;
+    let tenant = Tenant {
+        region: region?,
+        endpoint: endpoint?,
+        credentials: credentials?,
+        session: session?.map_or_else(Session::default, |session| session.value),
+        expiry: expiry?.effective,
+        grants: grants?,
+        limits: limits?,
+        kms_keys: kms_keys?.map_or_else(Vec::new, |keys| keys.value),
+    };
+    Some(reader.locate(id_at, tenant))
+}
+
+fn tenant_id(reader: &mut Reader<'_>, id: &str, at: Mark) -> Option<()> {
+    let start = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let allowed = |b: u8| start(b) || b == b'_' || b == b'-';
+    let good = id.len() <= 63 && id.bytes().next().is_some_and(start) && id.bytes().all(allowed);
+    if !good {
+        reader.mistake(
+            at,
+            format!(
+                "{} is not a tenant's name: 1 to 63 lower-case letters, digits, `_` or `-`, the first a letter or a digit",
+                quoted(id)
+            ),
+        );
+    }
+    good.then_some(())
+}
+
+fn region(text: &str) -> Result<String, String> {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    // A region is a label of AWS's host names.
+    let edge = text.starts_with('-') || text.ends_with('-');
+    if (1..=63).contains(&text.len()) && text.bytes().all(allowed) && !edge {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
+            "{} is not a region, such as `eu-west-1`: lower-case letters, digits and `-`",
+            quoted(text)
+        ))
+    }
+}
+
+fn endpoint(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<StoreEndpoint> {
+    let mut section = reader.section(node)?;
+    let url = section.required("url", |r, n| r.parsed(n, base_url));
+    let path_style = section.or("path_style", false, Reader::boolean);
+    section.finish();
+    Some(StoreEndpoint {
+        url: url?,
+        path_style: path_style?,
+    })
+}
+
+fn session(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Located<Session>> {
+    let mut section = reader.section(node)?;
+    let at = section.at();
+    let scope = section.or("scope", SessionScope::default(), |r, n| {
+        r.choice(
+            n,
+            &[
+                ("tenant", SessionScope::Tenant),
+                ("bucket", SessionScope::Bucket),
+            ],
+        )
+    });
+    section.finish();
+    let session = Session { scope: scope? };
+    Some(reader.locate(at, session))
+}
+
+fn kms_keys(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Located<Vec<Located<KmsKeyArn>>>> {
+    let keys = reader.distinct(node, kms_key_arn)?;
+    Some(reader.locate(node.at, keys))
+}
+
+/// AWS knows only accounts of twelve digits; stores such as Ceph know roles without one.
+fn check_account(
+    reader: &mut Reader<'_>,
+    endpoint: Option<&StoreEndpoint>,
+    credentials: &Credentials,
+) {
+    if let Credentials::AssumeRole(role) = credentials
+        && endpoint.is_none()
+        && role.sts_endpoint.is_none()
+        && !role.role_arn.value.has_aws_account()
+    {
+        let message = "the account of this ARN is not 12 digits, as AWS demands: correct it, or give `endpoint` and \
+                       `sts_endpoint` if the store is not AWS";
+        reader.mistake_in(&role.role_arn, message);
+    }
+}

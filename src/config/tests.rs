@@ -1,0 +1,400 @@
+//! The configuration as a whole, over the files of `tests/config`.
+//!
+//! `good/NAME.yaml` loads, with the warnings of `good/NAME.expected` or none. `bad/NAME.yaml` fails, with the mistakes of
+//! `bad/NAME.expected`, one a line: there is one such file for each way to be wrong. After a change of messages
+//! `UPDATE_EXPECTED=1 cargo test config::` writes the `.expected` files anew, for a reader to judge the difference.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use proptest::prelude::*;
+use secrecy::ExposeSecret as _;
+
+use super::*;
+
+/// Stands, in the bad files, wherever a secret might be put, and must stand in no message.
+const PLANTED: &str = "PLANTED0SECRET";
+
+fn folder(kind: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/config")
+        .join(kind)
+}
+
+fn files(kind: &str) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder(kind))
+        .expect("the folder is there")
+        .map(|entry| entry.expect("the entry is readable").path())
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "yaml")
+        })
+        .collect();
+    files.sort();
+    assert!(!files.is_empty());
+    files
+}
+
+fn environment(name: &str) -> Option<String> {
+    match name {
+        "GOOD_SECRET" => Some(PLANTED.to_owned()),
+        "GOOD_KEY_ID" => Some("AKIDFROMENVIRONMENT".to_owned()),
+        "EMPTY" => Some(String::new()),
+        _ => None,
+    }
+}
+
+fn parse_file(path: &Path) -> Result<Settings, Vec<Mistake>> {
+    let text = std::fs::read_to_string(path).expect("the file is readable");
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let folder = path.parent().expect("the file is in a folder");
+    parse(&text, &name, folder, &environment)
+}
+
+fn good(name: &str) -> Settings {
+    let path = folder("good").join(name).with_extension("yaml");
+    parse_file(&path).unwrap_or_else(|mistakes| panic!("{}", one_a_line(&mistakes)))
+}
+
+fn parse_text(text: &str) -> Result<Settings, Vec<Mistake>> {
+    parse(text, "presignd.yaml", &folder("good"), &environment)
+}
+
+/// Compares messages with those of the file beside `path`, which need not be there if there are none.
+fn assert_expected(path: &Path, messages: &[Mistake]) {
+    let expected = path.with_extension("expected");
+    let mut actual = one_a_line(messages);
+    if !actual.is_empty() {
+        actual.push('\n');
+    }
+    if std::env::var_os("UPDATE_EXPECTED").is_some() && !actual.is_empty() {
+        std::fs::write(&expected, &actual).expect("the expectation is writable");
+    }
+    let wanted = std::fs::read_to_string(&expected).unwrap_or_default();
+    assert_eq!(actual, wanted, "messages of {}", path.display());
+}
+
+#[test]
+fn good_files_load_with_their_warnings() {
+    for path in files("good") {
+        match parse_file(&path) {
+            Ok(settings) => assert_expected(&path, &settings.warnings),
+            Err(mistakes) => panic!("{}:\n{}", path.display(), one_a_line(&mistakes)),
+        }
+    }
+}
+
+#[test]
+fn bad_files_fail_with_every_mistake() {
+    for path in files("bad") {
+        match parse_file(&path) {
+            Ok(_) => panic!("{} loads", path.display()),
+            Err(mistakes) => {
+                assert!(!mistakes.is_empty(), "{}", path.display());
+                assert_expected(&path, &mistakes);
+            }
+        }
+    }
+}
+
+#[test]
+fn no_message_and_no_debug_output_holds_a_secret() {
+    let mut planted = 0;
+    for path in files("bad").iter().chain(&files("good")) {
+        let text = std::fs::read_to_string(path).expect("the file is readable");
+        planted += usize::from(text.contains(PLANTED) || text.contains("GOOD_SECRET"));
+        let shown = match parse_file(path) {
+            Ok(settings) => format!("{settings:?} {settings:#?}"),
+            Err(mistakes) => format!("{mistakes:?} {}", one_a_line(&mistakes)),
+        };
+        assert!(!shown.contains(PLANTED), "{}: {shown}", path.display());
+    }
+    assert!(planted >= 5, "the secret is planted in {planted} files");
+}
+
+#[test]
+fn defaults_are_those_of_the_documentation() {
+    let settings = good("smallest");
+    assert_eq!(settings.server.listen.to_string(), "127.0.0.1:50051");
+    assert!(!settings.server.insecure);
+    assert_eq!(settings.server.grace, Duration::from_secs(30));
+    assert_eq!(settings.server.max_request_bytes, 4_194_304);
+    assert_eq!(settings.server.request_timeout, Duration::from_secs(10));
+    assert_eq!(settings.telemetry, Telemetry::default());
+    assert_eq!(settings.telemetry.service_name, "presignd");
+    let tenant = &settings.tenants["acme"].value;
+    assert_eq!(tenant.endpoint, None);
+    assert_eq!(tenant.session.scope, SessionScope::Tenant);
+    assert_eq!(tenant.expiry.default, Duration::from_mins(15));
+    assert_eq!(tenant.expiry.max, Duration::from_hours(12));
+    let Credentials::AssumeRole(role) = &tenant.credentials else {
+        panic!("{:?}", tenant.credentials);
+    };
+    assert_eq!(role.duration, Duration::from_hours(1));
+    assert_eq!(role.external_id, None);
+    assert_eq!(role.sts_endpoint, None);
+}
+
+#[test]
+fn every_key_reaches_its_setting() {
+    let settings = good("every-key");
+    let server = &settings.server;
+    assert_eq!(server.listen.to_string(), "[::]:50051");
+    assert!(server.insecure);
+    assert_eq!(server.grace, Duration::from_secs(90));
+    assert_eq!(server.max_request_bytes, 512 << 10);
+    assert_eq!(server.request_timeout, Duration::from_secs(30));
+    let telemetry = &settings.telemetry;
+    let otlp = telemetry.otlp.as_ref().expect("spans are exported");
+    assert_eq!(otlp.endpoint.as_str(), "http://collector:4317");
+    assert_eq!(otlp.timeout, Duration::from_secs(2));
+    assert_eq!(telemetry.service_name, "presignd-eu");
+    assert_eq!(telemetry.log.format, LogFormat::Json);
+    assert_eq!(telemetry.log.level, LogLevel::Debug);
+    let tenant = &settings.tenants["acme"].value;
+    assert_eq!(tenant.region, "eu-west-1");
+    let endpoint = tenant.endpoint.as_ref().expect("a store is given");
+    assert_eq!(endpoint.url.as_str(), "http://store.example.com");
+    assert!(endpoint.path_style);
+    let Credentials::AssumeRole(role) = &tenant.credentials else {
+        panic!("{:?}", tenant.credentials);
+    };
+    assert_eq!(role.role_arn.value.role_name(), "presignd-acme");
+    assert_eq!(role.external_id.as_deref(), Some("acme-7f3a"));
+    assert_eq!(role.duration, Duration::from_hours(12));
+    let sts = role.sts_endpoint.as_ref().map(BaseUrl::as_str);
+    assert_eq!(sts, Some("http://127.0.0.1:9000"));
+    assert_eq!(tenant.session.scope, SessionScope::Bucket);
+    assert_eq!(tenant.expiry.default, Duration::from_mins(10));
+    assert_eq!(tenant.expiry.max, Duration::from_hours(6));
+    let texts = |list: &[Located<String>]| -> Vec<String> {
+        list.iter().map(|text| text.value.clone()).collect()
+    };
+    let grant = &tenant.grants[0].value;
+    assert_eq!(texts(&grant.commands), ["read", "list", "PutObject"]);
+    assert_eq!(texts(&grant.resources), ["acme-files/*", "acme-logs"]);
+    let max_expiry = grant.max_expiry.as_ref().map(|expiry| expiry.value);
+    assert_eq!(max_expiry, Some(Duration::from_hours(1)));
+    assert_eq!(tenant.grants.len(), 2);
+    let limits: Vec<_> = tenant
+        .limits
+        .iter()
+        .map(|Located { value, .. }| (value.name.as_str(), value.rate.per, value.burst.get()))
+        .collect();
+    assert_eq!(
+        limits,
+        [
+            ("reads", RatePeriod::Second, 1000),
+            ("all", RatePeriod::Minute, 100),
+            ("deletes", RatePeriod::Hour, 1),
+        ]
+    );
+    let commands = tenant.limits[0].value.commands.as_deref().map(texts);
+    assert_eq!(commands, Some(vec!["read".to_owned()]));
+    assert!(tenant.limits[1].value.commands.is_none());
+    assert_eq!(tenant.kms_keys.len(), 1);
+}
+
+#[test]
+fn settings_know_their_places() {
+    let settings = good("every-key");
+    let tenant = &settings.tenants["acme"];
+    assert_eq!(tenant.at.to_string(), "every-key.yaml:12:3");
+    assert_eq!(&*tenant.path, "tenants.acme");
+    let command = &tenant.value.grants[0].value.commands[2];
+    assert_eq!(
+        command.mistake("is unknown").to_string(),
+        "every-key.yaml:24:34: tenants.acme.grants[0].commands[2]: is unknown"
+    );
+    let Credentials::AssumeRole(role) = &tenant.value.credentials else {
+        panic!("{:?}", tenant.value.credentials);
+    };
+    assert_eq!(
+        role.role_arn.mistake("is refused").to_string(),
+        "every-key.yaml:17:19: tenants.acme.credentials.assume_role.role_arn: is refused"
+    );
+    assert_eq!(&*tenant.value.limits[1].path, "tenants.acme.limits[1]");
+}
+
+#[test]
+fn secrets_come_from_where_they_are_kept() {
+    let settings = good("static-credentials");
+    let keys = |id: &str| match &settings.tenants[id].value.credentials {
+        Credentials::Static(keys) => keys.clone(),
+        Credentials::AssumeRole(role) => panic!("{role:?}"),
+    };
+    let from_env = keys("from-env");
+    assert_eq!(
+        from_env.access_key_id.expose_secret(),
+        "AKIAIOSFODNN7EXAMPLE"
+    );
+    assert_eq!(from_env.secret_access_key.expose_secret(), PLANTED);
+    assert!(from_env.session_token.is_none());
+    let from_file = keys("from-file");
+    assert_eq!(
+        from_file.access_key_id.expose_secret(),
+        "AKIDFROMENVIRONMENT"
+    );
+    assert_eq!(
+        from_file.secret_access_key.expose_secret(),
+        "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+    );
+    let token = from_file.session_token.expect("a token is named");
+    assert_eq!(token.expose_secret(), "AQoDYXdzEPT//////////wEXAMPLE");
+}
+
+#[test]
+fn a_file_is_loaded_from_its_path() {
+    let path = folder("good").join("static-credentials.yaml");
+    let settings = load(&path, &environment).expect("the file is good");
+    assert_eq!(settings.tenants.len(), 2);
+}
+
+#[test]
+fn an_unreadable_file_is_named() {
+    let path = folder("good").join("no-such-file.yaml");
+    let error = load(&path, &environment).expect_err("there is no such file");
+    assert!(matches!(error, ConfigError::Unreadable { .. }));
+    assert!(error.to_string().contains("no-such-file.yaml"), "{error}");
+}
+
+#[test]
+fn a_file_that_is_not_utf8_is_wrong_at_a_place() {
+    let mistakes = decode(b"a: b\nc: \xc3\xa9\xff", "presignd.yaml").expect_err("not UTF-8");
+    assert!(
+        mistakes[0].to_string().starts_with("presignd.yaml:2:5: "),
+        "{}",
+        mistakes[0]
+    );
+}
+
+#[test]
+fn the_documented_example_loads() {
+    let documentation = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
+    let text = std::fs::read_to_string(documentation).expect("the documentation is there");
+    let examples: Vec<&str> = text
+        .split("```yaml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .filter(|example| example.contains("\ntenants:"))
+        .collect();
+    assert_eq!(examples.len(), 1, "one complete example");
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("token.txt"), "token\n").expect("a file");
+    let environment = |name: &str| (name == "GLOBEX_SECRET").then(|| "secret".to_owned());
+    match parse(examples[0], "presignd.yaml", folder.path(), &environment) {
+        Ok(settings) => assert_eq!(one_a_line(&settings.warnings), ""),
+        Err(mistakes) => panic!("{}", one_a_line(&mistakes)),
+    }
+}
+
+#[test]
+fn many_tenants_are_read() {
+    let tenant = |number: u32| {
+        format!(
+            "  t{number}:\n    region: eu-west-1\n    credentials: {{ assume_role: {{ role_arn: \
+             \"arn:aws:iam::111122223333:role/t{number}\" }} }}\n    grants: [{{ commands: [read], resources: [a/*] }}]\n"
+        )
+    };
+    let tenants: String = (0..2_000).map(tenant).collect();
+    let text = format!("tenants:\n{tenants}");
+    let settings = parse_text(&text).expect("the file is good");
+    assert_eq!(settings.tenants.len(), 2_000);
+}
+
+/// What a mutation may put into a file: pieces of YAML and of the settings' own syntax.
+const PIECES: [&str; 24] = [
+    "\n",
+    "  ",
+    ": ",
+    "- ",
+    "[",
+    "]",
+    "{",
+    "}",
+    "\"",
+    "'",
+    "#",
+    "&a ",
+    "*a",
+    "!!str ",
+    "<<: ",
+    "|",
+    ">",
+    "---\n",
+    "? ",
+    "~",
+    "\u{0}",
+    "\u{feff}",
+    "99999999999999999999",
+    "é",
+];
+
+/// One of these files in which some places are cut out and others put in.
+fn mutated(files: Vec<PathBuf>) -> impl Strategy<Value = String> {
+    let edits = prop::collection::vec(
+        (
+            any::<prop::sample::Index>(),
+            0_usize..12,
+            prop::sample::select(PIECES.to_vec()),
+        ),
+        1..6,
+    );
+    (prop::sample::select(files), edits).prop_map(|(path, edits)| {
+        let text = std::fs::read_to_string(path).expect("the file is readable");
+        let mut characters: Vec<char> = text.chars().collect();
+        for (place, cut, piece) in edits {
+            let start = place.index(characters.len() + 1);
+            let end = (start + cut).min(characters.len());
+            characters.splice(start..end, piece.chars());
+        }
+        characters.into_iter().collect()
+    })
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        if let Ok(text) = decode(&bytes, "presignd.yaml")
+            && let Err(mistakes) = parse_text(text)
+        {
+            prop_assert!(!mistakes.is_empty());
+        }
+    }
+
+    #[test]
+    fn no_text_panics(text in "[\\[\\]{}:,?&*!|>'\"%#@` a-z0-9\\n~-]{0,120}") {
+        if let Err(mistakes) = parse_text(&text) {
+            prop_assert!(!mistakes.is_empty());
+        }
+    }
+
+    #[test]
+    fn no_mutation_panics_and_what_fails_says_why(text in mutated(files("good"))) {
+        if let Err(mistakes) = parse_text(&text) {
+            prop_assert!(!mistakes.is_empty());
+            prop_assert!(mistakes.is_sorted());
+            let lines = u32::try_from(text.split(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}']).count()).unwrap();
+            for mistake in mistakes {
+                prop_assert!(mistake.at.line >= 1 && mistake.at.line <= lines + 1, "{}", mistake);
+                prop_assert!(!mistake.to_string().contains('\n'), "{}", mistake);
+            }
+        }
+    }
+
+    #[test]
+    fn no_mutation_shows_a_secret(text in mutated(vec![folder("bad").join("static-literal-secret.yaml")])) {
+        let shown = match parse_text(&text) {
+            Ok(settings) => format!("{settings:?}"),
+            Err(mistakes) => one_a_line(&mistakes),
+        };
+        prop_assert!(!shown.contains(PLANTED), "{}\n{}", shown, text);
+    }
+
+    #[test]
+    fn depth_does_not_matter(depth in 1_usize..20_000, form in 0_usize..4) {
+        let opening = ["[", "{a: ", "- ", "? "][form];
+        let text = format!("tenants:\n {}", opening.repeat(depth));
+        prop_assert!(parse_text(&text).is_err());
+    }
+}
