@@ -1,0 +1,221 @@
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
+    TraceService, TraceServiceServer,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
+use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+use super::{DEFAULT_TIMEOUT, Otlp, SpanCounts, TelemetryError, Traces, endpoint, timeout};
+use crate::audit::stdout::{Limits, StdoutSink};
+use crate::audit::{Record, Recorder, TraceContext};
+
+fn start(otlp: &Otlp) -> Traces {
+    Traces::start_with(otlp, |_| None).unwrap()
+}
+
+fn recorder(traces: &Traces) -> Recorder {
+    let sink = StdoutSink::new(std::io::sink(), Limits::default()).unwrap();
+    Recorder::new(traces.tracer(), sink)
+}
+
+async fn record(recorder: &Recorder, times: usize) {
+    for _ in 0..times {
+        let now = SystemTime::UNIX_EPOCH;
+        let mut record = Record::new(Uuid::nil(), now, "presignd.v1.PresignService/Presign", "a");
+        record.tenant = Some("acme".into());
+        record.issued(now);
+        recorder
+            .record(&record, &TraceContext::default())
+            .await
+            .unwrap();
+    }
+}
+
+/// A collector that keeps what it is sent, or refuses it.
+#[derive(Clone, Default)]
+struct Collector {
+    requests: Arc<Mutex<Vec<ExportTraceServiceRequest>>>,
+    refuses: bool,
+}
+
+#[tonic::async_trait]
+impl TraceService for Collector {
+    async fn export(
+        &self,
+        request: Request<ExportTraceServiceRequest>,
+    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        if self.refuses {
+            return Err(Status::permission_denied("not here"));
+        }
+        self.requests.lock().unwrap().push(request.into_inner());
+        Ok(Response::new(ExportTraceServiceResponse::default()))
+    }
+}
+
+impl Collector {
+    async fn serve(&self) -> Otlp {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let service = TraceServiceServer::new(self.clone());
+        tokio::spawn(
+            tonic::transport::Server::builder()
+                .add_service(service)
+                .serve_with_incoming(TcpListenerStream::new(listener)),
+        );
+        Otlp {
+            endpoint: Some(format!("http://{address}")),
+            ..Otlp::default()
+        }
+    }
+}
+
+fn texts(attributes: &[KeyValue]) -> BTreeMap<String, String> {
+    attributes
+        .iter()
+        .filter_map(|pair| match pair.value.as_ref()?.value.as_ref()? {
+            any_value::Value::StringValue(text) => Some((pair.key.clone(), text.clone())),
+            _ => None,
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn spans_reach_the_collector() {
+    let collector = Collector::default();
+    let traces = start(&collector.serve().await);
+    record(&recorder(&traces), 700).await;
+    traces.shutdown(Duration::from_secs(30)).await.unwrap();
+    let expected = SpanCounts {
+        exported: 700,
+        ..SpanCounts::default()
+    };
+    assert_eq!(traces.counts(), expected);
+
+    let requests = collector.requests.lock().unwrap();
+    let mut spans = 0;
+    for resource_spans in requests.iter().flat_map(|request| &request.resource_spans) {
+        let resource = texts(&resource_spans.resource.as_ref().unwrap().attributes);
+        assert_eq!(resource["service.name"], "presignd");
+        assert_eq!(resource["service.version"], env!("CARGO_PKG_VERSION"));
+        for span in resource_spans.scope_spans.iter().flat_map(|s| &s.spans) {
+            spans += 1;
+            let attributes = texts(&span.attributes);
+            assert_eq!(attributes["presignd.tenant"], "acme");
+            assert_eq!(attributes["presignd.outcome"], "issued");
+        }
+    }
+    assert_eq!(spans, 700);
+}
+
+#[tokio::test]
+async fn spans_that_a_collector_refuses_are_counted() {
+    let collector = Collector {
+        refuses: true,
+        ..Collector::default()
+    };
+    let traces = start(&collector.serve().await);
+    record(&recorder(&traces), 3).await;
+    traces.shutdown(Duration::from_secs(30)).await.unwrap();
+    assert_eq!(traces.counts().failed, 3);
+}
+
+/// The kernel accepts the connection; nobody ever reads from it.
+#[tokio::test]
+async fn a_black_hole_costs_spans_and_nothing_else() {
+    let hole = TcpListener::bind("127.0.0.1:0").unwrap();
+    let traces = start(&Otlp {
+        endpoint: Some(format!("http://{}", hole.local_addr().unwrap())),
+        timeout: Some(Duration::from_millis(200)),
+        queue: Some(64),
+        ..Otlp::default()
+    });
+    let recorder = recorder(&traces);
+    // All of these are recorded, without an error, while the collector answers none.
+    record(&recorder, 5_000).await;
+    let counts = traces.counts();
+    assert!(counts.queued <= 64, "{counts:?}");
+    assert!(counts.dropped > 0, "{counts:?}");
+    assert_eq!(counts.exported, 0);
+
+    let within = Duration::from_secs(2);
+    let ended = tokio::time::timeout(Duration::from_secs(20), traces.shutdown(within)).await;
+    // Either the last spans were given up in time, or the shutdown says how many it left.
+    if let Err(error) = ended.unwrap() {
+        assert!(matches!(error, TelemetryError::Unsent { .. }), "{error}");
+    }
+    let counts = traces.counts();
+    let all = counts.queued + counts.failed + counts.dropped;
+    assert!((4_936..=5_000).contains(&all), "{counts:?}");
+    assert!(counts.failed > 0, "{counts:?}");
+}
+
+#[tokio::test]
+async fn a_shutdown_ends_in_time_although_an_export_does_not() {
+    let hole = TcpListener::bind("127.0.0.1:0").unwrap();
+    let traces = start(&Otlp {
+        endpoint: Some(format!("http://{}", hole.local_addr().unwrap())),
+        timeout: Some(Duration::from_secs(600)),
+        ..Otlp::default()
+    });
+    record(&recorder(&traces), 600).await;
+    let within = Duration::from_millis(200);
+    let ended = tokio::time::timeout(Duration::from_secs(60), traces.shutdown(within)).await;
+    let error = ended.expect("bounded").unwrap_err();
+    assert!(error.to_string().contains("spans were not sent"), "{error}");
+    // The SDK's thread still holds the runtime's timer: let the process end without it.
+    std::mem::forget(traces);
+}
+
+#[tokio::test]
+async fn without_a_collector_spans_have_identities_and_nothing_more() {
+    use opentelemetry::trace::{Span as _, Tracer as _};
+    let traces = start(&Otlp::default());
+    let span = traces.tracer().start("a");
+    assert!(span.span_context().is_valid());
+    assert!(!span.is_recording());
+    record(&recorder(&traces), 10).await;
+    assert_eq!(traces.counts(), SpanCounts::default());
+    traces.shutdown(Duration::from_secs(5)).await.unwrap();
+    traces.shutdown(Duration::from_secs(5)).await.unwrap();
+    record(&recorder(&traces), 1).await;
+}
+
+#[tokio::test]
+async fn a_collector_that_makes_no_sense_is_named() {
+    let error = Traces::start_with(
+        &Otlp {
+            endpoint: Some("http://not a host".to_owned()),
+            ..Otlp::default()
+        },
+        |_| None,
+    )
+    .unwrap_err();
+    assert!(error.to_string().contains("not a host"), "{error}");
+}
+
+#[test]
+fn settings_come_before_the_environment() {
+    let environment = |name: &str| match name {
+        "OTEL_EXPORTER_OTLP_ENDPOINT" => Some("http://all:4317".to_owned()),
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" => Some("http://traces:4317".to_owned()),
+        "OTEL_EXPORTER_OTLP_TIMEOUT" => Some("2500".to_owned()),
+        _ => None,
+    };
+    let set = endpoint(Some("http://set:4317"), &environment);
+    assert_eq!(set.as_deref(), Some("http://set:4317"));
+    let traces = endpoint(None, &environment);
+    assert_eq!(traces.as_deref(), Some("http://traces:4317"));
+    assert_eq!(endpoint(None, &|_: &str| None), None);
+    assert_eq!(endpoint(Some(""), &|_: &str| Some(String::new())), None);
+    assert_eq!(timeout(&environment), Duration::from_millis(2_500));
+    assert_eq!(timeout(&|_: &str| Some("soon".to_owned())), DEFAULT_TIMEOUT);
+}
