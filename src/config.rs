@@ -17,6 +17,7 @@ mod reader;
 mod secret;
 mod server;
 mod suggestion;
+mod surroundings;
 mod telemetry;
 mod tenant;
 #[cfg(test)]
@@ -35,6 +36,7 @@ pub use grant::{Grant, Limit};
 pub use mistake::{Located, Location, Mistake};
 pub use quantity::{Rate, RatePeriod};
 pub use server::Server;
+pub use surroundings::Surroundings;
 pub use telemetry::{Log, LogFormat, LogLevel, Otlp, Telemetry};
 pub use tenant::{Session, SessionScope, StoreEndpoint, Tenant};
 pub use url::BaseUrl;
@@ -79,10 +81,10 @@ fn one_a_line(mistakes: &[Mistake]) -> String {
 
 /// Reads and checks a configuration file, with the secrets that it names.
 ///
-/// `environment` looks up an environment variable. Relative secret files are sought in the folder of `path`.
+/// Relative secret files are sought in the folder of `path`.
 pub fn load(
     path: &Path,
-    environment: &dyn Fn(&str) -> Option<String>,
+    surroundings: &dyn Surroundings,
 ) -> Result<Settings, ConfigError> {
     let bytes = std::fs::read(path).map_err(|source| ConfigError::Unreadable {
         path: path.to_owned(),
@@ -91,7 +93,7 @@ pub fn load(
     let file_name = path.display().to_string();
     let folder = path.parent().unwrap_or(Path::new(""));
     decode(&bytes, &file_name)
-        .and_then(|text| parse(text, &file_name, folder, environment))
+        .and_then(|text| parse(text, &file_name, folder, surroundings))
         .map_err(ConfigError::Mistakes)
 }
 
@@ -102,11 +104,11 @@ pub fn parse(
     text: &str,
     file_name: &str,
     folder: &Path,
-    environment: &dyn Fn(&str) -> Option<String>,
+    surroundings: &dyn Surroundings,
 ) -> Result<Settings, Vec<Mistake>> {
     let mut report = Report::new(file_name);
     let tree = tree::read(text, &mut report);
-    let mut reader = Reader::new(report, folder, environment);
+    let mut reader = Reader::new(report, folder, surroundings);
     let settings = tree.and_then(|tree| settings(&mut reader, &tree));
     let Report {
         mut mistakes,

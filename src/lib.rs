@@ -34,4 +34,7 @@ pub mod presign;
 pub mod config;
 pub mod grpc;
 pub mod app;
+pub mod cli;
+#[cfg(feature = "dev")]
+pub mod dev;
 pub mod telemetry;

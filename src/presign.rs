@@ -110,8 +110,10 @@ impl Presigner {
             self.issue(arrival, &tenant, command, admitted).await
         };
         let decision = within(arrival.patience, decide).await;
-        let record = self.record(arrival, request, item, &bound, &decision);
-        self.recorder.record(&record, &arrival.trace).await?;
+        {
+            let record = self.record(arrival, request, item, &bound, &decision);
+            self.recorder.record(&record, &arrival.trace).await?;
+        }
         decision
     }
 
@@ -140,20 +142,10 @@ impl Presigner {
             Ok(join_all(bound.iter().zip(admitted).map(issue)).await)
         };
         let decisions: Result<Vec<_>, Refusal> = decide.await;
-        let records: Vec<_> = match &decisions {
-            Ok(decisions) => {
-                let parts = items.iter().zip(&bound).zip(decisions).enumerate();
-                let record = |(index, ((item, bound), decision))| {
-                    let mut record = self.record(arrival, request, item, bound, decision);
-                    record.batch = Some(batch(index, items.len()));
-                    record
-                };
-                parts.map(record).collect()
-            }
-            // The batch was refused as one: so is its record.
-            Err(refusal) => vec![self.refused_batch(arrival, request, items, refusal)],
-        };
-        self.recorder.record_all(&records, &arrival.trace).await?;
+        {
+            let records = self.batch_records(arrival, request, items, &bound, &decisions);
+            self.recorder.record_all(&records, &arrival.trace).await?;
+        }
         decisions
     }
 
@@ -201,7 +193,7 @@ impl Presigner {
         arrival: &'a Arrival,
         request: &'a Request,
         item: &'a Item,
-        bound: &'a Result<BoundCommand<'a>, Refusal>,
+        bound: &'a Result<BoundCommand<'_>, Refusal>,
         decision: &'a Result<Issued, Refusal>,
     ) -> Record<'a> {
         let mut record = Record::new(item.issuance_id, arrival.started, arrival.method, arrival.caller.name());
@@ -230,6 +222,28 @@ impl Presigner {
             Err(refusal) => self.note_refusal(&mut record, refusal),
         }
         record
+    }
+
+    /// One record for each command; or a single one, if the batch was refused as one.
+    fn batch_records<'a>(
+        &self,
+        arrival: &'a Arrival,
+        request: &'a Request,
+        items: &'a [Item],
+        bound: &'a [Result<BoundCommand<'_>, Refusal>],
+        decisions: &'a Result<Vec<Result<Issued, Refusal>>, Refusal>,
+    ) -> Vec<Record<'a>> {
+        let decisions = match decisions {
+            Ok(decisions) => decisions,
+            Err(refusal) => return vec![self.refused_batch(arrival, request, items, refusal)],
+        };
+        let parts = items.iter().zip(bound).zip(decisions).enumerate();
+        let record = |(index, ((item, bound), decision))| {
+            let mut record = self.record(arrival, request, item, bound, decision);
+            record.batch = Some(batch(index, items.len()));
+            record
+        };
+        parts.map(record).collect()
     }
 
     fn refused_batch<'a>(

@@ -8,7 +8,7 @@ pub mod session_name;
 pub mod session_policy;
 pub mod sts;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -322,12 +322,17 @@ impl SessionPolicies {
         policies
     }
 
-    /// The policies that are too long for STS, by the bucket they are for, with their length in characters.
-    pub fn too_long(&self) -> impl Iterator<Item = (Option<&str>, usize)> {
+    /// The lengths of the policies in characters, by the bucket that they are for.
+    pub fn lengths(&self) -> BTreeMap<Option<&str>, usize> {
         self.known
             .iter()
             .map(|(bucket, policy)| (bucket.as_deref(), policy.text.len()))
-            .filter(|(_, length)| *length > MAX_SESSION_POLICY)
+            .collect()
+    }
+
+    /// Those that are too long for STS.
+    pub fn too_long(&self) -> impl Iterator<Item = (Option<&str>, usize)> {
+        self.lengths().into_iter().filter(|(_, length)| *length > MAX_SESSION_POLICY)
     }
 
     fn policy_for(&self, command: &BoundCommand<'_>) -> Arc<SessionPolicy> {

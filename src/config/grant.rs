@@ -1,7 +1,6 @@
 //! `tenants.*.grants` and `tenants.*.limits`: what a tenant may do, and how often.
 //!
-//! Command names and resources are kept as written, with their places: what they mean is known to whoever knows the S3
-//! operations. Invariant: a grant names at least one command and one resource, and a limit's burst can be earned back.
+//! Command names and resources are kept as written, with their places: what they mean is known to the surroundings. Invariant: a grant names at least one command and one resource, and a limit's burst can be earned back.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -44,8 +43,11 @@ const BURST_TIME: Duration = Duration::from_hours(366 * 24);
 pub(super) fn grant(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Located<Grant>> {
     let mut section = reader.section(node)?;
     let at = section.at();
-    let commands = section.required("commands", Reader::names);
-    let resources = section.required("resources", Reader::names);
+    let commands = section.required("commands", commands);
+    let resources = section.required("resources", |reader, node| {
+        let surroundings = reader.surroundings;
+        reader.names(node, |text| surroundings.resource(text))
+    });
     let max_expiry = section.optional("max_expiry", |reader, node| {
         let expiry = reader.duration(node, &EXPIRIES)?;
         Some(reader.locate(node.at, expiry))
@@ -57,6 +59,11 @@ pub(super) fn grant(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Located<
         max_expiry: max_expiry?,
     };
     Some(reader.locate(at, grant))
+}
+
+fn commands(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Vec<Located<String>>> {
+    let surroundings = reader.surroundings;
+    reader.names(node, |name| surroundings.command(name))
 }
 
 pub(super) fn limits(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Vec<Located<Limit>>> {
@@ -83,7 +90,7 @@ fn limit(
         }
         Some(name)
     });
-    let commands = section.optional("commands", Reader::names);
+    let commands = section.optional("commands", commands);
     let rate = section.required("rate", |reader, node| {
         let rate = reader.parsed(node, rate)?;
         Some(reader.locate(node.at, rate))

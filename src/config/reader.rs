@@ -12,28 +12,26 @@ use std::time::Duration;
 use super::mistake::{Located, Mark, Mistake, Report, path_step, quoted};
 use super::quantity;
 use super::suggestion::{alternatives, nearest};
+use super::surroundings::Surroundings;
 use super::tree::{Content, Entry, Node};
-
-/// Looks up an environment variable.
-pub(super) type Environment<'e> = &'e dyn Fn(&str) -> Option<String>;
 
 /// The state of one walk.
 pub(super) struct Reader<'e> {
     pub(super) report: Report,
     /// Where relative secret files are.
     pub(super) folder: &'e Path,
-    pub(super) environment: Environment<'e>,
+    pub(super) surroundings: &'e dyn Surroundings,
     path: String,
     /// Where the key (or list item) stands whose value is being read.
     key_at: Mark,
 }
 
 impl<'e> Reader<'e> {
-    pub(super) fn new(report: Report, folder: &'e Path, environment: Environment<'e>) -> Self {
+    pub(super) fn new(report: Report, folder: &'e Path, surroundings: &'e dyn Surroundings) -> Self {
         Self {
             report,
             folder,
-            environment,
+            surroundings,
             path: String::new(),
             key_at: Mark::START,
         }
@@ -187,13 +185,17 @@ impl<'e> Reader<'e> {
         })
     }
 
-    /// Reads a list of names, at least one, none of them twice.
-    pub(super) fn names(&mut self, node: &Node<'_>) -> Option<Vec<Located<String>>> {
+    /// Reads a list of names, at least one, none of them twice; `check` explains what it refuses.
+    pub(super) fn names(
+        &mut self,
+        node: &Node<'_>,
+        check: impl Fn(&str) -> Result<(), String>,
+    ) -> Option<Vec<Located<String>>> {
         let names = self.distinct(node, |text| {
             if text.is_empty() {
                 Err("is empty: remove it".to_owned())
             } else {
-                Ok(text.to_owned())
+                check(text).map(|()| text.to_owned())
             }
         })?;
         if names.is_empty() {

@@ -81,7 +81,7 @@ fn from_environment(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<String> 
         );
         return None;
     }
-    let value = (reader.environment)(name);
+    let value = reader.surroundings.environment(name);
     if value.is_none() {
         reader.mistake(node.at, "the environment variable named here is not set");
     }

@@ -61,11 +61,11 @@ pub enum SessionScope {
 /// Reads one tenant, named by its key.
 pub(super) fn tenant(
     reader: &mut Reader<'_>,
-    id: &str,
+    id_text: &str,
     id_at: Mark,
     node: &Node<'_>,
 ) -> Option<Located<Tenant>> {
-    let id = tenant_id(reader, id, id_at);
+    let id = tenant_id(reader, id_text, id_at);
     let mut section = reader.section(node)?;
     let region = section.required("region", |r, n| r.parsed(n, region));
     let endpoint = section.optional("endpoint", endpoint);
@@ -107,7 +107,14 @@ pub(super) fn tenant(
         limits: limits?,
         kms_keys: kms_keys?.map_or_else(Vec::new, |keys| keys.value),
     };
-    Some(reader.locate(id_at, tenant))
+    let tenant = reader.locate(id_at, tenant);
+    let mistakes = reader.surroundings.tenant(id_text, &tenant);
+    if mistakes.is_empty() {
+        Some(tenant)
+    } else {
+        reader.report.mistakes.extend(mistakes);
+        None
+    }
 }
 
 fn tenant_id(reader: &mut Reader<'_>, id: &str, at: Mark) -> Option<()> {

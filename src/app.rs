@@ -1,0 +1,106 @@
+//! Turns settings into rooms: the only file that names concrete adapters.
+
+pub mod tenants;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use aws_config::SdkConfig;
+
+use crate::audit::{Recorder, Sink};
+use crate::authenticate::AnyoneAuthenticator;
+use crate::clock::SharedClock;
+use crate::config::Settings;
+use crate::endpoint::Endpoints;
+use crate::grpc::PresignApi;
+use crate::grpc::server::{PresignServer, ServerOptions};
+use crate::presign::Presigner;
+use crate::scope::Scoper;
+use crate::scope::sts::Sts;
+use crate::telemetry::{Otlp, Traces};
+
+/// How long what is already decided may take to be written, once nothing more is asked.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// What the settings leave to whoever starts presignd.
+#[derive(Debug)]
+pub struct Surroundings<S> {
+    /// The time.
+    pub clock: SharedClock,
+    /// presignd's own AWS credentials, and how to reach AWS.
+    pub aws: SdkConfig,
+    /// Where records go.
+    pub sink: S,
+}
+
+/// presignd, listening and ready to answer.
+#[derive(Debug)]
+pub struct App {
+    server: PresignServer,
+    api: PresignApi,
+    traces: Traces,
+}
+
+impl App {
+    /// Builds the rooms and listens.
+    ///
+    /// # Errors
+    /// If the settings do not add up, or the address cannot be listened on.
+    pub async fn start<S: Sink + 'static>(settings: &Settings, surroundings: Surroundings<S>) -> anyhow::Result<Self> {
+        let Surroundings { clock, aws, sink } = surroundings;
+        let otlp = settings.telemetry.otlp.as_ref();
+        let traces = Traces::start(&Otlp {
+            endpoint: otlp.map(|otlp| otlp.endpoint.as_str().to_owned()),
+            timeout: otlp.map(|otlp| otlp.timeout),
+            queue: None,
+            service_name: Some(settings.telemetry.service_name.clone()),
+        })?;
+        let presigner = Presigner {
+            tenants: tenants::build(&settings.tenants, &clock)?,
+            scoper: Scoper::new(Arc::new(Sts::new(aws)), Arc::clone(&clock)),
+            endpoints: Endpoints::default(),
+            recorder: Recorder::new(traces.tracer(), sink),
+            clock,
+        };
+        let api = PresignApi::new(presigner, Box::new(AnyoneAuthenticator), settings.server.request_timeout);
+        let server = PresignServer::bind(ServerOptions {
+            listen: settings.server.listen,
+            max_request_bytes: settings.server.max_request_bytes,
+            grace: settings.server.grace,
+        })
+        .await?;
+        Ok(Self { server, api, traces })
+    }
+
+    /// Where presignd listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// Answers until `stop` ends, then drains: requests under way, records, spans.
+    ///
+    /// # Errors
+    /// If the server broke down, or records could not be written to the end.
+    pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
+        let served = self.server.serve(self.api.clone(), stop).await;
+        let recorded = self.api.presigner().recorder.close(LAST_WORDS).await;
+        if let Err(error) = self.traces.shutdown(LAST_WORDS).await {
+            tracing::warn!("some spans may be lost: {error}");
+        }
+        served?;
+        recorded.context("some records may be lost")
+    }
+}
+
+/// presignd's own credentials and AWS settings, from the environment, profile files, web identity, ECS or EC2, in the SDK's order.
+pub async fn aws_from_environment() -> SdkConfig {
+    aws_config::defaults(aws_config::BehaviorVersion::latest())
+        // Every tenant has a region of its own; naming one here keeps the SDK from asking the instance metadata for one.
+        .region("us-east-1")
+        .load()
+        .await
+}

@@ -1,0 +1,53 @@
+//! The command line.
+
+mod check;
+#[cfg(feature = "dev")]
+mod dev;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Issues presigned S3 URLs for many tenants, each with a session of its own role, and a record of every one.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 120)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serves PresignService over gRPC. Records go to standard output, one JSON object a line; logs to standard error.
+    Serve {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE", env = "PRESIGND_CONFIG")]
+        config: PathBuf,
+    },
+    /// Checks a configuration: prints every mistake with its line and column, or what each tenant may do.
+    Check {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE", env = "PRESIGND_CONFIG")]
+        config: PathBuf,
+    },
+    /// Runs a sandbox: presignd with two demo tenants, on an S3 and an STS in this process. Needs no account and no configuration.
+    #[cfg(feature = "dev")]
+    Dev(dev::DevOptions),
+}
+
+impl Cli {
+    /// Does what was asked. `Ok` holds the exit code.
+    ///
+    /// # Errors
+    /// Why it could not be done, for a person to read.
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        match self.command {
+            Command::Serve { config } => serve::run(&config).await,
+            Command::Check { config } => Ok(check::run(&config)),
+            #[cfg(feature = "dev")]
+            Command::Dev(options) => dev::run(options).await,
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! `presignd check`: every mistake in a configuration, or what it lets each tenant do.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::app::tenants::{ProcessSurroundings, grants, session_policies};
+use crate::config::{self, Located, Settings};
+
+pub(super) fn run(path: &Path) -> ExitCode {
+    match config::load(path, &ProcessSurroundings) {
+        Ok(settings) => {
+            for warning in &settings.warnings {
+                eprintln!("warning: {warning}");
+            }
+            print!("{}", describe(&settings));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What the configuration comes to, for a person to read.
+pub(crate) fn describe(settings: &Settings) -> String {
+    let mut text = String::new();
+    for (id, tenant) in &settings.tenants {
+        // Writing to a String cannot fail.
+        let _ = tenant_lines(&mut text, id, &tenant.value);
+    }
+    text
+}
+
+fn tenant_lines(text: &mut String, id: &str, tenant: &config::Tenant) -> std::fmt::Result {
+    let store = match &tenant.endpoint {
+        None => "AWS".to_owned(),
+        Some(endpoint) if endpoint.path_style => format!("{} (path style)", endpoint.url.as_str()),
+        Some(endpoint) => endpoint.url.as_str().to_owned(),
+    };
+    writeln!(text, "{id}: {store}, region {}", tenant.region)?;
+    match &tenant.credentials {
+        config::Credentials::AssumeRole(role) => {
+            write!(text, "  signs as {}", role.role_arn.value.as_str())?;
+            writeln!(text, ", in sessions of {}", words(role.duration))?;
+            if let Ok(grants) = grants(tenant) {
+                let policies = session_policies(tenant, role, Arc::new(grants));
+                for (bucket, length) in policies.lengths() {
+                    let of = bucket.map_or_else(String::new, |bucket| format!(" for {bucket}"));
+                    let most = crate::scope::session_policy::MAX_SESSION_POLICY;
+                    writeln!(text, "  session policy{of}: {length} of {most} characters")?;
+                }
+            }
+        }
+        config::Credentials::Static(_) => writeln!(text, "  signs with static credentials, which no session policy narrows")?,
+    }
+    let expiry = &tenant.expiry;
+    writeln!(text, "  URLs live {} unless asked otherwise, and at most {}", words(expiry.default), words(expiry.max))?;
+    if tenant.grants.is_empty() {
+        writeln!(text, "  may do nothing: it has no grants")?;
+    }
+    for grant in &tenant.grants {
+        let cap = grant.value.max_expiry.as_ref();
+        let cap = cap.map_or_else(String::new, |cap| format!(", for at most {}", words(cap.value)));
+        writeln!(text, "  may {} on {}{cap}", joined(&grant.value.commands), joined(&grant.value.resources))?;
+    }
+    for limit in &tenant.limits {
+        let limit = &limit.value;
+        let of = limit.commands.as_ref().map_or_else(|| "all commands".to_owned(), |commands| joined(commands));
+        writeln!(text, "  limit {}: {} of {of}, {} at once", limit.name, limit.rate, limit.burst)?;
+    }
+    Ok(())
+}
+
+fn joined(names: &[Located<String>]) -> String {
+    names.iter().map(|name| name.value.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+/// A duration as the configuration writes it: `1h30m`.
+fn words(duration: Duration) -> String {
+    let mut rest = duration.as_secs();
+    let mut text = String::new();
+    for (unit, seconds) in [('d', 86_400), ('h', 3600), ('m', 60), ('s', 1)] {
+        if rest >= seconds {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{}{unit}", rest / seconds);
+            rest %= seconds;
+        }
+    }
+    if text.is_empty() { "0s".to_owned() } else { text }
+}

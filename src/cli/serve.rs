@@ -1,0 +1,53 @@
+//! `presignd serve`.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::app::tenants::ProcessSurroundings;
+use crate::app::{App, Surroundings, aws_from_environment};
+use crate::audit::stdout::{Limits, StdoutSink};
+use crate::clock::SystemClock;
+use crate::config::{self, Settings};
+use crate::telemetry::{self, LogGuard};
+
+pub(super) async fn run(path: &Path) -> anyhow::Result<ExitCode> {
+    let settings = config::load(path, &ProcessSurroundings)?;
+    let _logs = start_logs(&settings)?;
+    for warning in &settings.warnings {
+        tracing::warn!("{warning}");
+    }
+    let surroundings = Surroundings {
+        clock: Arc::new(SystemClock::new()),
+        aws: aws_from_environment().await,
+        sink: StdoutSink::stdout(Limits::default())?,
+    };
+    let app = App::start(&settings, surroundings).await?;
+    tracing::info!(address = %app.address(), tenants = settings.tenants.len(), "serving");
+    app.run(stop_signal()?).await?;
+    tracing::info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Logs as the settings say.
+pub(super) fn start_logs(settings: &Settings) -> anyhow::Result<LogGuard> {
+    let log = &settings.telemetry.log;
+    let format = match log.format {
+        config::LogFormat::Text => telemetry::LogFormat::Text,
+        config::LogFormat::Json => telemetry::LogFormat::Json,
+    };
+    Ok(telemetry::start_logs(format, log.level.name())?)
+}
+
+/// Ends at SIGTERM, as Kubernetes sends it, or SIGINT, as Ctrl-C does.
+pub(super) fn stop_signal() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}

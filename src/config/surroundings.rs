@@ -1,0 +1,41 @@
+//! What a configuration refers to and cannot know by itself: the environment, and what S3's commands and resources are.
+//!
+//! Asked while the file is read, so that a misspelt command is reported together with every other mistake.
+
+use super::mistake::{Located, Mistake};
+use super::tenant::Tenant;
+
+/// Whoever reads a configuration knows these.
+pub trait Surroundings {
+    /// The value of an environment variable.
+    fn environment(&self, name: &str) -> Option<String>;
+
+    /// Whether there is a command or class of this name; what to write, if not.
+    fn command(&self, name: &str) -> Result<(), String>;
+
+    /// Whether this is a resource; what to write, if not.
+    fn resource(&self, text: &str) -> Result<(), String>;
+
+    /// What is wrong with a tenant as a whole.
+    fn tenant(&self, id: &str, tenant: &Located<Tenant>) -> Vec<Mistake>;
+}
+
+/// An environment in which every command and resource is known.
+#[cfg(test)]
+impl<F: Fn(&str) -> Option<String>> Surroundings for F {
+    fn environment(&self, name: &str) -> Option<String> {
+        self(name)
+    }
+
+    fn command(&self, _name: &str) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn resource(&self, _text: &str) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn tenant(&self, _id: &str, _tenant: &Located<Tenant>) -> Vec<Mistake> {
+        Vec::new()
+    }
+}
