@@ -218,3 +218,19 @@ fn settings_come_before_the_environment() {
     assert_eq!(timeout(&environment), Duration::from_millis(2_500));
     assert_eq!(timeout(&|_: &str| Some("soon".to_owned())), DEFAULT_TIMEOUT);
 }
+
+#[tokio::test]
+async fn spans_meant_for_tls_are_never_sent_in_the_clear() {
+    // Whoever listens here speaks no TLS.
+    let collector = Collector::default();
+    let plain = collector.serve().await.endpoint.unwrap();
+    let traces = start(&Otlp {
+        endpoint: Some(plain.replace("http://", "https://")),
+        timeout: Some(Duration::from_secs(5)),
+        ..Otlp::default()
+    });
+    record(&recorder(&traces), 2).await;
+    traces.shutdown(Duration::from_secs(30)).await.unwrap();
+    assert_eq!(traces.counts().failed, 2);
+    assert!(collector.requests.lock().unwrap().is_empty());
+}
