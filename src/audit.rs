@@ -38,7 +38,7 @@ pub struct Record<'a> {
     /// When the request arrived: the start of the span. The line holds it as `duration_us`, counted to `decided`.
     #[serde(skip)]
     pub started: SystemTime,
-    /// Names the URL in the answer, in the span and here: a UUIDv7.
+    /// Names the URL in the answer, in the span and here: a UUID of version 7.
     #[serde(serialize_with = "line::display")]
     pub issuance_id: Uuid,
     /// Whether a URL was issued.

@@ -24,6 +24,7 @@ use opentelemetry_sdk::trace::{
     SdkTracerProvider,
 };
 use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 
 pub use export::SpanCounts;
 use export::{BoundedProcessor, Counters, CountingExporter};
@@ -35,6 +36,9 @@ const DEFAULT_SERVICE_NAME: &str = "presignd";
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// About a second's spans of a busy core, and 20 MB at the most.
 const DEFAULT_QUEUE: usize = 8_192;
+
+/// How long exports take, at the most, to notice that they are given up.
+const GIVING_UP: Duration = Duration::from_secs(1);
 
 /// Why telemetry could not be set up or ended. Each names the setting to mend.
 #[derive(Debug, thiserror::Error)]
@@ -84,11 +88,12 @@ pub struct Otlp {
     pub service_name: Option<String>,
 }
 
-/// The spans of this process.
+/// The spans of this process. To be ended with [`shutdown`](Self::shutdown): dropping it blocks for up to 5 s.
 #[derive(Debug)]
 pub struct Traces {
     provider: SdkTracerProvider,
     counters: Arc<Counters>,
+    give_up: CancellationToken,
 }
 
 impl Traces {
@@ -104,11 +109,16 @@ impl Traces {
         environment: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, TelemetryError> {
         let counters = Arc::new(Counters::default());
+        let give_up = CancellationToken::new();
         let provider =
             SdkTracerProvider::builder().with_resource(resource(otlp.service_name.as_deref()));
         let Some(endpoint) = endpoint(otlp.endpoint.as_deref(), &environment) else {
             let provider = provider.with_sampler(Sampler::AlwaysOff).build();
-            return Ok(Self { provider, counters });
+            return Ok(Self {
+                provider,
+                counters,
+                give_up,
+            });
         };
         let timeout = otlp.timeout.unwrap_or_else(|| timeout(&environment));
         let mut exporter = SpanExporter::builder()
@@ -123,6 +133,7 @@ impl Traces {
             Arc::clone(&counters),
             Handle::try_current()?,
             timeout,
+            give_up.clone(),
         );
         let queue = otlp
             .queue
@@ -140,7 +151,11 @@ impl Traces {
             .with_sampler(Sampler::AlwaysOn)
             .with_span_processor(BoundedProcessor::new(batches, Arc::clone(&counters), queue))
             .build();
-        Ok(Self { provider, counters })
+        Ok(Self {
+            provider,
+            counters,
+            give_up,
+        })
     }
 
     /// What makes the spans.
@@ -162,11 +177,19 @@ impl Traces {
     pub async fn shutdown(&self, within: Duration) -> Result<(), TelemetryError> {
         let provider = self.provider.clone();
         // The SDK blocks its caller while it exports. What it answers, `counts` say better.
-        let ended = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(within));
-        let _ = tokio::time::timeout(within, ended).await;
-        match self.counts().queued {
+        let mut ended = tokio::task::spawn_blocking(move || {
+            let _ = provider.shutdown_with_timeout(within + GIVING_UP);
+        });
+        let in_time = tokio::time::timeout(within, &mut ended).await.is_ok();
+        let unsent = self.counts().queued;
+        if !in_time {
+            // The SDK's thread must not outlive the runtime, whose timer it holds.
+            self.give_up.cancel();
+            let _ = tokio::time::timeout(GIVING_UP, ended).await;
+        }
+        match unsent {
             0 => Ok(()),
-            unsent => Err(TelemetryError::Unsent { unsent, within }),
+            _ => Err(TelemetryError::Unsent { unsent, within }),
         }
     }
 }

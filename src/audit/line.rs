@@ -81,6 +81,10 @@ pub(super) fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result
     serializer.collect_str(&format_args!("{timestamp:.3}"))
 }
 
+#[expect(
+    clippy::ref_option,
+    reason = "serde hands a reference to the field to serialize_with"
+)]
 pub(super) fn option_rfc3339<S: Serializer>(
     time: &Option<SystemTime>,
     serializer: S,

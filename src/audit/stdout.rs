@@ -132,16 +132,25 @@ struct State {
     waiters: Vec<Waiter>,
     /// Who waits for the thread to end.
     closers: Vec<oneshot::Sender<()>>,
-    /// The thread sleeps on `work`.
-    idle: bool,
-    /// The thread is in the writer.
-    writing: bool,
-    /// A record waited too long, and the write that was under way then still is: others need not wait to learn it.
-    stalled: bool,
     /// No more lines are taken.
     closing: bool,
-    /// The thread has ended.
-    ended: bool,
+    /// What the thread is at.
+    thread: Activity,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Activity {
+    /// It is about to look at what is pending.
+    #[default]
+    Awake,
+    /// It sleeps on `work`.
+    Asleep,
+    /// It is in the writer.
+    Writing,
+    /// It is in the writer still, and a record has waited too long: others need not wait to learn it.
+    Stalled,
+    /// It is no more.
+    Ended,
 }
 
 impl Shared {
@@ -159,11 +168,10 @@ impl Shared {
         if state.closing {
             return Err(AuditError::Stopped);
         }
-        if state.ended {
-            return Err(AuditError::Closed);
-        }
-        if state.stalled {
-            return Err(AuditError::Blocked(limits.stall));
+        match state.thread {
+            Activity::Ended => return Err(AuditError::Closed),
+            Activity::Stalled => return Err(AuditError::Blocked(limits.stall)),
+            Activity::Awake | Activity::Asleep | Activity::Writing => {}
         }
         // A batch above the limit goes through alone, rather than never.
         if !state.pending.is_empty() && state.pending.len() + lines.len() > limits.queue_bytes {
@@ -172,7 +180,10 @@ impl Shared {
         let (sender, receiver) = oneshot::channel();
         state.pending.extend_from_slice(lines);
         state.waiters.push(sender);
-        let wake = std::mem::take(&mut state.idle);
+        let wake = state.thread == Activity::Asleep;
+        if wake {
+            state.thread = Activity::Awake;
+        }
         drop(state);
         if wake {
             self.work.notify_one();
@@ -182,14 +193,16 @@ impl Shared {
 
     fn mark_stalled(&self) {
         let mut state = self.state();
-        state.stalled = state.writing;
+        if state.thread == Activity::Writing {
+            state.thread = Activity::Stalled;
+        }
     }
 
     fn close(&self) -> oneshot::Receiver<()> {
         let (sender, receiver) = oneshot::channel();
         let mut state = self.state();
         state.closing = true;
-        if !state.ended {
+        if state.thread != Activity::Ended {
             state.closers.push(sender);
         }
         drop(state);
@@ -217,10 +230,7 @@ impl Thread {
                 ErrorKind::BrokenPipe => AuditError::Closed,
                 kind => AuditError::Write(kind),
             });
-            let mut state = self.shared.state();
-            state.writing = false;
-            state.stalled = false;
-            drop(state);
+            self.shared.state().thread = Activity::Awake;
             for waiter in waiters.drain(..) {
                 // A caller that has given up is not told.
                 let _ = waiter.send(written.clone());
@@ -243,15 +253,14 @@ impl Thread {
             if state.closing {
                 return false;
             }
-            state.idle = true;
+            state.thread = Activity::Asleep;
             state = self
                 .shared
                 .work
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
         }
-        state.idle = false;
-        state.writing = true;
+        state.thread = Activity::Writing;
         std::mem::swap(&mut state.pending, batch);
         std::mem::swap(&mut state.waiters, waiters);
         true
@@ -262,8 +271,7 @@ impl Drop for Thread {
     fn drop(&mut self) {
         // Also where the writer panics: whoever waits learns that nobody writes any more.
         let mut state = self.shared.state();
-        state.ended = true;
-        state.writing = false;
+        state.thread = Activity::Ended;
         state.pending = Vec::new();
         state.waiters.clear();
         state.closers.clear();

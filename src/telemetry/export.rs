@@ -14,11 +14,12 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::trace::{Span, SpanData, SpanExporter, SpanProcessor};
 use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 
 /// What became of the spans since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SpanCounts {
-    /// Waiting to be sent.
+    /// Waiting to be sent, or to be answered for.
     pub queued: u64,
     /// Taken by the collector.
     pub exported: u64,
@@ -38,6 +39,8 @@ impl SpanCounts {
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     queued: AtomicU64,
+    /// Taken off the queue, and not yet answered for.
+    sending: AtomicU64,
     exported: AtomicU64,
     failed: AtomicU64,
     dropped: AtomicU64,
@@ -48,7 +51,7 @@ pub(super) struct Counters {
 impl Counters {
     pub(super) fn read(&self) -> SpanCounts {
         SpanCounts {
-            queued: self.queued.load(Relaxed),
+            queued: self.queued.load(Relaxed) + self.sending.load(Relaxed),
             exported: self.exported.load(Relaxed),
             failed: self.failed.load(Relaxed),
             dropped: self.dropped.load(Relaxed),
@@ -129,6 +132,8 @@ pub(super) struct CountingExporter<E> {
     counters: Arc<Counters>,
     runtime: Handle,
     timeout: Duration,
+    /// Ends what is under way: after it, an export fails at once.
+    give_up: CancellationToken,
 }
 
 impl<E> CountingExporter<E> {
@@ -137,12 +142,14 @@ impl<E> CountingExporter<E> {
         counters: Arc<Counters>,
         runtime: Handle,
         timeout: Duration,
+        give_up: CancellationToken,
     ) -> Self {
         Self {
             next,
             counters,
             runtime,
             timeout,
+            give_up,
         }
     }
 }
@@ -159,21 +166,24 @@ impl<E: fmt::Debug> fmt::Debug for CountingExporter<E> {
 impl<E: SpanExporter> SpanExporter for CountingExporter<E> {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let spans = batch.len() as u64;
+        self.counters.sending.fetch_add(spans, Relaxed);
         self.counters.queued.fetch_sub(spans, Relaxed);
         let timed = {
             // Polled on the SDK's own thread, which knows no runtime: the timer is tied to one here.
             let _runtime = self.runtime.enter();
             tokio::time::timeout(self.timeout, self.next.export(batch))
         };
-        let result = timed
-            .await
-            .unwrap_or(Err(OTelSdkError::Timeout(self.timeout)));
+        let result = tokio::select! {
+            answer = timed => answer.unwrap_or(Err(OTelSdkError::Timeout(self.timeout))),
+            () = self.give_up.cancelled() => Err(OTelSdkError::AlreadyShutdown),
+        };
         let counter = if result.is_ok() {
             &self.counters.exported
         } else {
             &self.counters.failed
         };
         counter.fetch_add(spans, Relaxed);
+        self.counters.sending.fetch_sub(spans, Relaxed);
         self.counters.warn_of_losses(result.as_ref().err());
         result
     }

@@ -142,19 +142,19 @@ async fn a_black_hole_costs_spans_and_nothing_else() {
     // All of these are recorded, without an error, while the collector answers none.
     record(&recorder, 5_000).await;
     let counts = traces.counts();
-    assert!(counts.queued <= 64, "{counts:?}");
+    assert!(
+        counts.queued <= 64 + 64,
+        "waiting and under way: {counts:?}"
+    );
     assert!(counts.dropped > 0, "{counts:?}");
     assert_eq!(counts.exported, 0);
 
-    let within = Duration::from_secs(2);
-    let ended = tokio::time::timeout(Duration::from_secs(20), traces.shutdown(within)).await;
-    // Either the last spans were given up in time, or the shutdown says how many it left.
-    if let Err(error) = ended.unwrap() {
+    // Either the last spans are given up in time, or the shutdown says how many it left.
+    if let Err(error) = traces.shutdown(Duration::from_secs(2)).await {
         assert!(matches!(error, TelemetryError::Unsent { .. }), "{error}");
     }
     let counts = traces.counts();
-    let all = counts.queued + counts.failed + counts.dropped;
-    assert!((4_936..=5_000).contains(&all), "{counts:?}");
+    assert_eq!(counts.failed + counts.dropped, 5_000, "{counts:?}");
     assert!(counts.failed > 0, "{counts:?}");
 }
 
@@ -163,16 +163,15 @@ async fn a_shutdown_ends_in_time_although_an_export_does_not() {
     let hole = TcpListener::bind("127.0.0.1:0").unwrap();
     let traces = start(&Otlp {
         endpoint: Some(format!("http://{}", hole.local_addr().unwrap())),
-        timeout: Some(Duration::from_secs(600)),
+        timeout: Some(Duration::from_mins(10)),
         ..Otlp::default()
     });
     record(&recorder(&traces), 600).await;
     let within = Duration::from_millis(200);
-    let ended = tokio::time::timeout(Duration::from_secs(60), traces.shutdown(within)).await;
+    let ended = tokio::time::timeout(Duration::from_mins(1), traces.shutdown(within)).await;
     let error = ended.expect("bounded").unwrap_err();
     assert!(error.to_string().contains("spans were not sent"), "{error}");
-    // The SDK's thread still holds the runtime's timer: let the process end without it.
-    std::mem::forget(traces);
+    assert_eq!(traces.counts().failed, 600, "all are given up");
 }
 
 #[tokio::test]
@@ -218,4 +217,20 @@ fn settings_come_before_the_environment() {
     assert_eq!(endpoint(Some(""), &|_: &str| Some(String::new())), None);
     assert_eq!(timeout(&environment), Duration::from_millis(2_500));
     assert_eq!(timeout(&|_: &str| Some("soon".to_owned())), DEFAULT_TIMEOUT);
+}
+
+#[tokio::test]
+async fn spans_meant_for_tls_are_never_sent_in_the_clear() {
+    // Whoever listens here speaks no TLS.
+    let collector = Collector::default();
+    let plain = collector.serve().await.endpoint.unwrap();
+    let traces = start(&Otlp {
+        endpoint: Some(plain.replace("http://", "https://")),
+        timeout: Some(Duration::from_secs(5)),
+        ..Otlp::default()
+    });
+    record(&recorder(&traces), 2).await;
+    traces.shutdown(Duration::from_secs(30)).await.unwrap();
+    assert_eq!(traces.counts().failed, 2);
+    assert!(collector.requests.lock().unwrap().is_empty());
 }
