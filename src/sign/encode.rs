@@ -1,4 +1,4 @@
-//! Percent-encoding as SigV4 asks for it.
+//! Percent-encoding as Signature Version 4 asks for it.
 //!
 //! Every byte outside RFC 3986's unreserved set becomes `%XX` in upper-case hexadecimal, a space `%20` and never `+`.
 //! Invariant: decoding what [`encode`] wrote once gives the very bytes of its input, and nothing is normalised on the way.

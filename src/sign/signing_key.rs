@@ -1,0 +1,108 @@
+//! The signing key of one day, region and service, with every text that depends on nothing else.
+//!
+//! Deriving it costs four HMACs and a handful of allocations, so [`Credentials`](super::Credentials) keep it.
+//! Invariant: key, scope and `X-Amz-Credential` always belong to the same day, region and service.
+//!
+//! Source: the AWS API reference of Amazon S3, "Authenticating requests: using query parameters (AWS Signature Version 4)".
+
+use std::fmt;
+
+use arrayvec::ArrayString;
+use hmac::{Hmac, KeyInit, Mac};
+use secrecy::{ExposeSecret, SecretString};
+use sha2::Sha256;
+
+use super::encode::{Kept, encode};
+use super::hex::{Hex, hex};
+use super::signing_time::{Day, SigningTime};
+use super::sink::Sink;
+
+/// The last part of every credential scope and of every key's derivation.
+const TERMINATOR: &str = "aws4_request";
+
+/// A derived key.
+pub(super) struct SigningKey {
+    day: Day,
+    region: String,
+    service: String,
+    /// `yyyymmdd/region/service/aws4_request`.
+    scope: String,
+    /// The encoded value of `X-Amz-Credential`.
+    pub(super) credential: String,
+    /// `yyyymmdd`.
+    pub(super) date: ArrayString<8>,
+    /// Keyed, with nothing fed in: a clone starts with the inner and outer pads already compressed.
+    mac: Hmac<Sha256>,
+}
+
+impl SigningKey {
+    pub(super) fn derive(
+        access_key_id: &str,
+        secret_access_key: &SecretString,
+        day: Day,
+        region: &str,
+        service: &str,
+    ) -> Self {
+        let date = day.date();
+        let mut key = keyed(&[b"AWS4", secret_access_key.expose_secret().as_bytes()].concat());
+        for part in [&date, region, service, TERMINATOR] {
+            key.put(part);
+            key = keyed(&key.finalize().into_bytes());
+        }
+
+        let scope = format!("{date}/{region}/{service}/{TERMINATOR}");
+        let mut credential = String::new();
+        for part in [access_key_id, "/", &scope] {
+            encode(&mut credential, part, Kept::Unreserved);
+        }
+        Self {
+            day,
+            region: region.to_owned(),
+            service: service.to_owned(),
+            scope,
+            credential,
+            date,
+            mac: key,
+        }
+    }
+
+    pub(super) fn is_for(&self, day: Day, region: &str, service: &str) -> bool {
+        self.day == day && self.region == region && self.service == service
+    }
+
+    /// Writes the string to sign for a canonical request with this hash.
+    pub(super) fn write_string_to_sign(
+        &self,
+        sink: &mut impl Sink,
+        time: SigningTime,
+        canonical_request_hash: &Hex,
+    ) {
+        sink.put("AWS4-HMAC-SHA256\n");
+        sink.put(&self.date);
+        sink.put("T");
+        sink.put(&time.time_of_day());
+        sink.put("\n");
+        sink.put(&self.scope);
+        sink.put("\n");
+        sink.put(canonical_request_hash);
+    }
+
+    /// The signature of a canonical request with this hash.
+    pub(super) fn sign(&self, time: SigningTime, canonical_request_hash: &Hex) -> Hex {
+        let mut mac = self.mac.clone();
+        self.write_string_to_sign(&mut mac, time, canonical_request_hash);
+        hex(&mac.finalize().into_bytes().into())
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SigningKey")
+            .field("scope", &self.scope)
+            .finish_non_exhaustive()
+    }
+}
+
+fn keyed(key: &[u8]) -> Hmac<Sha256> {
+    Hmac::new_from_slice(key).expect("HMAC accepts keys of any length")
+}
