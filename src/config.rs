@@ -34,7 +34,7 @@ pub use credentials::{AssumeRole, Credentials, StaticCredentials};
 pub use expiry::Expiry;
 pub use grant::{Grant, Limit};
 pub use mistake::{Located, Location, Mistake};
-pub use quantity::{Rate, RatePeriod};
+pub use quantity::{Rate, RatePeriod, duration_text};
 pub use server::Server;
 pub use surroundings::Surroundings;
 pub use telemetry::{Log, LogFormat, LogLevel, Otlp, Telemetry};

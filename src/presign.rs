@@ -135,13 +135,17 @@ impl Presigner {
                 authorize(&tenant, command.as_ref().map_err(Clone::clone)?, request.asked, &place(index))
             };
             let admitted = tenant.rules.admit_all(bound.iter().enumerate().map(authorize).collect())?;
-            let issue = |(command, admitted): (&Result<_, Refusal>, Result<Admitted, Refusal>)| {
-                let (tenant, command) = (&tenant, command.as_ref().map_err(Clone::clone));
-                async move { within(arrival.patience, self.issue(arrival, tenant, command?, admitted?)).await }
-            };
-            Ok(join_all(bound.iter().zip(admitted).map(issue)).await)
+            let mut issuing = Vec::with_capacity(items.len());
+            for (command, admitted) in bound.iter().zip(admitted) {
+                let tenant = &tenant;
+                issuing.push(within(arrival.patience, async move {
+                    let command = command.as_ref().map_err(Clone::clone)?;
+                    self.issue(arrival, tenant, command, admitted?).await
+                }));
+            }
+            Ok(join_all(issuing).await)
         };
-        let decisions: Result<Vec<_>, Refusal> = decide.await;
+        let decisions = decide.await;
         {
             let records = self.batch_records(arrival, request, items, &bound, &decisions);
             self.recorder.record_all(&records, &arrival.trace).await?;

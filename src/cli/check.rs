@@ -4,10 +4,9 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::app::tenants::{ProcessSurroundings, grants, session_policies};
-use crate::config::{self, Located, Settings};
+use crate::config::{self, Located, Settings, duration_text};
 
 pub(super) fn run(path: &Path) -> ExitCode {
     match config::load(path, &ProcessSurroundings) {
@@ -45,7 +44,7 @@ fn tenant_lines(text: &mut String, id: &str, tenant: &config::Tenant) -> std::fm
     match &tenant.credentials {
         config::Credentials::AssumeRole(role) => {
             write!(text, "  signs as {}", role.role_arn.value.as_str())?;
-            writeln!(text, ", in sessions of {}", words(role.duration))?;
+            writeln!(text, ", in sessions of {}", duration_text(role.duration))?;
             if let Ok(grants) = grants(tenant) {
                 let policies = session_policies(tenant, role, Arc::new(grants));
                 for (bucket, length) in policies.lengths() {
@@ -58,13 +57,13 @@ fn tenant_lines(text: &mut String, id: &str, tenant: &config::Tenant) -> std::fm
         config::Credentials::Static(_) => writeln!(text, "  signs with static credentials, which no session policy narrows")?,
     }
     let expiry = &tenant.expiry;
-    writeln!(text, "  URLs live {} unless asked otherwise, and at most {}", words(expiry.default), words(expiry.max))?;
+    writeln!(text, "  URLs live {} unless asked otherwise, and at most {}", duration_text(expiry.default), duration_text(expiry.max))?;
     if tenant.grants.is_empty() {
         writeln!(text, "  may do nothing: it has no grants")?;
     }
     for grant in &tenant.grants {
         let cap = grant.value.max_expiry.as_ref();
-        let cap = cap.map_or_else(String::new, |cap| format!(", for at most {}", words(cap.value)));
+        let cap = cap.map_or_else(String::new, |cap| format!(", for at most {}", duration_text(cap.value)));
         writeln!(text, "  may {} on {}{cap}", joined(&grant.value.commands), joined(&grant.value.resources))?;
     }
     for limit in &tenant.limits {
@@ -77,18 +76,4 @@ fn tenant_lines(text: &mut String, id: &str, tenant: &config::Tenant) -> std::fm
 
 fn joined(names: &[Located<String>]) -> String {
     names.iter().map(|name| name.value.as_str()).collect::<Vec<_>>().join(", ")
-}
-
-/// A duration as the configuration writes it: `1h30m`.
-fn words(duration: Duration) -> String {
-    let mut rest = duration.as_secs();
-    let mut text = String::new();
-    for (unit, seconds) in [('d', 86_400), ('h', 3600), ('m', 60), ('s', 1)] {
-        if rest >= seconds {
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{}{unit}", rest / seconds);
-            rest %= seconds;
-        }
-    }
-    if text.is_empty() { "0s".to_owned() } else { text }
 }

@@ -38,7 +38,9 @@ pub(super) fn start_logs(settings: &Settings) -> anyhow::Result<LogGuard> {
         config::LogFormat::Text => telemetry::LogFormat::Text,
         config::LogFormat::Json => telemetry::LogFormat::Json,
     };
-    Ok(telemetry::start_logs(format, log.level.name())?)
+    // The level is presignd's own: at "debug", libraries log whole requests, tokens and signatures included.
+    let filter = format!("warn,presignd={}", log.level.name());
+    Ok(telemetry::start_logs(format, &filter)?)
 }
 
 /// Ends at SIGTERM, as Kubernetes sends it, or SIGINT, as Ctrl-C does.

@@ -42,6 +42,18 @@ impl RatePeriod {
     }
 }
 
+impl std::fmt::Display for Rate {
+    /// As the configuration writes it: `500/s`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let per = match self.per {
+            RatePeriod::Second => 's',
+            RatePeriod::Minute => 'm',
+            RatePeriod::Hour => 'h',
+        };
+        write!(f, "{}/{per}", self.count)
+    }
+}
+
 impl Rate {
     /// What this rate allows in one second, rounded up.
     pub fn per_second(self) -> NonZeroU32 {
@@ -95,7 +107,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// A duration as [`duration`] reads it, in the fewest letters.
-pub(super) fn duration_text(duration: Duration) -> String {
+pub fn duration_text(duration: Duration) -> String {
     let mut rest = duration.as_secs();
     if rest == 0 {
         return "0s".to_owned();

@@ -15,6 +15,7 @@ use super::{Credentials, SigningEndpoint};
 const fn operation(name: &'static str, method: &'static str, path: PathForm) -> Operation {
     Operation {
         name,
+        field: "",
         method,
         path,
         fixed_query: &[],
@@ -59,6 +60,7 @@ pub(super) fn command<'a>(operation: &'static Operation) -> BoundCommand<'a> {
         headers: [].into_iter().collect(),
         host_label: None,
         needed_actions: 0,
+        unknown_to_aws: Vec::new(),
     }
 }
 
