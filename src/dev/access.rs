@@ -1,0 +1,365 @@
+//! What a verified session may do: its tenant's bucket, narrowed by its session policy.
+//!
+//! Also refuses what AWS refuses and the S3 server lets pass: headers that were not signed, a credential scope of
+//! another region or service, validities beyond a week. Nothing passes without a session whose access key signed.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::HeaderMap;
+use jiff::Timestamp;
+use s3s::access::{S3Access, S3AccessContext};
+use s3s::auth::{Credentials, S3Auth, SecretKey};
+use s3s::dto::{
+    AbortMultipartUploadInput, CompleteMultipartUploadInput, CopyObjectInput, CopySource, CreateMultipartUploadInput,
+    DeleteObjectsInput, PostObjectInput, UploadPartCopyInput, UploadPartInput,
+};
+use s3s::{S3Error, S3Request, S3Result, s3_error};
+use secrecy::ExposeSecret;
+
+use super::policy::Access;
+use super::presented::{Carrier, Presented, Signature};
+use super::sessions::{Principal, Session, Sessions};
+use super::{SandboxClock, SandboxTenant, actions};
+
+/// The longest validity of a presigned URL, in seconds: a week.
+const MAX_VALIDITY: i64 = 604_800;
+
+/// Who a request claims to be, and all else that it presents; travels in the request's extensions.
+#[derive(Debug, Clone)]
+pub(super) struct Claim {
+    pub(super) principal: Option<Principal>,
+    pub(super) presented: Arc<Presented>,
+}
+
+impl Claim {
+    /// The claim, proven: the S3 server verified a signature made with the very access key of the principal.
+    pub(super) fn proven(&self, verified: Option<&Credentials>) -> Option<(&Principal, &Signature)> {
+        let (principal, signature) = (self.principal.as_ref()?, self.presented.signature.as_ref()?);
+        (verified?.access_key == signature.access_key_id).then_some((principal, signature))
+    }
+}
+
+/// Gives the S3 server the secrets to verify signatures with.
+pub(super) struct Secrets(pub(super) Arc<Sessions>);
+
+#[async_trait::async_trait]
+impl S3Auth for Secrets {
+    async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
+        match self.0.secret(access_key) {
+            Some(secret) => Ok(SecretKey::from(secret.expose_secret())),
+            None => Err(s3_error!(
+                InvalidAccessKeyId,
+                "The AWS Access Key Id you provided does not exist in our records."
+            )),
+        }
+    }
+}
+
+/// Guards one tenant's bucket.
+pub(super) struct TenantAccess {
+    pub(super) tenant: Arc<SandboxTenant>,
+    pub(super) index: usize,
+    pub(super) clock: SandboxClock,
+}
+
+impl TenantAccess {
+    /// The session behind a verified request for this tenant.
+    fn session(&self, cx: &mut S3AccessContext<'_>) -> S3Result<(Arc<Session>, Signature)> {
+        let claim = cx.extensions_mut().get::<Claim>().cloned();
+        let Some((principal, signature)) = claim.as_ref().and_then(|claim| claim.proven(cx.credentials())) else {
+            return Err(s3_error!(AccessDenied, "Access Denied: anonymous requests are not allowed here"));
+        };
+        match principal {
+            Principal::Session(session) if session.tenant == self.index => Ok((Arc::clone(session), signature.clone())),
+            Principal::Session(_) => Err(s3_error!(AccessDenied, "Access Denied")),
+            Principal::Presignd => Err(s3_error!(
+                AccessDenied,
+                "Access Denied: presignd's own identity may only assume the tenants' roles"
+            )),
+        }
+    }
+
+    fn check_key(&self, session: &Session, action: &str, bucket: &str, key: &str, context: Context<'_>) -> S3Result<()> {
+        storable(key)?;
+        self.check_resource(session, action, bucket, Some(key), context)
+    }
+
+    /// The role's own rights, then the session policy's.
+    fn check_resource(
+        &self,
+        session: &Session,
+        action: &str,
+        bucket: &str,
+        key: Option<&str>,
+        context: Context<'_>,
+    ) -> S3Result<()> {
+        let resource = match key {
+            Some(key) => format!("arn:aws:s3:::{bucket}/{key}"),
+            None => format!("arn:aws:s3:::{bucket}"),
+        };
+        let access = Access {
+            action,
+            resource: &resource,
+            context,
+        };
+        let role_allows = bucket == self.tenant.bucket && !matches!(action, "s3:CreateBucket" | "s3:DeleteBucket");
+        let denied_by = if !role_allows {
+            "identity-based"
+        } else if session.policy.as_ref().is_some_and(|policy| !policy.allows(access)) {
+            "session"
+        } else {
+            return Ok(());
+        };
+        Err(s3_error!(
+            AccessDenied,
+            "User: {} is not authorized to perform: {action} on resource: \"{resource}\" because no {denied_by} policy allows the {action} action",
+            session.arn
+        ))
+    }
+
+    fn check_copy_source<T>(&self, req: &S3Request<T>, source: &CopySource) -> S3Result<()> {
+        let CopySource::Bucket { bucket, key, version_id } = source else {
+            return Err(s3_error!(NotImplemented, "The sandbox copies from buckets only"));
+        };
+        let action = actions::get_object(version_id.is_some());
+        self.check_key(session_of(req)?, action, bucket, key, &[])
+    }
+
+    /// Uploads in parts belong to the tenant, rather than to one of its sessions, which come and go.
+    fn own_upload<T>(&self, req: &mut S3Request<T>) {
+        if let Some(credentials) = &mut req.credentials {
+            credentials.access_key.clone_from(&self.tenant.tenant);
+        }
+    }
+}
+
+type Context<'a> = &'a [(&'a str, &'a str)];
+
+#[async_trait::async_trait]
+impl S3Access for TenantAccess {
+    async fn check(&self, cx: &mut S3AccessContext<'_>) -> S3Result<()> {
+        let (session, signature) = self.session(cx)?;
+        check_scope(&signature, &self.tenant.region)?;
+        check_signed_headers(&signature, cx.headers())?;
+        check_validity(&signature, (self.clock)())?;
+
+        let query = cx.uri().query().unwrap_or_default().as_bytes();
+        let parameter = |name: &str| {
+            let mut pairs = form_urlencoded::parse(query);
+            pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+        };
+        let (prefix, delimiter) = (parameter("prefix"), parameter("delimiter"));
+        listable(prefix.as_deref(), delimiter.as_deref())?;
+        let prefix = prefix.as_deref().map(|value| ("s3:prefix", value));
+        let context: Vec<_> =
+            prefix.into_iter().chain(delimiter.as_deref().map(|value| ("s3:delimiter", value))).collect();
+
+        let operation = cx.s3_op().name();
+        let Some(bucket) = cx.s3_path().get_bucket_name() else {
+            return Err(s3_error!(
+                AccessDenied,
+                "User: {} is not authorized to perform: s3:{operation}: its role reaches one bucket only",
+                session.arn
+            ));
+        };
+        let key = cx.s3_path().get_object_key();
+        key.map_or(Ok(()), storable)?;
+        if bucket != self.tenant.bucket {
+            // Also for the operations whose actions are known only later.
+            self.check_resource(&session, &format!("s3:{operation}"), bucket, key, &context)?;
+        }
+        for action in actions::on_target(operation, parameter("versionId").is_some(), cx.headers()) {
+            self.check_resource(&session, &action, bucket, key, &context)?;
+        }
+        cx.extensions_mut().insert(session);
+        Ok(())
+    }
+
+    async fn copy_object(&self, req: &mut S3Request<CopyObjectInput>) -> S3Result<()> {
+        self.check_copy_source(req, &req.input.copy_source)
+    }
+
+    async fn upload_part_copy(&self, req: &mut S3Request<UploadPartCopyInput>) -> S3Result<()> {
+        self.check_copy_source(req, &req.input.copy_source)?;
+        self.own_upload(req);
+        Ok(())
+    }
+
+    async fn delete_objects(&self, req: &mut S3Request<DeleteObjectsInput>) -> S3Result<()> {
+        let session = session_of(req)?;
+        for object in &req.input.delete.objects {
+            let action = actions::delete_object(object.version_id.is_some());
+            self.check_key(session, action, &req.input.bucket, &object.key, &[])?;
+        }
+        Ok(())
+    }
+
+    async fn post_object(&self, req: &mut S3Request<PostObjectInput>) -> S3Result<()> {
+        self.check_key(session_of(req)?, "s3:PutObject", &req.input.bucket, &req.input.key, &[])
+    }
+
+    async fn create_multipart_upload(&self, req: &mut S3Request<CreateMultipartUploadInput>) -> S3Result<()> {
+        self.own_upload(req);
+        Ok(())
+    }
+
+    async fn upload_part(&self, req: &mut S3Request<UploadPartInput>) -> S3Result<()> {
+        self.own_upload(req);
+        Ok(())
+    }
+
+    async fn complete_multipart_upload(&self, req: &mut S3Request<CompleteMultipartUploadInput>) -> S3Result<()> {
+        self.own_upload(req);
+        Ok(())
+    }
+
+    async fn abort_multipart_upload(&self, req: &mut S3Request<AbortMultipartUploadInput>) -> S3Result<()> {
+        self.own_upload(req);
+        Ok(())
+    }
+}
+
+/// The session that [`TenantAccess::check`] let in.
+fn session_of<T>(req: &S3Request<T>) -> S3Result<&Session> {
+    req.extensions.get::<Arc<Session>>().map(AsRef::as_ref).ok_or_else(|| s3_error!(AccessDenied, "Access Denied"))
+}
+
+fn check_scope(signature: &Signature, region: &str) -> S3Result<()> {
+    let expected = (region, "s3");
+    if (signature.region.as_str(), signature.service.as_str()) == expected {
+        return Ok(());
+    }
+    let message = format!("The credential scope must name the region '{region}' and the service 's3'");
+    Err(match signature.carrier {
+        Carrier::Header => s3_error!(AuthorizationHeaderMalformed, "{message}"),
+        Carrier::Query | Carrier::Form => s3_error!(AuthorizationQueryParametersError, "{message}"),
+    })
+}
+
+/// AWS wants the host and every `x-amz-*` header that is sent to be signed.
+fn check_signed_headers(signature: &Signature, headers: &HeaderMap) -> S3Result<()> {
+    if signature.carrier == Carrier::Form {
+        return Ok(());
+    }
+    let signed = |name: &str| signature.signed_headers.iter().any(|header| header == name);
+    let unsigned: Vec<&str> = std::iter::once("host")
+        .chain(headers.keys().map(http::HeaderName::as_str).filter(|name| name.starts_with("x-amz-")))
+        .filter(|name| !signed(name))
+        .collect();
+    if unsigned.is_empty() {
+        return Ok(());
+    }
+    Err(s3_error!(
+        AccessDenied,
+        "There were headers present in the request which were not signed: {}",
+        unsigned.join(", ")
+    ))
+}
+
+/// The S3 server holds a URL against the wall clock; this holds it against the sandbox's clock too.
+fn check_validity(signature: &Signature, now: SystemTime) -> S3Result<()> {
+    let Some((signed_at, seconds)) = signature.validity else {
+        return Ok(());
+    };
+    if !(0..=MAX_VALIDITY).contains(&seconds) {
+        return Err(s3_error!(
+            AuthorizationQueryParametersError,
+            "X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less than 604800 seconds"
+        ));
+    }
+    let age = Timestamp::try_from(now).map_err(S3Error::internal_error)?.as_second() - signed_at.as_second();
+    if age > seconds {
+        return Err(s3_error!(AccessDenied, "Request has expired"));
+    }
+    Ok(())
+}
+
+/// Objects are files: a key that is not a plain relative path would be another object's file, or another folder's.
+fn storable(key: &str) -> S3Result<()> {
+    let path = key.strip_suffix('/').unwrap_or(key);
+    if path.contains('\0') || path.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
+        return Err(s3_error!(
+            NotImplemented,
+            "The sandbox keeps objects as files: it cannot hold keys with empty, '.' or '..' segments or a leading '/'"
+        ));
+    }
+    Ok(())
+}
+
+/// The file store drops a prefix's leading `/`, and splits at one byte of the delimiter.
+fn listable(prefix: Option<&str>, delimiter: Option<&str>) -> S3Result<()> {
+    if prefix.is_some_and(|prefix| prefix.starts_with('/')) {
+        return Err(s3_error!(NotImplemented, "The sandbox lists no prefix with a leading '/'"));
+    }
+    if delimiter.is_some_and(|delimiter| delimiter.len() != 1) {
+        return Err(s3_error!(NotImplemented, "The sandbox lists by delimiters of one ASCII character only"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn signature(signed_headers: &[&str], validity: Option<(i64, i64)>) -> Signature {
+        Signature {
+            carrier: Carrier::Query,
+            access_key_id: String::new(),
+            region: "eu-west-1".to_owned(),
+            service: "s3".to_owned(),
+            signed_headers: signed_headers.iter().map(|&name| name.to_owned()).collect(),
+            validity: validity.map(|(at, seconds)| (Timestamp::from_second(at).unwrap(), seconds)),
+        }
+    }
+
+    fn code(result: S3Result<()>) -> Option<String> {
+        result.err().map(|error| error.code().as_str().to_owned())
+    }
+
+    #[test]
+    fn keys_that_would_be_other_files_are_refused() {
+        for key in ["k", "a/b", "a/", ".hidden", "..a/b..", "a b/é"] {
+            assert!(storable(key).is_ok(), "{key}");
+        }
+        for key in ["/k", "../globex-files/k", "a/../b", "a/..", "./a", "a//b", "a//", "/", "a\0b"] {
+            assert_eq!(code(storable(key)).as_deref(), Some("NotImplemented"), "{key}");
+        }
+    }
+
+    #[test]
+    fn unsigned_headers_are_refused() {
+        let mut headers = HeaderMap::new();
+        headers.insert("content-md5", HeaderValue::from_static("x"));
+        assert!(check_signed_headers(&signature(&["host"], None), &headers).is_ok());
+        assert_eq!(code(check_signed_headers(&signature(&[], None), &headers)).as_deref(), Some("AccessDenied"));
+        headers.insert("x-amz-acl", HeaderValue::from_static("public-read"));
+        assert_eq!(code(check_signed_headers(&signature(&["host"], None), &headers)).as_deref(), Some("AccessDenied"));
+        assert!(check_signed_headers(&signature(&["host", "x-amz-acl"], None), &headers).is_ok());
+    }
+
+    #[test]
+    fn the_scope_names_the_region_and_s3() {
+        assert!(check_scope(&signature(&[], None), "eu-west-1").is_ok());
+        let other = check_scope(&signature(&[], None), "us-east-1");
+        assert_eq!(code(other).as_deref(), Some("AuthorizationQueryParametersError"));
+        let mut sts = signature(&[], None);
+        sts.service = "sts".to_owned();
+        sts.carrier = Carrier::Header;
+        assert_eq!(code(check_scope(&sts, "eu-west-1")).as_deref(), Some("AuthorizationHeaderMalformed"));
+    }
+
+    #[test]
+    fn a_url_lives_as_long_as_it_says_and_at_most_a_week() {
+        let check = |validity, now| {
+            let now = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(now);
+            code(check_validity(&signature(&[], Some(validity)), now))
+        };
+        assert_eq!(check((100, 60), 160), None);
+        assert_eq!(check((100, 60), 161).as_deref(), Some("AccessDenied"));
+        assert_eq!(check((100, 604_800), 100), None);
+        assert_eq!(check((100, 604_801), 100).as_deref(), Some("AuthorizationQueryParametersError"));
+        assert_eq!(check((100, -1), 100).as_deref(), Some("AuthorizationQueryParametersError"));
+    }
+}
