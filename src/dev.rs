@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 use self::access::{Secrets, TenantAccess};
 use self::assume_role::AssumeRole;
 use self::server::{Front, MAX_FORM};
-use self::sessions::{Key, RANDOM_LEN, Sessions};
+use self::sessions::{Identity, RANDOM_LEN, Sessions};
 
 /// Tells the time; sessions and presigned URLs are held against it.
 pub type SandboxClock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
@@ -73,7 +73,9 @@ pub struct SandboxTenant {
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
     /// The address cannot be listened on.
-    #[error("the sandbox's S3 cannot listen on {address}: {source}; name another address with --s3 (port 0 takes a free one)")]
+    #[error(
+        "the sandbox's S3 cannot listen on {address}: {source}; name another address with --s3 (port 0 takes a free one)"
+    )]
     Listen {
         /// The address asked for.
         address: SocketAddr,
@@ -101,7 +103,7 @@ pub struct Sandbox {
     stop: CancellationToken,
     server: JoinHandle<()>,
     /// Removed, with all that is in it, when the sandbox goes.
-    _temporary: Option<TempDir>,
+    temporary: Option<TempDir>,
 }
 
 impl Sandbox {
@@ -111,8 +113,9 @@ impl Sandbox {
         let (folder, temporary) = data_folder(options.data)?;
         let mut random = [0; RANDOM_LEN];
         getrandom::fill(&mut random)?;
-        let sessions = Arc::new(Sessions::new(Key::new("AKIA", &random)));
-        let services = (0..tenants.len()).map(|index| s3_service(&folder, &tenants, index, &sessions, &clock));
+        let sessions = Arc::new(Sessions::new(Identity::new("AKIA", &random)));
+        let services =
+            (0..tenants.len()).map(|index| s3_service(&folder, &tenants, index, &sessions, &clock));
         let front = Front {
             services: services.collect::<Result<_, _>>()?,
             sessions: Arc::clone(&sessions),
@@ -125,16 +128,21 @@ impl Sandbox {
             let bound = listener.local_addr()?;
             Ok((listener, bound))
         };
-        let (listener, bound) = listening.await.map_err(|source| SandboxError::Listen { address, source })?;
+        let (listener, bound) = listening
+            .await
+            .map_err(|source| SandboxError::Listen { address, source })?;
         let stop = CancellationToken::new();
         let server = tokio::spawn(server::serve(listener, Arc::new(front), stop.clone()));
         Ok(Self {
             endpoint_url: format!("http://{}", reachable(bound)),
-            tenants: tenants.iter().map(|tenant| SandboxTenant::clone(tenant)).collect(),
+            tenants: tenants
+                .iter()
+                .map(|tenant| SandboxTenant::clone(tenant))
+                .collect(),
             sessions,
             stop,
             server,
-            _temporary: temporary,
+            temporary,
         })
     }
 
@@ -163,6 +171,11 @@ impl Sandbox {
         self.stop.cancel();
         // A server that panicked has stopped as well.
         let _ = (&mut self.server).await;
+        if let Some(folder) = self.temporary.take()
+            && let Err(error) = folder.close()
+        {
+            tracing::warn!(%error, "the sandbox's temporary folder could not be removed");
+        }
     }
 }
 
@@ -175,7 +188,9 @@ impl Drop for Sandbox {
 
 impl fmt::Debug for Sandbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sandbox").field("endpoint_url", &self.endpoint_url).finish_non_exhaustive()
+        f.debug_struct("Sandbox")
+            .field("endpoint_url", &self.endpoint_url)
+            .finish_non_exhaustive()
     }
 }
 
@@ -225,7 +240,8 @@ fn s3_service(
     std::fs::create_dir_all(&bucket).map_err(unusable)?;
     // A folder that can be read only would fail at the first upload; better now.
     drop(tempfile::tempfile_in(&bucket).map_err(unusable)?);
-    let files = s3s_fs::FileSystem::new(&folder).map_err(|error| unusable(io::Error::other(format!("{error:?}"))))?;
+    let files = s3s_fs::FileSystem::new(&folder)
+        .map_err(|error| unusable(io::Error::other(format!("{error:?}"))))?;
 
     let mut config = S3Config::default();
     config.post_object_max_file_size = MAX_FORM as u64;

@@ -11,8 +11,9 @@ use jiff::Timestamp;
 use s3s::access::{S3Access, S3AccessContext};
 use s3s::auth::{Credentials, S3Auth, SecretKey};
 use s3s::dto::{
-    AbortMultipartUploadInput, CompleteMultipartUploadInput, CopyObjectInput, CopySource, CreateMultipartUploadInput,
-    DeleteObjectsInput, PostObjectInput, UploadPartCopyInput, UploadPartInput,
+    AbortMultipartUploadInput, CompleteMultipartUploadInput, CopyObjectInput, CopySource,
+    CreateMultipartUploadInput, DeleteObjectsInput, PostObjectInput, UploadPartCopyInput,
+    UploadPartInput,
 };
 use s3s::{S3Error, S3Request, S3Result, s3_error};
 use secrecy::ExposeSecret;
@@ -34,7 +35,10 @@ pub(super) struct Claim {
 
 impl Claim {
     /// The claim, proven: the S3 server verified a signature made with the very access key of the principal.
-    pub(super) fn proven(&self, verified: Option<&Credentials>) -> Option<(&Principal, &Signature)> {
+    pub(super) fn proven(
+        &self,
+        verified: Option<&Credentials>,
+    ) -> Option<(&Principal, &Signature)> {
         let (principal, signature) = (self.principal.as_ref()?, self.presented.signature.as_ref()?);
         (verified?.access_key == signature.access_key_id).then_some((principal, signature))
     }
@@ -67,11 +71,19 @@ impl TenantAccess {
     /// The session behind a verified request for this tenant.
     fn session(&self, cx: &mut S3AccessContext<'_>) -> S3Result<(Arc<Session>, Signature)> {
         let claim = cx.extensions_mut().get::<Claim>().cloned();
-        let Some((principal, signature)) = claim.as_ref().and_then(|claim| claim.proven(cx.credentials())) else {
-            return Err(s3_error!(AccessDenied, "Access Denied: anonymous requests are not allowed here"));
+        let Some((principal, signature)) = claim
+            .as_ref()
+            .and_then(|claim| claim.proven(cx.credentials()))
+        else {
+            return Err(s3_error!(
+                AccessDenied,
+                "Access Denied: anonymous requests are not allowed here"
+            ));
         };
         match principal {
-            Principal::Session(session) if session.tenant == self.index => Ok((Arc::clone(session), signature.clone())),
+            Principal::Session(session) if session.tenant == self.index => {
+                Ok((Arc::clone(session), signature.clone()))
+            }
             Principal::Session(_) => Err(s3_error!(AccessDenied, "Access Denied")),
             Principal::Presignd => Err(s3_error!(
                 AccessDenied,
@@ -80,7 +92,14 @@ impl TenantAccess {
         }
     }
 
-    fn check_key(&self, session: &Session, action: &str, bucket: &str, key: &str, context: Context<'_>) -> S3Result<()> {
+    fn check_key(
+        &self,
+        session: &Session,
+        action: &str,
+        bucket: &str,
+        key: &str,
+        context: Context<'_>,
+    ) -> S3Result<()> {
         storable(key)?;
         self.check_resource(session, action, bucket, Some(key), context)
     }
@@ -103,10 +122,15 @@ impl TenantAccess {
             resource: &resource,
             context,
         };
-        let role_allows = bucket == self.tenant.bucket && !matches!(action, "s3:CreateBucket" | "s3:DeleteBucket");
+        let role_allows = bucket == self.tenant.bucket
+            && !matches!(action, "s3:CreateBucket" | "s3:DeleteBucket");
         let denied_by = if !role_allows {
             "identity-based"
-        } else if session.policy.as_ref().is_some_and(|policy| !policy.allows(access)) {
+        } else if session
+            .policy
+            .as_ref()
+            .is_some_and(|policy| !policy.allows(access))
+        {
             "session"
         } else {
             return Ok(());
@@ -119,8 +143,16 @@ impl TenantAccess {
     }
 
     fn check_copy_source<T>(&self, req: &S3Request<T>, source: &CopySource) -> S3Result<()> {
-        let CopySource::Bucket { bucket, key, version_id } = source else {
-            return Err(s3_error!(NotImplemented, "The sandbox copies from buckets only"));
+        let CopySource::Bucket {
+            bucket,
+            key,
+            version_id,
+        } = source
+        else {
+            return Err(s3_error!(
+                NotImplemented,
+                "The sandbox copies from buckets only"
+            ));
         };
         let action = actions::get_object(version_id.is_some());
         self.check_key(session_of(req)?, action, bucket, key, &[])
@@ -147,13 +179,17 @@ impl S3Access for TenantAccess {
         let query = cx.uri().query().unwrap_or_default().as_bytes();
         let parameter = |name: &str| {
             let mut pairs = form_urlencoded::parse(query);
-            pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+            pairs
+                .find(|(key, _)| key == name)
+                .map(|(_, value)| value.into_owned())
         };
         let (prefix, delimiter) = (parameter("prefix"), parameter("delimiter"));
         listable(prefix.as_deref(), delimiter.as_deref())?;
         let prefix = prefix.as_deref().map(|value| ("s3:prefix", value));
-        let context: Vec<_> =
-            prefix.into_iter().chain(delimiter.as_deref().map(|value| ("s3:delimiter", value))).collect();
+        let context: Vec<_> = prefix
+            .into_iter()
+            .chain(delimiter.as_deref().map(|value| ("s3:delimiter", value)))
+            .collect();
 
         let operation = cx.s3_op().name();
         let Some(bucket) = cx.s3_path().get_bucket_name() else {
@@ -169,7 +205,8 @@ impl S3Access for TenantAccess {
             // Also for the operations whose actions are known only later.
             self.check_resource(&session, &format!("s3:{operation}"), bucket, key, &context)?;
         }
-        for action in actions::on_target(operation, parameter("versionId").is_some(), cx.headers()) {
+        for action in actions::on_target(operation, parameter("versionId").is_some(), cx.headers())
+        {
             self.check_resource(&session, &action, bucket, key, &context)?;
         }
         cx.extensions_mut().insert(session);
@@ -196,10 +233,19 @@ impl S3Access for TenantAccess {
     }
 
     async fn post_object(&self, req: &mut S3Request<PostObjectInput>) -> S3Result<()> {
-        self.check_key(session_of(req)?, "s3:PutObject", &req.input.bucket, &req.input.key, &[])
+        self.check_key(
+            session_of(req)?,
+            "s3:PutObject",
+            &req.input.bucket,
+            &req.input.key,
+            &[],
+        )
     }
 
-    async fn create_multipart_upload(&self, req: &mut S3Request<CreateMultipartUploadInput>) -> S3Result<()> {
+    async fn create_multipart_upload(
+        &self,
+        req: &mut S3Request<CreateMultipartUploadInput>,
+    ) -> S3Result<()> {
         self.own_upload(req);
         Ok(())
     }
@@ -209,12 +255,18 @@ impl S3Access for TenantAccess {
         Ok(())
     }
 
-    async fn complete_multipart_upload(&self, req: &mut S3Request<CompleteMultipartUploadInput>) -> S3Result<()> {
+    async fn complete_multipart_upload(
+        &self,
+        req: &mut S3Request<CompleteMultipartUploadInput>,
+    ) -> S3Result<()> {
         self.own_upload(req);
         Ok(())
     }
 
-    async fn abort_multipart_upload(&self, req: &mut S3Request<AbortMultipartUploadInput>) -> S3Result<()> {
+    async fn abort_multipart_upload(
+        &self,
+        req: &mut S3Request<AbortMultipartUploadInput>,
+    ) -> S3Result<()> {
         self.own_upload(req);
         Ok(())
     }
@@ -222,7 +274,10 @@ impl S3Access for TenantAccess {
 
 /// The session that [`TenantAccess::check`] let in.
 fn session_of<T>(req: &S3Request<T>) -> S3Result<&Session> {
-    req.extensions.get::<Arc<Session>>().map(AsRef::as_ref).ok_or_else(|| s3_error!(AccessDenied, "Access Denied"))
+    req.extensions
+        .get::<Arc<Session>>()
+        .map(AsRef::as_ref)
+        .ok_or_else(|| s3_error!(AccessDenied, "Access Denied"))
 }
 
 fn check_scope(signature: &Signature, region: &str) -> S3Result<()> {
@@ -230,7 +285,8 @@ fn check_scope(signature: &Signature, region: &str) -> S3Result<()> {
     if (signature.region.as_str(), signature.service.as_str()) == expected {
         return Ok(());
     }
-    let message = format!("The credential scope must name the region '{region}' and the service 's3'");
+    let message =
+        format!("The credential scope must name the region '{region}' and the service 's3'");
     Err(match signature.carrier {
         Carrier::Header => s3_error!(AuthorizationHeaderMalformed, "{message}"),
         Carrier::Query | Carrier::Form => s3_error!(AuthorizationQueryParametersError, "{message}"),
@@ -244,7 +300,12 @@ fn check_signed_headers(signature: &Signature, headers: &HeaderMap) -> S3Result<
     }
     let signed = |name: &str| signature.signed_headers.iter().any(|header| header == name);
     let unsigned: Vec<&str> = std::iter::once("host")
-        .chain(headers.keys().map(http::HeaderName::as_str).filter(|name| name.starts_with("x-amz-")))
+        .chain(
+            headers
+                .keys()
+                .map(http::HeaderName::as_str)
+                .filter(|name| name.starts_with("x-amz-")),
+        )
         .filter(|name| !signed(name))
         .collect();
     if unsigned.is_empty() {
@@ -268,7 +329,10 @@ fn check_validity(signature: &Signature, now: SystemTime) -> S3Result<()> {
             "X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less than 604800 seconds"
         ));
     }
-    let age = Timestamp::try_from(now).map_err(S3Error::internal_error)?.as_second() - signed_at.as_second();
+    let age = Timestamp::try_from(now)
+        .map_err(S3Error::internal_error)?
+        .as_second()
+        - signed_at.as_second();
     if age > seconds {
         return Err(s3_error!(AccessDenied, "Request has expired"));
     }
@@ -278,7 +342,11 @@ fn check_validity(signature: &Signature, now: SystemTime) -> S3Result<()> {
 /// Objects are files: a key that is not a plain relative path would be another object's file, or another folder's.
 fn storable(key: &str) -> S3Result<()> {
     let path = key.strip_suffix('/').unwrap_or(key);
-    if path.contains('\0') || path.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
+    if path.contains('\0')
+        || path
+            .split('/')
+            .any(|segment| matches!(segment, "" | "." | ".."))
+    {
         return Err(s3_error!(
             NotImplemented,
             "The sandbox keeps objects as files: it cannot hold keys with empty, '.' or '..' segments or a leading '/'"
@@ -290,10 +358,16 @@ fn storable(key: &str) -> S3Result<()> {
 /// The file store drops a prefix's leading `/`, and splits at one byte of the delimiter.
 fn listable(prefix: Option<&str>, delimiter: Option<&str>) -> S3Result<()> {
     if prefix.is_some_and(|prefix| prefix.starts_with('/')) {
-        return Err(s3_error!(NotImplemented, "The sandbox lists no prefix with a leading '/'"));
+        return Err(s3_error!(
+            NotImplemented,
+            "The sandbox lists no prefix with a leading '/'"
+        ));
     }
     if delimiter.is_some_and(|delimiter| delimiter.len() != 1) {
-        return Err(s3_error!(NotImplemented, "The sandbox lists by delimiters of one ASCII character only"));
+        return Err(s3_error!(
+            NotImplemented,
+            "The sandbox lists by delimiters of one ASCII character only"
+        ));
     }
     Ok(())
 }
@@ -323,8 +397,22 @@ mod tests {
         for key in ["k", "a/b", "a/", ".hidden", "..a/b..", "a b/é"] {
             assert!(storable(key).is_ok(), "{key}");
         }
-        for key in ["/k", "../globex-files/k", "a/../b", "a/..", "./a", "a//b", "a//", "/", "a\0b"] {
-            assert_eq!(code(storable(key)).as_deref(), Some("NotImplemented"), "{key}");
+        for key in [
+            "/k",
+            "../globex-files/k",
+            "a/../b",
+            "a/..",
+            "./a",
+            "a//b",
+            "a//",
+            "/",
+            "a\0b",
+        ] {
+            assert_eq!(
+                code(storable(key)).as_deref(),
+                Some("NotImplemented"),
+                "{key}"
+            );
         }
     }
 
@@ -333,9 +421,15 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("content-md5", HeaderValue::from_static("x"));
         assert!(check_signed_headers(&signature(&["host"], None), &headers).is_ok());
-        assert_eq!(code(check_signed_headers(&signature(&[], None), &headers)).as_deref(), Some("AccessDenied"));
+        assert_eq!(
+            code(check_signed_headers(&signature(&[], None), &headers)).as_deref(),
+            Some("AccessDenied")
+        );
         headers.insert("x-amz-acl", HeaderValue::from_static("public-read"));
-        assert_eq!(code(check_signed_headers(&signature(&["host"], None), &headers)).as_deref(), Some("AccessDenied"));
+        assert_eq!(
+            code(check_signed_headers(&signature(&["host"], None), &headers)).as_deref(),
+            Some("AccessDenied")
+        );
         assert!(check_signed_headers(&signature(&["host", "x-amz-acl"], None), &headers).is_ok());
     }
 
@@ -343,11 +437,17 @@ mod tests {
     fn the_scope_names_the_region_and_s3() {
         assert!(check_scope(&signature(&[], None), "eu-west-1").is_ok());
         let other = check_scope(&signature(&[], None), "us-east-1");
-        assert_eq!(code(other).as_deref(), Some("AuthorizationQueryParametersError"));
+        assert_eq!(
+            code(other).as_deref(),
+            Some("AuthorizationQueryParametersError")
+        );
         let mut sts = signature(&[], None);
         sts.service = "sts".to_owned();
         sts.carrier = Carrier::Header;
-        assert_eq!(code(check_scope(&sts, "eu-west-1")).as_deref(), Some("AuthorizationHeaderMalformed"));
+        assert_eq!(
+            code(check_scope(&sts, "eu-west-1")).as_deref(),
+            Some("AuthorizationHeaderMalformed")
+        );
     }
 
     #[test]
@@ -359,7 +459,13 @@ mod tests {
         assert_eq!(check((100, 60), 160), None);
         assert_eq!(check((100, 60), 161).as_deref(), Some("AccessDenied"));
         assert_eq!(check((100, 604_800), 100), None);
-        assert_eq!(check((100, 604_801), 100).as_deref(), Some("AuthorizationQueryParametersError"));
-        assert_eq!(check((100, -1), 100).as_deref(), Some("AuthorizationQueryParametersError"));
+        assert_eq!(
+            check((100, 604_801), 100).as_deref(),
+            Some("AuthorizationQueryParametersError")
+        );
+        assert_eq!(
+            check((100, -1), 100).as_deref(),
+            Some("AuthorizationQueryParametersError")
+        );
     }
 }

@@ -10,7 +10,11 @@ use http::HeaderMap;
 /// The actions that `operation` needs on the bucket or the object that its URL names.
 ///
 /// Empty for the operations whose object is named elsewhere: they are decided once it is known.
-pub(super) fn on_target(operation: &str, versioned: bool, headers: &HeaderMap) -> Vec<Cow<'static, str>> {
+pub(super) fn on_target(
+    operation: &str,
+    versioned: bool,
+    headers: &HeaderMap,
+) -> Vec<Cow<'static, str>> {
     let action = match operation {
         "ListObjects" | "ListObjectsV2" | "HeadBucket" => "s3:ListBucket",
         "ListObjectVersions" => "s3:ListBucketVersions",
@@ -49,13 +53,16 @@ fn write(headers: &HeaderMap) -> Vec<Cow<'static, str>> {
     let mut actions = vec!["s3:PutObject".into()];
     let mut with = |action: &'static str, prefixes: &[&str]| {
         let given = |prefix: &&str| headers.keys().any(|name| name.as_str().starts_with(prefix));
-        if prefixes.iter().any(|prefix| given(prefix)) {
+        if prefixes.iter().any(given) {
             actions.push(action.into());
         }
     };
     with("s3:PutObjectTagging", &["x-amz-tagging"]);
     with("s3:PutObjectAcl", &["x-amz-acl", "x-amz-grant-"]);
-    with("s3:PutObjectRetention", &["x-amz-object-lock-mode", "x-amz-object-lock-retain"]);
+    with(
+        "s3:PutObjectRetention",
+        &["x-amz-object-lock-mode", "x-amz-object-lock-retain"],
+    );
     with("s3:PutObjectLegalHold", &["x-amz-object-lock-legal-hold"]);
     actions
 }
@@ -75,12 +82,21 @@ mod tests {
             ("HeadObject", true, &plain, &["s3:GetObjectVersion"]),
             ("ListObjectsV2", false, &plain, &["s3:ListBucket"]),
             ("PutObject", false, &plain, &["s3:PutObject"]),
-            ("PutObject", false, &tagged, &["s3:PutObject", "s3:PutObjectTagging", "s3:PutObjectAcl"]),
+            (
+                "PutObject",
+                false,
+                &tagged,
+                &["s3:PutObject", "s3:PutObjectTagging", "s3:PutObjectAcl"],
+            ),
             ("GetObject", false, &tagged, &["s3:GetObject"]),
             ("PutBucketPolicy", false, &plain, &["s3:PutBucketPolicy"]),
             ("DeleteObjects", false, &plain, &[]),
         ] {
-            assert_eq!(on_target(operation, versioned, headers), expected, "{operation}");
+            assert_eq!(
+                on_target(operation, versioned, headers),
+                expected,
+                "{operation}"
+            );
         }
     }
 }

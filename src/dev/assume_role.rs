@@ -16,7 +16,7 @@ use secrecy::ExposeSecret;
 use super::access::Claim;
 use super::policy::{Policy, PolicyError};
 use super::presented::Carrier;
-use super::sessions::{Key, Principal, RANDOM_LEN, Session, Sessions};
+use super::sessions::{Identity, Principal, RANDOM_LEN, Session, Sessions};
 use super::{Random, SandboxClock, SandboxTenant};
 
 /// The longest request body, in bytes: the S3 server hashes no more than this for STS either.
@@ -40,7 +40,9 @@ pub(super) enum StsError {
     InvalidAction(String),
     #[error(transparent)]
     Policy(#[from] PolicyError),
-    #[error("The request signature must be in the Authorization header, for the service sts, and cover the body")]
+    #[error(
+        "The request signature must be in the Authorization header, for the service sts, and cover the body"
+    )]
     Signature,
     #[error("Rate exceeded")]
     Throttled,
@@ -88,13 +90,23 @@ impl<'a> Assumption<'a> {
                 .parse()
                 .ok()
                 .filter(|seconds| (900..=43_200).contains(seconds))
-                .ok_or_else(|| invalid("durationSeconds", text, "Member must be between 900 and 43200"))?,
+                .ok_or_else(|| {
+                    invalid(
+                        "durationSeconds",
+                        text,
+                        "Member must be between 900 and 43200",
+                    )
+                })?,
         };
         let policy = parameters.get("Policy");
         let length = policy.map_or(0, |text| text.chars().count());
         if length > MAX_POLICY {
             let constraint = "Member must have length less than or equal to 2048";
-            return Err(invalid("policy", &format!("{length} characters"), constraint));
+            return Err(invalid(
+                "policy",
+                &format!("{length} characters"),
+                constraint,
+            ));
         }
         let policy = policy.map(Policy::parse).transpose()?;
         let source_identity = parameters.get("SourceIdentity");
@@ -105,7 +117,9 @@ impl<'a> Assumption<'a> {
             role: role_arn.to_owned(),
         };
         let mut roles = tenants.iter().enumerate();
-        let (tenant, role) = roles.find(|(_, tenant)| tenant.role_arn == role_arn).ok_or_else(not_authorized)?;
+        let (tenant, role) = roles
+            .find(|(_, tenant)| tenant.role_arn == role_arn)
+            .ok_or_else(not_authorized)?;
         if parameters.get("ExternalId") != Some(&role.external_id) {
             return Err(not_authorized());
         }
@@ -122,7 +136,11 @@ impl<'a> Assumption<'a> {
 
     /// `arn:aws:iam::ACCOUNT:role/ROLE` becomes `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`.
     fn arn(&self) -> String {
-        let role = self.role.role_arn.replacen(":iam:", ":sts:", 1).replacen(":role/", ":assumed-role/", 1);
+        let role = self.role.role_arn.replacen(":iam:", ":sts:", 1).replacen(
+            ":role/",
+            ":assumed-role/",
+            1,
+        );
         format!("{role}/{}", self.session_name)
     }
 }
@@ -134,16 +152,33 @@ struct Parameters(Vec<(String, String)>);
 impl Parameters {
     fn parse(form: &[u8]) -> Result<Self, StsError> {
         let pairs: Vec<(String, String)> = form_urlencoded::parse(form).into_owned().collect();
-        let action = pairs.iter().find(|(name, _)| name == "Action").map_or("", |(_, value)| value);
+        let action = pairs
+            .iter()
+            .find(|(name, _)| name == "Action")
+            .map_or("", |(_, value)| value);
         if action != "AssumeRole" {
             return Err(StsError::InvalidAction(action.to_owned()));
         }
         for (n, (name, value)) in pairs.iter().enumerate() {
-            let known = ["Action", "Version", "RoleArn", "RoleSessionName", "DurationSeconds", "Policy", "ExternalId"];
+            let known = [
+                "Action",
+                "Version",
+                "RoleArn",
+                "RoleSessionName",
+                "DurationSeconds",
+                "Policy",
+                "ExternalId",
+            ];
             // Tags and the source identity only describe the session.
-            let describes = name == "SourceIdentity" || name.starts_with("Tags.") || name.starts_with("TransitiveTagKeys.");
+            let describes = name == "SourceIdentity"
+                || name.starts_with("Tags.")
+                || name.starts_with("TransitiveTagKeys.");
             if !known.contains(&name.as_str()) && !describes {
-                return Err(invalid(name, value, "Member must be one that the sandbox knows"));
+                return Err(invalid(
+                    name,
+                    value,
+                    "Member must be one that the sandbox knows",
+                ));
             }
             if pairs[..n].iter().any(|(earlier, _)| earlier == name) {
                 return Err(invalid(name, value, "Member must be given once"));
@@ -153,11 +188,15 @@ impl Parameters {
     }
 
     fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(parameter, _)| parameter == name).map(|(_, value)| value.as_str())
+        self.0
+            .iter()
+            .find(|(parameter, _)| parameter == name)
+            .map(|(_, value)| value.as_str())
     }
 
     fn required(&self, name: &str) -> Result<&str, StsError> {
-        self.get(name).ok_or_else(|| invalid(name, "null", "Member must not be null"))
+        self.get(name)
+            .ok_or_else(|| invalid(name, "null", "Member must not be null"))
     }
 }
 
@@ -166,11 +205,17 @@ fn check_name(field: &str, value: &str) -> Result<(), StsError> {
     if (2..=64).contains(&value.len()) && value.chars().all(allowed) {
         return Ok(());
     }
-    Err(invalid(field, value, "Member must be 2 to 64 characters of [\\w+=,.@-]"))
+    Err(invalid(
+        field,
+        value,
+        "Member must be 2 to 64 characters of [\\w+=,.@-]",
+    ))
 }
 
 fn invalid(field: &str, value: &str, constraint: &str) -> StsError {
-    StsError::Validation(format!("Value '{value}' at '{field}' failed to satisfy constraint: {constraint}"))
+    StsError::Validation(format!(
+        "Value '{value}' at '{field}' failed to satisfy constraint: {constraint}"
+    ))
 }
 
 /// The route that answers `POST /`.
@@ -184,16 +229,28 @@ pub(super) struct AssumeRole {
 impl AssumeRole {
     async fn answer(&self, mut req: S3Request<Body>) -> Result<String, StsError> {
         let claim = req.extensions.get::<Claim>().ok_or(StsError::Anonymous)?;
-        let (principal, signature) = claim.proven(req.credentials.as_ref()).ok_or(StsError::Anonymous)?;
+        let (principal, signature) = claim
+            .proven(req.credentials.as_ref())
+            .ok_or(StsError::Anonymous)?;
         // A presigned POST, or one with an unsigned payload, would let anybody choose the parameters.
-        let content_hash = req.headers.get("x-amz-content-sha256").map(HeaderValue::as_bytes);
-        let body_signed = content_hash.is_none_or(|hash| hash.len() == 64 && hash.iter().all(u8::is_ascii_hexdigit));
-        let sts = signature.service == "sts" && signature.signed_headers.iter().any(|name| name == "host");
-        if signature.carrier != Carrier::Header || !sts || !body_signed || req.uri.query().is_some() {
+        let content_hash = req
+            .headers
+            .get("x-amz-content-sha256")
+            .map(HeaderValue::as_bytes);
+        let body_signed = content_hash
+            .is_none_or(|hash| hash.len() == 64 && hash.iter().all(u8::is_ascii_hexdigit));
+        let sts = signature.service == "sts"
+            && signature.signed_headers.iter().any(|name| name == "host");
+        if signature.carrier != Carrier::Header || !sts || !body_signed || req.uri.query().is_some()
+        {
             return Err(StsError::Signature);
         }
         let caller = principal.clone();
-        let form = req.input.store_all_limited(MAX_BODY).await.map_err(|_| StsError::Signature)?;
+        let form = req
+            .input
+            .store_all_limited(MAX_BODY)
+            .await
+            .map_err(|_| StsError::Signature)?;
         let assumption = Assumption::parse(&form, &self.tenants)?;
         if let Principal::Session(session) = caller {
             return Err(StsError::NotAuthorized {
@@ -210,33 +267,64 @@ impl AssumeRole {
         let mut request_id = [0; 16];
         (self.random)(&mut request_id).map_err(|_| StsError::Internal)?;
         // STS tells whole seconds: the session ends at the second that it tells.
-        let expiration = Timestamp::try_from(now + assumption.duration).map_err(|_| StsError::Internal)?;
-        let expiration = Timestamp::from_second(expiration.as_second()).map_err(|_| StsError::Internal)?;
+        let expiration =
+            Timestamp::try_from(now + assumption.duration).map_err(|_| StsError::Internal)?;
+        let expiration =
+            Timestamp::from_second(expiration.as_second()).map_err(|_| StsError::Internal)?;
         let session = Session {
-            key: Key::new("ASIA", &random),
+            identity: Identity::new("ASIA", &random),
             tenant: assumption.tenant,
             arn: assumption.arn(),
             expires_at: SystemTime::try_from(expiration).map_err(|_| StsError::Internal)?,
             policy: assumption.policy.clone(),
         };
-        let session = self.sessions.insert(session, now).map_err(|_| StsError::Throttled)?;
-        Ok(answer_xml(assumption, &session, expiration, uuid::Builder::from_random_bytes(request_id).into_uuid()))
+        let session = self
+            .sessions
+            .insert(session, now)
+            .map_err(|_| StsError::Throttled)?;
+        Ok(answer_xml(
+            assumption,
+            &session,
+            expiration,
+            uuid::Builder::from_random_bytes(request_id).into_uuid(),
+        ))
     }
 }
 
-fn answer_xml(assumption: &Assumption<'_>, session: &Session, expiration: Timestamp, request_id: uuid::Uuid) -> String {
+fn answer_xml(
+    assumption: &Assumption<'_>,
+    session: &Session,
+    expiration: Timestamp,
+    request_id: uuid::Uuid,
+) -> String {
     let mut xml = format!("<AssumeRoleResponse xmlns=\"{XML_NAMESPACE}\"><AssumeRoleResult>");
     xml.push_str("<AssumedRoleUser>");
     element(&mut xml, "Arn", &session.arn);
-    element(&mut xml, "AssumedRoleId", &format!("AROASANDBOX:{}", assumption.session_name));
+    element(
+        &mut xml,
+        "AssumedRoleId",
+        &format!("AROASANDBOX:{}", assumption.session_name),
+    );
     xml.push_str("</AssumedRoleUser><Credentials>");
-    element(&mut xml, "AccessKeyId", &session.key.access_key_id);
-    element(&mut xml, "SecretAccessKey", session.key.secret_access_key.expose_secret());
-    element(&mut xml, "SessionToken", session.key.session_token.expose_secret());
+    element(&mut xml, "AccessKeyId", &session.identity.access_key_id);
+    element(
+        &mut xml,
+        "SecretAccessKey",
+        session.identity.secret_access_key.expose_secret(),
+    );
+    element(
+        &mut xml,
+        "SessionToken",
+        session.identity.session_token.expose_secret(),
+    );
     element(&mut xml, "Expiration", &expiration.to_string());
     xml.push_str("</Credentials>");
     if session.policy.is_some() {
-        element(&mut xml, "PackedPolicySize", &assumption.packed_percent.to_string());
+        element(
+            &mut xml,
+            "PackedPolicySize",
+            &assumption.packed_percent.to_string(),
+        );
     }
     if let Some(identity) = &assumption.source_identity {
         element(&mut xml, "SourceIdentity", identity);
@@ -270,7 +358,11 @@ fn escape(text: &str) -> String {
 
 /// An error in STS's form; `message` is XML text already.
 fn error_xml(code: &str, message: &str, status: StatusCode) -> String {
-    let kind = if status.is_server_error() { "Receiver" } else { "Sender" };
+    let kind = if status.is_server_error() {
+        "Receiver"
+    } else {
+        "Sender"
+    };
     format!(
         "<ErrorResponse xmlns=\"{XML_NAMESPACE}\"><Error><Type>{kind}</Type><Code>{code}</Code><Message>{message}</Message></Error></ErrorResponse>"
     )
@@ -301,7 +393,13 @@ pub(super) fn restate_error(body: &str, status: StatusCode) -> Option<String> {
 
 #[async_trait::async_trait]
 impl S3Route for AssumeRole {
-    fn is_match(&self, method: &Method, uri: &Uri, _: &HeaderMap, _: &mut http::Extensions) -> bool {
+    fn is_match(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        _: &HeaderMap,
+        _: &mut http::Extensions,
+    ) -> bool {
         is_sts(method, uri)
     }
 
@@ -319,7 +417,9 @@ impl S3Route for AssumeRole {
             }
         };
         let mut response = S3Response::with_status(Body::from(xml), status);
-        response.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/xml"));
+        response
+            .headers
+            .insert(CONTENT_TYPE, HeaderValue::from_static("text/xml"));
         Ok(response)
     }
 }
@@ -340,13 +440,20 @@ mod tests {
             pairs.retain(|(pair, _)| pair != name);
             pairs.extend(value.map(|value| (*name, value)));
         }
-        form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish().into_bytes()
+        form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(pairs)
+            .finish()
+            .into_bytes()
     }
 
     fn parse(form: &[u8]) -> Result<(String, u64, usize), &'static str> {
         let tenants = crate::dev::demo_tenants();
         let assumption = Assumption::parse(form, &tenants).map_err(|error| error.code().0)?;
-        Ok((assumption.arn(), assumption.duration.as_secs(), assumption.packed_percent))
+        Ok((
+            assumption.arn(),
+            assumption.duration.as_secs(),
+            assumption.packed_percent,
+        ))
     }
 
     #[test]
@@ -361,12 +468,20 @@ mod tests {
     #[test]
     fn each_bad_parameter_is_refused() {
         let long = "x".repeat(65);
-        let large = format!(r#"{{"Statement":[]{}}}"#, " ".repeat(2034));
+        let large = format!(r#"{{"Statement":[]{}}}"#, " ".repeat(2033));
         for (name, value, expected) in [
             ("Action", Some("GetCallerIdentity"), "InvalidAction"),
             ("Action", None, "InvalidAction"),
-            ("RoleArn", Some("arn:aws:iam::111122223333:role/other"), "AccessDenied"),
-            ("RoleArn", Some("arn:aws:iam::444455556666:role/presignd-globex"), "AccessDenied"),
+            (
+                "RoleArn",
+                Some("arn:aws:iam::111122223333:role/other"),
+                "AccessDenied",
+            ),
+            (
+                "RoleArn",
+                Some("arn:aws:iam::444455556666:role/presignd-globex"),
+                "AccessDenied",
+            ),
             ("RoleArn", None, "ValidationError"),
             ("ExternalId", Some("acme-7f3b"), "AccessDenied"),
             ("ExternalId", None, "AccessDenied"),
@@ -380,10 +495,18 @@ mod tests {
             ("DurationSeconds", Some("-1"), "ValidationError"),
             ("Policy", Some("{"), "MalformedPolicyDocument"),
             ("Policy", Some(&large), "ValidationError"),
-            ("PolicyArns.member.1.arn", Some("arn:aws:iam::aws:policy/ReadOnly"), "ValidationError"),
+            (
+                "PolicyArns.member.1.arn",
+                Some("arn:aws:iam::aws:policy/ReadOnly"),
+                "ValidationError",
+            ),
             ("SourceIdentity", Some("a b"), "ValidationError"),
         ] {
-            assert_eq!(parse(&form(&[(name, value)])), Err(expected), "{name} {value:?}");
+            assert_eq!(
+                parse(&form(&[(name, value)])),
+                Err(expected),
+                "{name} {value:?}"
+            );
         }
         let twice = [form(&[]), b"&ExternalId=acme-7f3a".to_vec()].concat();
         assert_eq!(parse(&twice), Err("ValidationError"));
@@ -394,7 +517,10 @@ mod tests {
     fn errors_of_the_s3_server_take_the_form_of_sts() {
         let body = "<?xml version=\"1.0\"?><Error><Code>InvalidAccessKeyId</Code><Message>a &lt; b</Message></Error>";
         let restated = restate_error(body, StatusCode::FORBIDDEN).unwrap();
-        assert!(restated.contains("<Code>InvalidClientTokenId</Code><Message>a &lt; b</Message>"), "{restated}");
+        assert!(
+            restated.contains("<Code>InvalidClientTokenId</Code><Message>a &lt; b</Message>"),
+            "{restated}"
+        );
         assert!(restate_error(&restated, StatusCode::FORBIDDEN).is_none());
         assert!(restate_error("", StatusCode::FORBIDDEN).is_none());
     }

@@ -43,7 +43,11 @@ impl Policy {
     /// Parses a policy document.
     pub(super) fn parse(text: &str) -> Result<Self, PolicyError> {
         let document: Document = serde_json::from_str(text)?;
-        let statements = document.statement.into_vec().into_iter().map(Statement::new);
+        let statements = document
+            .statement
+            .into_vec()
+            .into_iter()
+            .map(Statement::new);
         Ok(Self {
             statements: statements.collect::<Result<_, _>>()?,
         })
@@ -51,8 +55,15 @@ impl Policy {
 
     /// Whether an `Allow` applies to `access` and no `Deny` does.
     pub(super) fn allows(&self, access: Access<'_>) -> bool {
-        let denied = self.statements.iter().any(|s| s.effect == Effect::Deny && s.applies(access));
-        !denied && self.statements.iter().any(|s| s.effect == Effect::Allow && s.applies(access))
+        let denied = self
+            .statements
+            .iter()
+            .any(|s| s.effect == Effect::Deny && s.applies(access));
+        !denied
+            && self
+                .statements
+                .iter()
+                .any(|s| s.effect == Effect::Allow && s.applies(access))
     }
 }
 
@@ -114,13 +125,23 @@ impl Statement {
         Ok(Self {
             effect: text.effect,
             // Action names are compared without regard to case.
-            actions: text.action.into_vec().iter().map(|a| Pattern::plain(&a.to_ascii_lowercase())).collect(),
-            resources: resources.iter().map(|r| Pattern::escaped(r)).collect::<Result<_, _>>()?,
+            actions: text
+                .action
+                .into_vec()
+                .iter()
+                .map(|a| Pattern::plain(&a.to_ascii_lowercase()))
+                .collect(),
+            resources: resources
+                .iter()
+                .map(|r| Pattern::escaped(r))
+                .collect::<Result<_, _>>()?,
             conditions: text
                 .condition
                 .into_iter()
                 .flat_map(|(operator, keys)| {
-                    keys.into_iter().map(move |(key, values)| Condition::new(&operator, &key, values.into_vec()))
+                    keys.into_iter().map(move |(key, values)| {
+                        Condition::new(&operator, &key, values.into_vec())
+                    })
                 })
                 .collect(),
         })
@@ -129,11 +150,17 @@ impl Statement {
     fn applies(&self, access: Access<'_>) -> bool {
         let action = access.action.to_ascii_lowercase();
         self.actions.iter().any(|pattern| pattern.matches(&action))
-            && self.resources.iter().any(|pattern| pattern.matches(access.resource))
-            && self.conditions.iter().all(|condition| match condition.holds(access.context) {
-                Some(holds) => holds,
-                None => self.effect == Effect::Deny,
-            })
+            && self
+                .resources
+                .iter()
+                .any(|pattern| pattern.matches(access.resource))
+            && self
+                .conditions
+                .iter()
+                .all(|condition| match condition.holds(access.context) {
+                    Some(holds) => holds,
+                    None => self.effect == Effect::Deny,
+                })
     }
 }
 
@@ -193,7 +220,9 @@ impl Condition {
             } => match context.iter().find(|(name, _)| name == key) {
                 // A key that the request lacks satisfies the negated operators only.
                 None => Some(*if_exists || *negated),
-                Some((_, value)) => Some(values.iter().any(|pattern| pattern.matches(value)) != *negated),
+                Some((_, value)) => {
+                    Some(values.iter().any(|pattern| pattern.matches(value)) != *negated)
+                }
             },
         }
     }
@@ -270,8 +299,12 @@ impl Pattern {
                 _ => {}
             }
             // The last `*` takes one character more.
-            let Some((after, from)) = retry else { return false };
-            let Some(c) = from.chars().next() else { return false };
+            let Some((after, from)) = retry else {
+                return false;
+            };
+            let Some(c) = from.chars().next() else {
+                return false;
+            };
             rest = &from[c.len_utf8()..];
             at = after;
             retry = Some((after, rest));
@@ -303,16 +336,26 @@ mod tests {
     }
 
     fn one(effect: &str, action: &str, resource: &str, condition: &str) -> String {
-        format!(r#"{{"Effect":"{effect}","Action":{action},"Resource":{resource},"Condition":{condition}}}"#)
+        format!(
+            r#"{{"Effect":"{effect}","Action":{action},"Resource":{resource},"Condition":{condition}}}"#
+        )
     }
 
     fn document(statements: &[String]) -> String {
-        format!(r#"{{"Version":"2012-10-17","Statement":[{}]}}"#, statements.join(","))
+        format!(
+            r#"{{"Version":"2012-10-17","Statement":[{}]}}"#,
+            statements.join(",")
+        )
     }
 
     #[test]
     fn an_allow_covers_its_actions_on_its_resources_only() {
-        let policy = document(&[one("Allow", r#"["s3:GetObject","s3:Put*"]"#, r#""arn:aws:s3:::b/p/*""#, "{}")]);
+        let policy = document(&[one(
+            "Allow",
+            r#"["s3:GetObject","s3:Put*"]"#,
+            r#""arn:aws:s3:::b/p/*""#,
+            "{}",
+        )]);
         for (action, resource, expected) in [
             ("s3:GetObject", "arn:aws:s3:::b/p/k", true),
             ("s3:getobject", "arn:aws:s3:::b/p/k/deeper", true),
@@ -322,7 +365,11 @@ mod tests {
             ("s3:GetObjectVersion", "arn:aws:s3:::b/p/k", false),
             ("s3:DeleteObject", "arn:aws:s3:::b/p/k", false),
         ] {
-            assert_eq!(allows(&policy, action, resource, &[]), expected, "{action} {resource}");
+            assert_eq!(
+                allows(&policy, action, resource, &[]),
+                expected,
+                "{action} {resource}"
+            );
         }
     }
 
@@ -332,24 +379,65 @@ mod tests {
         assert!(allows(alone, "s3:GetObject", "arn:aws:s3:::b/k", &[]));
         let denied = document(&[
             one("Allow", r#""s3:*""#, r#""*""#, "{}"),
-            one("Deny", r#""s3:Delete*""#, r#""arn:aws:s3:::b/keep/*""#, "{}"),
+            one(
+                "Deny",
+                r#""s3:Delete*""#,
+                r#""arn:aws:s3:::b/keep/*""#,
+                "{}",
+            ),
         ]);
-        assert!(allows(&denied, "s3:DeleteObject", "arn:aws:s3:::b/other", &[]));
-        assert!(!allows(&denied, "s3:DeleteObject", "arn:aws:s3:::b/keep/k", &[]));
+        assert!(allows(
+            &denied,
+            "s3:DeleteObject",
+            "arn:aws:s3:::b/other",
+            &[]
+        ));
+        assert!(!allows(
+            &denied,
+            "s3:DeleteObject",
+            "arn:aws:s3:::b/keep/k",
+            &[]
+        ));
     }
 
     #[test]
     fn escaped_wildcards_are_themselves() {
-        let policy = document(&[one("Allow", r#""s3:GetObject""#, r#""arn:aws:s3:::b/a${*}b${?}c${$}{d}*""#, "{}")]);
-        assert!(allows(&policy, "s3:GetObject", "arn:aws:s3:::b/a*b?c${d}/k", &[]));
-        assert!(!allows(&policy, "s3:GetObject", "arn:aws:s3:::b/aXb?c${d}/k", &[]));
-        assert!(!allows(&policy, "s3:GetObject", "arn:aws:s3:::b/a*bXc${d}/k", &[]));
+        let policy = document(&[one(
+            "Allow",
+            r#""s3:GetObject""#,
+            r#""arn:aws:s3:::b/a${*}b${?}c${$}{d}*""#,
+            "{}",
+        )]);
+        assert!(allows(
+            &policy,
+            "s3:GetObject",
+            "arn:aws:s3:::b/a*b?c${d}/k",
+            &[]
+        ));
+        assert!(!allows(
+            &policy,
+            "s3:GetObject",
+            "arn:aws:s3:::b/aXb?c${d}/k",
+            &[]
+        ));
+        assert!(!allows(
+            &policy,
+            "s3:GetObject",
+            "arn:aws:s3:::b/a*bXc${d}/k",
+            &[]
+        ));
     }
 
     #[test]
     fn several_stars_backtrack() {
         let pattern = Pattern::plain("a*b*c");
-        for (text, expected) in [("abc", true), ("aXbYbZc", true), ("aXcYbZ", false), ("abcX", false), ("éabc", false)] {
+        for (text, expected) in [
+            ("abc", true),
+            ("aXbYbZc", true),
+            ("aXcYbZ", false),
+            ("abcX", false),
+            ("éabc", false),
+        ] {
             assert_eq!(pattern.matches(text), expected, "{text}");
         }
         assert!(Pattern::plain("*").matches(""));
@@ -360,7 +448,12 @@ mod tests {
     fn conditions_on_the_prefix_are_compared() {
         let policy = |operator: &str, values: &str| {
             let condition = format!(r#"{{"{operator}":{{"s3:prefix":{values}}}}}"#);
-            document(&[one("Allow", r#""s3:ListBucket""#, r#""arn:aws:s3:::b""#, &condition)])
+            document(&[one(
+                "Allow",
+                r#""s3:ListBucket""#,
+                r#""arn:aws:s3:::b""#,
+                &condition,
+            )])
         };
         for (operator, values, prefix, expected) in [
             ("StringLike", r#"["p/*","q"]"#, Some("p/x"), true),
@@ -374,7 +467,12 @@ mod tests {
             ("StringNotLike", r#""p/*""#, None, true),
         ] {
             let context: Vec<_> = prefix.map(|p| ("s3:prefix", p)).into_iter().collect();
-            let allowed = allows(&policy(operator, values), "s3:ListBucket", "arn:aws:s3:::b", &context);
+            let allowed = allows(
+                &policy(operator, values),
+                "s3:ListBucket",
+                "arn:aws:s3:::b",
+                &context,
+            );
             assert_eq!(allowed, expected, "{operator} {values} {prefix:?}");
         }
     }
@@ -389,12 +487,18 @@ mod tests {
             r#"{"StringLike":{"s3:prefix":"${aws:username}/*"}}"#,
         ] {
             let allow = one("Allow", r#""s3:*""#, resource, condition);
-            assert!(!allows(&document(&[allow]), "s3:GetObject", "arn:aws:s3:::b/k", &[]), "{condition}");
+            assert!(
+                !allows(&document(&[allow]), "s3:GetObject", "arn:aws:s3:::b/k", &[]),
+                "{condition}"
+            );
             let both = document(&[
                 one("Allow", r#""s3:*""#, resource, "{}"),
                 one("Deny", r#""s3:*""#, resource, condition),
             ]);
-            assert!(!allows(&both, "s3:GetObject", "arn:aws:s3:::b/k", &[]), "{condition}");
+            assert!(
+                !allows(&both, "s3:GetObject", "arn:aws:s3:::b/k", &[]),
+                "{condition}"
+            );
         }
         for text in [
             "",

@@ -43,29 +43,40 @@ impl Presented {
     /// Reads a request; `form` holds the fields of a POST form, when the request carries one.
     pub(super) fn read(uri: &Uri, headers: &HeaderMap, form: Option<&[(String, String)]>) -> Self {
         let query: Vec<(String, String)> =
-            form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
+            form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes())
+                .into_owned()
+                .collect();
         let in_query = |name: &str| only(&query, name);
         let signature = if let Some(form) = form {
-            only(form, "x-amz-credential").and_then(|scope| Signature::new(Carrier::Form, scope, ""))
+            only(form, "x-amz-credential")
+                .and_then(|scope| Signature::new(Carrier::Form, scope, ""))
         } else if query.iter().any(|(name, _)| name == "X-Amz-Signature") {
             in_query("X-Amz-Credential").and_then(|scope| {
                 let signed = in_query("X-Amz-SignedHeaders").unwrap_or_default();
                 let signature = Signature::new(Carrier::Query, scope, signed)?;
                 let expires = in_query("X-Amz-Expires")?.parse().ok()?;
                 let validity = Some((basic_timestamp(in_query("X-Amz-Date")?)?, expires));
-                Some(Signature { validity, ..signature })
+                Some(Signature {
+                    validity,
+                    ..signature
+                })
             })
         } else {
-            headers.get(AUTHORIZATION).and_then(|value| from_header(value.to_str().ok()?))
+            headers
+                .get(AUTHORIZATION)
+                .and_then(|value| from_header(value.to_str().ok()?))
         };
         let in_headers = headers.get_all("x-amz-security-token").iter();
         // A header that is not text matches no session's token.
         let tokens = in_headers.map(|value| value.to_str().unwrap_or_default().to_owned());
         let fields = query.iter().chain(form.unwrap_or_default());
-        let in_fields = fields.filter(|(name, _)| name.eq_ignore_ascii_case("x-amz-security-token"));
+        let in_fields =
+            fields.filter(|(name, _)| name.eq_ignore_ascii_case("x-amz-security-token"));
         Self {
             signature,
-            tokens: tokens.chain(in_fields.map(|(_, value)| value.clone())).collect(),
+            tokens: tokens
+                .chain(in_fields.map(|(_, value)| value.clone()))
+                .collect(),
         }
     }
 }
@@ -80,7 +91,10 @@ impl Signature {
             access_key_id: access_key_id.to_owned(),
             region: region.to_owned(),
             service: service.to_owned(),
-            signed_headers: signed_headers.split(';').map(str::to_ascii_lowercase).collect(),
+            signed_headers: signed_headers
+                .split(';')
+                .map(str::to_ascii_lowercase)
+                .collect(),
             validity: None,
         })
     }
@@ -88,14 +102,25 @@ impl Signature {
 
 /// The value of `name`, if it is given exactly once.
 fn only<'a>(fields: &'a [(String, String)], name: &str) -> Option<&'a str> {
-    let mut values = fields.iter().filter(|(field, _)| field == name).map(|(_, value)| value.as_str());
+    let mut values = fields
+        .iter()
+        .filter(|(field, _)| field == name)
+        .map(|(_, value)| value.as_str());
     values.next().filter(|_| values.next().is_none())
 }
 
 fn from_header(value: &str) -> Option<Signature> {
     let parameters = value.strip_prefix("AWS4-HMAC-SHA256")?;
-    let parameter = |name: &str| parameters.split(',').find_map(|part| part.trim().strip_prefix(name));
-    Signature::new(Carrier::Header, parameter("Credential=")?, parameter("SignedHeaders=")?)
+    let parameter = |name: &str| {
+        parameters
+            .split(',')
+            .find_map(|part| part.trim().strip_prefix(name))
+    };
+    Signature::new(
+        Carrier::Header,
+        parameter("Credential=")?,
+        parameter("SignedHeaders=")?,
+    )
 }
 
 /// Reads ISO 8601's basic form, as in `20261104T090000Z`.
@@ -106,7 +131,9 @@ fn basic_timestamp(text: &str) -> Option<Timestamp> {
 
 /// The fields before a POST form's file, names in lower case; `None` if the body is not such a form.
 pub(super) fn form_fields(content_type: &str, body: &[u8]) -> Option<Vec<(String, String)>> {
-    let boundary = content_type.split(';').find_map(|part| part.trim().strip_prefix("boundary="))?;
+    let boundary = content_type
+        .split(';')
+        .find_map(|part| part.trim().strip_prefix("boundary="))?;
     let delimiter = format!("--{}", boundary.trim_matches('"'));
     let mut fields = Vec::new();
     let mut rest = &body[find(body, delimiter.as_bytes())? + delimiter.len()..];
@@ -119,14 +146,18 @@ pub(super) fn form_fields(content_type: &str, body: &[u8]) -> Option<Vec<(String
         }
         let value = &rest[end_of_headers + 4..];
         let end = find(value, format!("\r\n{delimiter}").as_bytes())?;
-        fields.push((name.to_ascii_lowercase(), String::from_utf8(value[..end].to_vec()).ok()?));
+        fields.push((
+            name.to_ascii_lowercase(),
+            String::from_utf8(value[..end].to_vec()).ok()?,
+        ));
         rest = &value[end + 2 + delimiter.len()..];
     }
     Some(fields)
 }
 
 fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
-    text.windows(wanted.len()).position(|window| window == wanted)
+    text.windows(wanted.len())
+        .position(|window| window == wanted)
 }
 
 #[cfg(test)]
@@ -151,10 +182,16 @@ mod tests {
         let signature = presented.signature.unwrap();
         assert_eq!(signature.carrier, Carrier::Query);
         assert_eq!(signature.access_key_id, "ASIA");
-        assert_eq!((signature.region.as_str(), signature.service.as_str()), ("eu-west-1", "s3"));
+        assert_eq!(
+            (signature.region.as_str(), signature.service.as_str()),
+            ("eu-west-1", "s3")
+        );
         assert_eq!(signature.signed_headers, ["host", "x-amz-acl"]);
         let (signed_at, expires) = signature.validity.unwrap();
-        assert_eq!((signed_at.to_string().as_str(), expires), ("2026-11-04T09:00:01Z", 60));
+        assert_eq!(
+            (signed_at.to_string().as_str(), expires),
+            ("2026-11-04T09:00:01Z", 60)
+        );
         assert_eq!(presented.tokens, ["other", "t+o/k="]);
     }
 
@@ -162,7 +199,10 @@ mod tests {
     fn an_authorization_header_states_its_scope() {
         let value = "AWS4-HMAC-SHA256 Credential=AKIA/20261104/us-east-1/sts/aws4_request, SignedHeaders=Host;x-amz-date, Signature=00";
         let signature = read("/", &[("authorization", value)]).signature.unwrap();
-        assert_eq!((signature.carrier, signature.service.as_str()), (Carrier::Header, "sts"));
+        assert_eq!(
+            (signature.carrier, signature.service.as_str()),
+            (Carrier::Header, "sts")
+        );
         assert_eq!(signature.signed_headers, ["host", "x-amz-date"]);
     }
 
@@ -178,7 +218,11 @@ mod tests {
         ] {
             assert!(read(&uri, &[]).signature.is_none(), "{uri}");
         }
-        assert!(read("/", &[("authorization", "AWS AKIA:c2ln")]).signature.is_none());
+        assert!(
+            read("/", &[("authorization", "AWS AKIA:c2ln")])
+                .signature
+                .is_none()
+        );
     }
 
     #[test]

@@ -45,19 +45,29 @@ impl Front {
         let sts = is_sts(request.method(), request.uri());
         let response = match self.claim(request.map(Body::from)).await {
             Ok((service, request)) => service.call(request).await?,
-            Err(error) => error.to_http_response().map_err(|error| HttpError::new(Box::new(error)))?,
+            Err(error) => error
+                .to_http_response()
+                .map_err(|error| HttpError::new(Box::new(error)))?,
         };
         let failed = sts && !response.status().is_success();
         let text = response.body().bytes().filter(|_| failed);
-        let text = text.and_then(|bytes| restate_error(&String::from_utf8_lossy(&bytes), response.status()));
-        let Some(text) = text else { return Ok(response) };
+        let text = text
+            .and_then(|bytes| restate_error(&String::from_utf8_lossy(&bytes), response.status()));
+        let Some(text) = text else {
+            return Ok(response);
+        };
         let (mut parts, _) = response.into_parts();
         parts.headers.remove(CONTENT_LENGTH);
-        parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/xml"));
+        parts
+            .headers
+            .insert(CONTENT_TYPE, HeaderValue::from_static("text/xml"));
         Ok(Response::from_parts(parts, Body::from(text)))
     }
 
-    async fn claim(&self, mut request: Request<Body>) -> Result<(&S3Service, Request<Body>), S3Error> {
+    async fn claim(
+        &self,
+        mut request: Request<Body>,
+    ) -> Result<(&S3Service, Request<Body>), S3Error> {
         let form = form_of(&mut request).await?;
         let presented = Presented::read(request.uri(), request.headers(), form.as_deref());
         let principal = self.sessions.claim(&presented, (self.clock)())?;
@@ -66,7 +76,10 @@ impl Front {
             // Any tenant's server refuses them, or leads to STS.
             Some(Principal::Presignd) | None => 0,
         };
-        let service = self.services.get(tenant).ok_or_else(|| s3_error!(InternalError))?;
+        let service = self
+            .services
+            .get(tenant)
+            .ok_or_else(|| s3_error!(InternalError))?;
         request.extensions_mut().insert(Claim {
             principal,
             presented: Arc::new(presented),
@@ -77,16 +90,37 @@ impl Front {
 
 /// Reads a POST form's fields, leaving the body as it was.
 async fn form_of(request: &mut Request<Body>) -> Result<Option<Vec<(String, String)>>, S3Error> {
-    let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let is_form = |value: &&str| value.to_ascii_lowercase().trim_start().starts_with("multipart/form-data");
-    let Some(content_type) = content_type.filter(is_form).filter(|_| request.method() == Method::POST) else {
+    let content_type = request
+        .headers()
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let is_form = |value: &&str| {
+        value
+            .to_ascii_lowercase()
+            .trim_start()
+            .starts_with("multipart/form-data")
+    };
+    let Some(content_type) = content_type
+        .filter(is_form)
+        .filter(|_| request.method() == Method::POST)
+    else {
         return Ok(None);
     };
     let content_type = content_type.to_owned();
     let body = request.body_mut().store_all_limited(MAX_FORM).await;
-    let body = body.map_err(|_| s3_error!(EntityTooLarge, "The sandbox takes POST forms of at most {MAX_FORM} bytes"))?;
+    let body = body.map_err(|_| {
+        s3_error!(
+            EntityTooLarge,
+            "The sandbox takes POST forms of at most {MAX_FORM} bytes"
+        )
+    })?;
     let fields = form_fields(&content_type, &body);
-    fields.map(Some).ok_or_else(|| s3_error!(MalformedPOSTRequest, "The body is not a well-formed POST form"))
+    fields.map(Some).ok_or_else(|| {
+        s3_error!(
+            MalformedPOSTRequest,
+            "The body is not a well-formed POST form"
+        )
+    })
 }
 
 /// Accepts connections until `stop`, then lets those in flight finish within a short time.

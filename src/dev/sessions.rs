@@ -18,7 +18,7 @@ use super::presented::Presented;
 /// Sessions held at once; beyond it, `AssumeRole` answers that it is throttled.
 const MAX_SESSIONS: usize = 10_000;
 /// For how long an expired session is remembered, so that its use is called expired rather than unknown.
-const REMEMBER_EXPIRED: Duration = Duration::from_secs(3600);
+const REMEMBER_EXPIRED: Duration = Duration::from_hours(1);
 /// Random bytes that make one identity: an access key id, a secret and a session token.
 pub(super) const RANDOM_LEN: usize = 16 + 40 + 160;
 
@@ -28,20 +28,30 @@ const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 
 /// Credentials made of random bytes. `Debug` shows the access key id only.
 #[derive(Clone)]
-pub(super) struct Key {
+pub(super) struct Identity {
     pub(super) access_key_id: String,
     pub(super) secret_access_key: SecretString,
     pub(super) session_token: SecretString,
 }
 
-impl Key {
+impl Identity {
     /// `prefix` is `AKIA` for an identity that lasts and `ASIA` for a session.
     pub(super) fn new(prefix: &str, random: &[u8; RANDOM_LEN]) -> Self {
         let (id, rest) = random.split_at(16);
         let (secret, token) = rest.split_at(40);
         // Both alphabets' sizes divide 256: every character is equally likely.
-        let base32 = |bytes: &[u8]| -> String { bytes.iter().map(|b| char::from(BASE32[usize::from(b & 31)])).collect() };
-        let base64 = |bytes: &[u8]| -> String { bytes.iter().map(|b| char::from(BASE64[usize::from(b & 63)])).collect() };
+        let base32 = |bytes: &[u8]| -> String {
+            bytes
+                .iter()
+                .map(|b| char::from(BASE32[usize::from(b & 31)]))
+                .collect()
+        };
+        let base64 = |bytes: &[u8]| -> String {
+            bytes
+                .iter()
+                .map(|b| char::from(BASE64[usize::from(b & 63)]))
+                .collect()
+        };
         Self {
             access_key_id: format!("{prefix}{}", base32(id)),
             secret_access_key: base64(secret).into(),
@@ -50,16 +60,18 @@ impl Key {
     }
 }
 
-impl fmt::Debug for Key {
+impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Key").field(&self.access_key_id).finish()
+        f.debug_tuple("Identity")
+            .field(&self.access_key_id)
+            .finish()
     }
 }
 
 /// One assumed role.
 #[derive(Debug)]
 pub(super) struct Session {
-    pub(super) key: Key,
+    pub(super) identity: Identity,
     /// Index of the tenant whose role it is.
     pub(super) tenant: usize,
     /// `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`.
@@ -82,7 +94,7 @@ pub(super) enum Principal {
 /// Every identity that the sandbox knows.
 #[derive(Debug)]
 pub(super) struct Sessions {
-    presignd: Key,
+    presignd: Identity,
     by_access_key: Mutex<HashMap<String, Arc<Session>>>,
 }
 
@@ -91,20 +103,27 @@ pub(super) struct Sessions {
 pub(super) struct TooManySessions;
 
 impl Sessions {
-    pub(super) fn new(presignd: Key) -> Self {
+    pub(super) fn new(presignd: Identity) -> Self {
         Self {
             presignd,
             by_access_key: Mutex::default(),
         }
     }
 
-    pub(super) fn presignd(&self) -> &Key {
+    pub(super) fn presignd(&self) -> &Identity {
         &self.presignd
     }
 
     /// Keeps a new session, and forgets those that expired long ago.
-    pub(super) fn insert(&self, session: Session, now: SystemTime) -> Result<Arc<Session>, TooManySessions> {
-        let mut sessions = self.by_access_key.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn insert(
+        &self,
+        session: Session,
+        now: SystemTime,
+    ) -> Result<Arc<Session>, TooManySessions> {
+        let mut sessions = self
+            .by_access_key
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         sessions.retain(|_, session| now < session.expires_at + REMEMBER_EXPIRED);
         if sessions.len() >= MAX_SESSIONS {
             sessions.retain(|_, session| now < session.expires_at);
@@ -113,7 +132,7 @@ impl Sessions {
             return Err(TooManySessions);
         }
         let session = Arc::new(session);
-        sessions.insert(session.key.access_key_id.clone(), Arc::clone(&session));
+        sessions.insert(session.identity.access_key_id.clone(), Arc::clone(&session));
         Ok(session)
     }
 
@@ -122,13 +141,17 @@ impl Sessions {
         if access_key_id == self.presignd.access_key_id {
             return Some(self.presignd.secret_access_key.clone());
         }
-        Some(self.find(access_key_id)?.key.secret_access_key.clone())
+        Some(self.find(access_key_id)?.identity.secret_access_key.clone())
     }
 
     /// Who presents these credentials, if the session token belongs to the access key and is alive; `None` is anonymous.
     ///
     /// The errors are S3's: a temporary access key without its token is as unknown as one that never existed.
-    pub(super) fn claim(&self, presented: &Presented, now: SystemTime) -> Result<Option<Principal>, S3Error> {
+    pub(super) fn claim(
+        &self,
+        presented: &Presented,
+        now: SystemTime,
+    ) -> Result<Option<Principal>, S3Error> {
         let Some(signature) = &presented.signature else {
             return Ok(None);
         };
@@ -139,14 +162,16 @@ impl Sessions {
                 Err(invalid_token())
             };
         }
-        let session = self.find(&signature.access_key_id).filter(|_| !presented.tokens.is_empty());
+        let session = self
+            .find(&signature.access_key_id)
+            .filter(|_| !presented.tokens.is_empty());
         let Some(session) = session else {
             return Err(s3_error!(
                 InvalidAccessKeyId,
                 "The AWS Access Key Id you provided does not exist in our records."
             ));
         };
-        let expected = session.key.session_token.expose_secret().as_bytes();
+        let expected = session.identity.session_token.expose_secret().as_bytes();
         let matches = |token: &String| bool::from(token.as_bytes().ct_eq(expected));
         if !presented.tokens.iter().all(matches) {
             return Err(invalid_token());
@@ -158,13 +183,19 @@ impl Sessions {
     }
 
     fn find(&self, access_key_id: &str) -> Option<Arc<Session>> {
-        let sessions = self.by_access_key.lock().unwrap_or_else(PoisonError::into_inner);
+        let sessions = self
+            .by_access_key
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         sessions.get(access_key_id).cloned()
     }
 }
 
 fn invalid_token() -> S3Error {
-    s3_error!(InvalidToken, "The provided token is malformed or otherwise invalid.")
+    s3_error!(
+        InvalidToken,
+        "The provided token is malformed or otherwise invalid."
+    )
 }
 
 #[cfg(test)]
@@ -174,13 +205,13 @@ mod tests {
 
     const START: SystemTime = SystemTime::UNIX_EPOCH;
 
-    fn key(prefix: &str, seed: u8) -> Key {
-        Key::new(prefix, &[seed; RANDOM_LEN])
+    fn identity(prefix: &str, seed: u8) -> Identity {
+        Identity::new(prefix, &[seed; RANDOM_LEN])
     }
 
     fn session(seed: u8, life: u64) -> Session {
         Session {
-            key: key("ASIA", seed),
+            identity: identity("ASIA", seed),
             tenant: 0,
             arn: String::new(),
             expires_at: START + Duration::from_secs(life),
@@ -198,39 +229,64 @@ mod tests {
                 signed_headers: Vec::new(),
                 validity: None,
             }),
-            tokens: tokens.iter().map(|token| token.expose_secret().to_owned()).collect(),
+            tokens: tokens
+                .iter()
+                .map(|token| token.expose_secret().to_owned())
+                .collect(),
         }
     }
 
     #[test]
     fn a_token_belongs_to_its_access_key() {
-        let sessions = Sessions::new(key("AKIA", 0));
+        let sessions = Sessions::new(identity("AKIA", 0));
         let a = sessions.insert(session(1, 900), START).unwrap();
         let b = sessions.insert(session(2, 900), START).unwrap();
         let code = |presented: &Presented, at: u64| {
             let claim = sessions.claim(presented, START + Duration::from_secs(at));
-            claim.map_err(|error| error.code().as_str().to_owned()).map(|principal| principal.is_some())
+            claim
+                .map_err(|error| error.code().as_str().to_owned())
+                .map(|principal| principal.is_some())
         };
-        let id = a.key.access_key_id.as_str();
-        let (own, foreign) = (&a.key.session_token, &b.key.session_token);
+        let id = a.identity.access_key_id.as_str();
+        let (own, foreign) = (&a.identity.session_token, &b.identity.session_token);
         assert_eq!(code(&presented(id, &[own]), 899), Ok(true));
-        assert_eq!(code(&presented(id, &[own]), 900), Err("ExpiredToken".to_owned()));
-        assert_eq!(code(&presented(id, &[foreign]), 0), Err("InvalidToken".to_owned()));
-        assert_eq!(code(&presented(id, &[own, foreign]), 0), Err("InvalidToken".to_owned()));
-        assert_eq!(code(&presented(id, &[]), 0), Err("InvalidAccessKeyId".to_owned()));
-        assert_eq!(code(&presented("ASIAUNKNOWN", &[own]), 0), Err("InvalidAccessKeyId".to_owned()));
+        assert_eq!(
+            code(&presented(id, &[own]), 900),
+            Err("ExpiredToken".to_owned())
+        );
+        assert_eq!(
+            code(&presented(id, &[foreign]), 0),
+            Err("InvalidToken".to_owned())
+        );
+        assert_eq!(
+            code(&presented(id, &[own, foreign]), 0),
+            Err("InvalidToken".to_owned())
+        );
+        assert_eq!(
+            code(&presented(id, &[]), 0),
+            Err("InvalidAccessKeyId".to_owned())
+        );
+        assert_eq!(
+            code(&presented("ASIAUNKNOWN", &[own]), 0),
+            Err("InvalidAccessKeyId".to_owned())
+        );
         let presignd = sessions.presignd().access_key_id.as_str();
         assert_eq!(code(&presented(presignd, &[]), 0), Ok(true));
-        assert_eq!(code(&presented(presignd, &[own]), 0), Err("InvalidToken".to_owned()));
+        assert_eq!(
+            code(&presented(presignd, &[own]), 0),
+            Err("InvalidToken".to_owned())
+        );
     }
 
     #[test]
     fn sessions_are_bounded_and_the_expired_make_room() {
-        let sessions = Sessions::new(key("AKIA", 0));
+        let sessions = Sessions::new(identity("AKIA", 0));
         let insert = |n: usize, life: u64, now: u64| {
             let mut session = session(1, life);
-            session.key.access_key_id = format!("ASIA{n}");
-            sessions.insert(session, START + Duration::from_secs(now)).is_ok()
+            session.identity.access_key_id = format!("ASIA{n}");
+            sessions
+                .insert(session, START + Duration::from_secs(now))
+                .is_ok()
         };
         assert!((0..MAX_SESSIONS).all(|n| insert(n, 900, 0)));
         assert!(!insert(MAX_SESSIONS, 900, 899));
@@ -242,7 +298,7 @@ mod tests {
     fn debug_shows_no_secret() {
         let session = session(7, 900);
         let text = format!("{session:?}");
-        assert!(!text.contains(session.key.secret_access_key.expose_secret()));
-        assert!(!text.contains(session.key.session_token.expose_secret()));
+        assert!(!text.contains(session.identity.secret_access_key.expose_secret()));
+        assert!(!text.contains(session.identity.session_token.expose_secret()));
     }
 }
