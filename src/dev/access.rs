@@ -176,14 +176,9 @@ impl S3Access for TenantAccess {
         check_signed_headers(&signature, cx.headers())?;
         check_validity(&signature, (self.clock)())?;
 
-        let query = cx.uri().query().unwrap_or_default().as_bytes();
-        let parameter = |name: &str| {
-            let mut pairs = form_urlencoded::parse(query);
-            pairs
-                .find(|(key, _)| key == name)
-                .map(|(_, value)| value.into_owned())
-        };
-        let (prefix, delimiter) = (parameter("prefix"), parameter("delimiter"));
+        let query = cx.uri().query().unwrap_or_default();
+        let (prefix, delimiter) = (parameter(query, "prefix")?, parameter(query, "delimiter")?);
+        let versioned = parameter(query, "versionId")?.is_some();
         listable(prefix.as_deref(), delimiter.as_deref())?;
         let prefix = prefix.as_deref().map(|value| ("s3:prefix", value));
         let context: Vec<_> = prefix
@@ -205,8 +200,7 @@ impl S3Access for TenantAccess {
             // Also for the operations whose actions are known only later.
             self.check_resource(&session, &format!("s3:{operation}"), bucket, key, &context)?;
         }
-        for action in actions::on_target(operation, parameter("versionId").is_some(), cx.headers())
-        {
+        for action in actions::on_target(operation, versioned, cx.headers()) {
             self.check_resource(&session, &action, bucket, key, &context)?;
         }
         cx.extensions_mut().insert(session);
@@ -278,6 +272,19 @@ fn session_of<T>(req: &S3Request<T>) -> S3Result<&Session> {
         .get::<Arc<Session>>()
         .map(AsRef::as_ref)
         .ok_or_else(|| s3_error!(AccessDenied, "Access Denied"))
+}
+
+/// The value of a query parameter; given twice, the S3 server might go by another one than this.
+fn parameter(query: &str, name: &str) -> S3Result<Option<String>> {
+    let mut values = form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == name);
+    let value = values.next().map(|(_, value)| value.into_owned());
+    match values.next() {
+        Some(_) => Err(s3_error!(
+            InvalidArgument,
+            "The query gives '{name}' more than once"
+        )),
+        None => Ok(value),
+    }
 }
 
 fn check_scope(signature: &Signature, region: &str) -> S3Result<()> {

@@ -29,7 +29,6 @@ async fn objects_outside_the_grant_are_out_of_reach() {
     let own = [("x-amz-copy-source", "acme-files/team/a")];
     let outside = [("x-amz-copy-source", "acme-files/teams/b")];
     let delete = |key: &str| format!("<Delete><Object><Key>{key}</Key></Object></Delete>");
-    let md5 = [("content-md5", "ignored")];
     let (inside, both) = (
         delete("team/gone"),
         delete("team/gone</Key></Object><Object><Key>teams/b"),
@@ -59,21 +58,26 @@ async fn objects_outside_the_grant_are_out_of_reach() {
         (Method::GET, "/acme-files?list-type=2", &[], "", 403),
         (
             Method::GET,
-            "/acme-files?list-type=2&prefix=team/&prefix=",
+            "/acme-files?list-type=2&prefix=&prefix=team/",
             &[],
             "",
-            403,
+            400,
         ),
-        (Method::POST, "/acme-files?delete=", &md5[..0], &inside, 200),
-        (Method::POST, "/acme-files?delete=", &md5[..0], &both, 403),
+        (Method::POST, "/acme-files?delete=", &[], &inside, 200),
+        (Method::POST, "/acme-files?delete=", &[], &both, 403),
         (Method::GET, "/acme-files?policy=", &[], "", 403),
     ] {
         let answer = stage
             .ask((ACME, &narrow), method.clone(), path, headers, body)
             .await;
+        let code = if expected == 403 {
+            "AccessDenied"
+        } else {
+            answer.error().1
+        };
         assert_eq!(
-            answer.status.as_u16(),
-            expected,
+            answer.error(),
+            (expected, code),
             "{method} {path} {headers:?} {body}: {}",
             answer.body
         );
