@@ -9,6 +9,7 @@ mod actions;
 mod assume_role;
 mod policy;
 mod presented;
+mod refusals;
 mod server;
 mod sessions;
 #[cfg(test)]
