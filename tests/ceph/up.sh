@@ -165,8 +165,8 @@ await 120 client.rgw.a radosgw curl -fsS -o /dev/null "http://127.0.0.1:$rgw_por
 hex() { od -An -N"$1" -tx1 /dev/urandom | tr -d ' \n' | tr a-f A-F; }
 access_key=ADMIN$(hex 8)
 secret_key=$(hex 20)
-radosgw_admin="radosgw-admin -c $conf -n client.rgw.a --admin-socket= --pid-file= --log-file=$dir/log/client.log"
-timeout 60 $radosgw_admin user create --uid admin --display-name admin --access-key "$access_key" --secret-key "$secret_key" \
+radosgw_admin=(radosgw-admin -c "$conf" -n client.rgw.a --admin-socket= --pid-file= --log-file="$dir/log/client.log")
+timeout 60 "${radosgw_admin[@]}" user create --uid admin --display-name admin --access-key "$access_key" --secret-key "$secret_key" \
   --caps 'users=*;roles=*;user-policy=*;buckets=*;metadata=*' >"$dir/log/admin.json"
 
 umask 077
@@ -174,5 +174,5 @@ cat >"$dir/env" <<ENV
 ENDPOINT=http://127.0.0.1:$rgw_port
 ADMIN_ACCESS_KEY=$access_key
 ADMIN_SECRET_KEY=$secret_key
-RADOSGW_ADMIN="$radosgw_admin"
+RADOSGW_ADMIN="${radosgw_admin[*]}"
 ENV
