@@ -1,0 +1,75 @@
+{{- define "presignd.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "presignd.fullname" -}}
+{{- $name := include "presignd.name" . -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" }}
+{{- else if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 63 | trimSuffix "-" }}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 63 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+
+{{- define "presignd.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "presignd.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "presignd.labels" -}}
+{{ include "presignd.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{- define "presignd.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- default (include "presignd.fullname" .) .Values.serviceAccount.name }}
+{{- else -}}
+{{- default "default" .Values.serviceAccount.name }}
+{{- end }}
+{{- end }}
+
+{{- define "presignd.image" -}}
+{{- if .Values.image.digest -}}
+{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{- else -}}
+{{ .Values.image.repository }}:{{ default .Chart.AppVersion .Values.image.tag }}
+{{- end }}
+{{- end }}
+
+{{- /*
+What the schema cannot say. All that is wrong is named at once.
+*/ -}}
+{{- define "presignd.validate" -}}
+{{- $mistakes := list -}}
+{{- if not .Values.insecure -}}
+{{- $mistakes = append $mistakes "insecure: presignd would serve plaintext to the whole cluster. Set `insecure: true` once a mesh, or a network of its callers alone, encrypts and authenticates for it." -}}
+{{- end -}}
+{{- if not .Values.config.tenants -}}
+{{- $mistakes = append $mistakes "config.tenants: at least one tenant is needed." -}}
+{{- end -}}
+{{- $server := default dict .Values.config.server -}}
+{{- range $key, $value := dict "listen" "service.port" "insecure" "insecure" "grace" "graceSeconds" -}}
+{{- if hasKey $server $key -}}
+{{- $mistakes = append $mistakes (printf "config.server.%s: the chart sets it. Set `%s` instead." $key $value) -}}
+{{- end -}}
+{{- end -}}
+{{- if $mistakes -}}
+{{- fail (printf "\n\n- %s\n" (join "\n- " $mistakes)) -}}
+{{- end -}}
+{{- end }}
+
+{{- /*
+presignd.yaml: the values' config, with what the Deployment has to agree with.
+*/ -}}
+{{- define "presignd.config" -}}
+{{- $server := dict
+      "listen" "0.0.0.0:50051"
+      "insecure" .Values.insecure
+      "grace" (printf "%ds" (int .Values.graceSeconds)) -}}
+{{- mustMergeOverwrite (deepCopy .Values.config) (dict "server" $server) | toYaml }}
+{{- end }}

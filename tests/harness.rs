@@ -1,0 +1,5 @@
+//! What the tests stand on: a real store, a plain HTTP client, and the programs that a caller would use.
+
+pub(crate) mod ceph;
+pub(crate) mod http;
+pub(crate) mod tools;
