@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 use super::encode::{Kept, encode};
 use super::signing_key::SigningKey;
 use super::signing_time::Day;
+use super::sink::Length;
 
 /// Enough for a tenant in two regions on both sides of midnight; more only costs derivations.
 const KEYS_KEPT: usize = 4;
@@ -39,8 +40,10 @@ impl Credentials {
     ) -> Self {
         let session_token = session_token.map(|token| {
             let token = token.expose_secret();
-            // Room for a token that is all escapes, so that no part of it is left behind in a buffer that was outgrown.
-            let mut encoded = String::with_capacity(3 * token.len());
+            // Of its very size, so that no copy of the token stays behind in a buffer that grew or shrank.
+            let mut length = Length::default();
+            encode(&mut length, token, Kept::Unreserved);
+            let mut encoded = String::with_capacity(length.0);
             encode(&mut encoded, token, Kept::Unreserved);
             SecretString::from(encoded)
         });

@@ -11,6 +11,7 @@ use arrayvec::ArrayString;
 use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
+use zeroize::Zeroizing;
 
 use super::encode::{Kept, encode};
 use super::hex::{Hex, hex};
@@ -44,7 +45,8 @@ impl SigningKey {
         service: &str,
     ) -> Self {
         let date = day.date();
-        let mut key = keyed(&[b"AWS4", secret_access_key.expose_secret().as_bytes()].concat());
+        let secret = Zeroizing::new(["AWS4", secret_access_key.expose_secret()].concat());
+        let mut key = keyed(secret.as_bytes());
         for part in [&date, region, service, TERMINATOR] {
             key.put(part);
             key = keyed(&key.finalize().into_bytes());
