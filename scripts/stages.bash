@@ -20,5 +20,6 @@ stage() { # stage NAME COMMAND...
 stages_summary() { # prints every stage, and fails if one did
   printf '\n=== summary\n'
   printf '%s\n' "${stages_done[@]}"
+  printf 'stages: %d passed, %d failed\n' $((${#stages_done[@]} - stages_failed)) "$stages_failed"
   [ "$stages_failed" = 0 ]
 }
