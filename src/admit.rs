@@ -69,7 +69,11 @@ impl TenantRules {
     ///
     /// # Errors
     /// Why it is not allowed.
-    pub fn authorize(&self, command: &BoundCommand<'_>, asked: Asked) -> Result<Authorized, NotAuthorized> {
+    pub fn authorize(
+        &self,
+        command: &BoundCommand<'_>,
+        asked: Asked,
+    ) -> Result<Authorized, NotAuthorized> {
         let allowed = policy::decide(&self.grants, command)?;
         if allowed.bounded_by_session_only && !self.has_session_policy {
             return Err(NotAuthorized::Unbounded {
@@ -100,7 +104,10 @@ impl TenantRules {
         &self,
         batch: Vec<Result<Authorized, E>>,
     ) -> Result<Vec<Result<Admitted, E>>, RateLimited> {
-        let operations = batch.iter().filter_map(|item| item.as_ref().ok()).map(|a| a.operation);
+        let operations = batch
+            .iter()
+            .filter_map(|item| item.as_ref().ok())
+            .map(|a| a.operation);
         limit::take(&self.limits, operations)?;
         let admit = |item: Result<Authorized, E>| item.map(|authorized| Admitted { authorized });
         Ok(batch.into_iter().map(admit).collect())
@@ -118,7 +125,10 @@ impl Admitted {
     ///
     /// # Errors
     /// If the session ends too early and the request does not want the expiry shortened.
-    pub fn expiry_within(&self, session_left: Option<Duration>) -> Result<(u32, Bound), BeyondSession> {
+    pub fn expiry_within(
+        &self,
+        session_left: Option<Duration>,
+    ) -> Result<(u32, Bound), BeyondSession> {
         let expiry = expiry::within_session(self.authorized.expiry, session_left)?;
         Ok((expiry.seconds, expiry.bound))
     }

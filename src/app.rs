@@ -49,7 +49,10 @@ impl App {
     ///
     /// # Errors
     /// If the settings do not add up, or the address cannot be listened on.
-    pub async fn start<S: Sink + 'static>(settings: &Settings, surroundings: Surroundings<S>) -> anyhow::Result<Self> {
+    pub async fn start<S: Sink + 'static>(
+        settings: &Settings,
+        surroundings: Surroundings<S>,
+    ) -> anyhow::Result<Self> {
         let Surroundings { clock, aws, sink } = surroundings;
         let otlp = settings.telemetry.otlp.as_ref();
         let traces = Traces::start(&Otlp {
@@ -65,14 +68,22 @@ impl App {
             recorder: Recorder::new(traces.tracer(), sink),
             clock,
         };
-        let api = PresignApi::new(presigner, Box::new(AnyoneAuthenticator), settings.server.request_timeout);
+        let api = PresignApi::new(
+            presigner,
+            Box::new(AnyoneAuthenticator),
+            settings.server.request_timeout,
+        );
         let server = PresignServer::bind(ServerOptions {
             listen: settings.server.listen,
             max_request_bytes: settings.server.max_request_bytes,
             grace: settings.server.grace,
         })
         .await?;
-        Ok(Self { server, api, traces })
+        Ok(Self {
+            server,
+            api,
+            traces,
+        })
     }
 
     /// Where presignd listens.

@@ -27,7 +27,10 @@ pub struct SystemClock {
 impl SystemClock {
     /// A clock whose monotonic time starts at zero.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that reads the clock"
+    )]
     pub fn new() -> Self {
         Self {
             started: Instant::now(),
@@ -42,7 +45,10 @@ impl Default for SystemClock {
 }
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that reads the clock"
+    )]
     fn now(&self) -> SystemTime {
         SystemTime::now()
     }

@@ -82,10 +82,7 @@ fn one_a_line(mistakes: &[Mistake]) -> String {
 /// Reads and checks a configuration file, with the secrets that it names.
 ///
 /// Relative secret files are sought in the folder of `path`.
-pub fn load(
-    path: &Path,
-    surroundings: &dyn Surroundings,
-) -> Result<Settings, ConfigError> {
+pub fn load(path: &Path, surroundings: &dyn Surroundings) -> Result<Settings, ConfigError> {
     let bytes = std::fs::read(path).map_err(|source| ConfigError::Unreadable {
         path: path.to_owned(),
         source,

@@ -143,10 +143,17 @@ fn read(resolved: &Endpoint, region: &str) -> Result<SigningEndpoint, NoEndpoint
     let scheme_of = resolved.auth_schemes().first();
     if let Some(scheme) = scheme_of.filter(|scheme| scheme.name() != "sigv4") {
         return Err(NoEndpoint {
-            detail: format!("it would have to be signed by {}, which presignd does not do", scheme.name()),
+            detail: format!(
+                "it would have to be signed by {}, which presignd does not do",
+                scheme.name()
+            ),
         });
     }
-    let property = |name: &str| scheme_of.and_then(|s| s.get(name)).and_then(|v| v.as_string());
+    let property = |name: &str| {
+        scheme_of
+            .and_then(|s| s.get(name))
+            .and_then(|v| v.as_string())
+    };
     Ok(SigningEndpoint {
         origin: format!("{scheme}://{host}"),
         host: host.to_owned(),
@@ -161,12 +168,26 @@ mod tests {
     use super::*;
     use crate::sign::operations::operation;
 
-    async fn resolve(url: Option<&str>, path_style: bool, name: &str, bucket: Option<&str>) -> SigningEndpoint {
+    async fn resolve(
+        url: Option<&str>,
+        path_style: bool,
+        name: &str,
+        bucket: Option<&str>,
+    ) -> SigningEndpoint {
         let tenant = TenantEndpoint::new("eu-west-1".into(), url.map(Into::into), path_style);
         let endpoints = Endpoints::default();
-        let first = endpoints.resolve(&tenant, operation(name).unwrap(), bucket).await.unwrap();
-        let again = endpoints.resolve(&tenant, operation(name).unwrap(), bucket).await.unwrap();
-        assert!(Arc::ptr_eq(&first, &again), "the second answer is the kept one");
+        let first = endpoints
+            .resolve(&tenant, operation(name).unwrap(), bucket)
+            .await
+            .unwrap();
+        let again = endpoints
+            .resolve(&tenant, operation(name).unwrap(), bucket)
+            .await
+            .unwrap();
+        assert!(
+            Arc::ptr_eq(&first, &again),
+            "the second answer is the kept one"
+        );
         (*first).clone()
     }
 
@@ -174,22 +195,97 @@ mod tests {
     async fn buckets_go_where_s3_expects_them() {
         let local = Some("http://127.0.0.1:9000");
         let cases = [
-            (None, false, "GetObject", Some("acme"), "https://acme.s3.eu-west-1.amazonaws.com", ""),
-            (None, true, "GetObject", Some("acme"), "https://s3.eu-west-1.amazonaws.com", "/acme"),
-            (None, false, "GetObject", Some("a.b.c"), "https://s3.eu-west-1.amazonaws.com", "/a.b.c"),
-            (None, false, "ListBuckets", None, "https://s3.eu-west-1.amazonaws.com", ""),
-            (local, true, "GetObject", Some("acme"), "http://127.0.0.1:9000", "/acme"),
-            (Some("https://store.example"), false, "GetObject", Some("acme"), "https://acme.store.example", ""),
-            (Some("https://store.example:443"), true, "GetObject", Some("acme"), "https://store.example", "/acme"),
-            (Some("http://store.example:80"), true, "ListBuckets", None, "http://store.example", ""),
-            (Some("https://store.example:8443"), true, "PutObject", Some("acme"), "https://store.example:8443", "/acme"),
+            (
+                None,
+                false,
+                "GetObject",
+                Some("acme"),
+                "https://acme.s3.eu-west-1.amazonaws.com",
+                "",
+            ),
+            (
+                None,
+                true,
+                "GetObject",
+                Some("acme"),
+                "https://s3.eu-west-1.amazonaws.com",
+                "/acme",
+            ),
+            (
+                None,
+                false,
+                "GetObject",
+                Some("a.b.c"),
+                "https://s3.eu-west-1.amazonaws.com",
+                "/a.b.c",
+            ),
+            (
+                None,
+                false,
+                "ListBuckets",
+                None,
+                "https://s3.eu-west-1.amazonaws.com",
+                "",
+            ),
+            (
+                local,
+                true,
+                "GetObject",
+                Some("acme"),
+                "http://127.0.0.1:9000",
+                "/acme",
+            ),
+            (
+                Some("https://store.example"),
+                false,
+                "GetObject",
+                Some("acme"),
+                "https://acme.store.example",
+                "",
+            ),
+            (
+                Some("https://store.example:443"),
+                true,
+                "GetObject",
+                Some("acme"),
+                "https://store.example",
+                "/acme",
+            ),
+            (
+                Some("http://store.example:80"),
+                true,
+                "ListBuckets",
+                None,
+                "http://store.example",
+                "",
+            ),
+            (
+                Some("https://store.example:8443"),
+                true,
+                "PutObject",
+                Some("acme"),
+                "https://store.example:8443",
+                "/acme",
+            ),
         ];
         for (url, path_style, name, bucket, origin, base_path) in cases {
             let endpoint = resolve(url, path_style, name, bucket).await;
             let case = format!("{name} on {bucket:?} at {url:?}, path style {path_style}");
-            assert_eq!((endpoint.origin.as_str(), endpoint.base_path.as_str()), (origin, base_path), "{case}");
-            assert_eq!((endpoint.region.as_str(), endpoint.service.as_str()), ("eu-west-1", "s3"), "{case}");
-            assert_eq!(endpoint.origin.split_once("://").unwrap().1, endpoint.host, "{case}");
+            assert_eq!(
+                (endpoint.origin.as_str(), endpoint.base_path.as_str()),
+                (origin, base_path),
+                "{case}"
+            );
+            assert_eq!(
+                (endpoint.region.as_str(), endpoint.service.as_str()),
+                ("eu-west-1", "s3"),
+                "{case}"
+            );
+            assert_eq!(
+                endpoint.origin.split_once("://").unwrap().1,
+                endpoint.host,
+                "{case}"
+            );
         }
     }
 
@@ -207,7 +303,11 @@ mod tests {
         let endpoints = Endpoints::default();
         let get = operation("GetObject").unwrap();
         let aws = TenantEndpoint::new("eu-west-1".into(), None, false);
-        let store = TenantEndpoint::new("eu-west-1".into(), Some("http://127.0.0.1:9000".into()), true);
+        let store = TenantEndpoint::new(
+            "eu-west-1".into(),
+            Some("http://127.0.0.1:9000".into()),
+            true,
+        );
         let a = endpoints.resolve(&aws, get, Some("files")).await.unwrap();
         let b = endpoints.resolve(&store, get, Some("files")).await.unwrap();
         assert_ne!(a.host, b.host);

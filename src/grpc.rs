@@ -22,7 +22,9 @@ use crate::audit::TraceContext;
 use crate::authenticate::{Authenticator, Caller};
 use crate::presign::{Arrival, Item, Presigner};
 use crate::proto::v1::presign_service_server::PresignService;
-use crate::proto::v1::{BatchPresignRequest, BatchPresignResponse, Command, PresignRequest, PresignResponse};
+use crate::proto::v1::{
+    BatchPresignRequest, BatchPresignResponse, Command, PresignRequest, PresignResponse,
+};
 use crate::refusal::Refusal;
 
 /// The service's full name.
@@ -44,7 +46,11 @@ struct Inner {
 impl PresignApi {
     /// The service over these rooms. No request is worked on for longer than `patience`.
     #[must_use]
-    pub fn new(presigner: Presigner, authenticator: Box<dyn Authenticator>, patience: Duration) -> Self {
+    pub fn new(
+        presigner: Presigner,
+        authenticator: Box<dyn Authenticator>,
+        patience: Duration,
+    ) -> Self {
         Self(Arc::new(Inner {
             presigner,
             authenticator,
@@ -84,9 +90,14 @@ impl PresignApi {
 
 impl Inner {
     /// Who arrived, and how long they wait.
-    fn arrival<T>(&self, method: &'static str, request: &Request<T>) -> (Arrival, Result<(), Refusal>) {
+    fn arrival<T>(
+        &self,
+        method: &'static str,
+        request: &Request<T>,
+    ) -> (Arrival, Result<(), Refusal>) {
         let headers = request.metadata().as_ref();
-        let patience = request::timeout(headers).map_or(self.patience, |asked| asked.min(self.patience));
+        let patience =
+            request::timeout(headers).map_or(self.patience, |asked| asked.min(self.patience));
         let (caller, known) = match self.authenticator.authenticate(headers) {
             Ok(caller) => (caller, Ok(())),
             Err(error) => (Caller::Unknown, Err(error.into())),
@@ -111,15 +122,26 @@ impl Inner {
 
     fn issuance_id(&self) -> Uuid {
         let now = self.presigner.clock.now();
-        let since = now.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, since.as_secs(), since.subsec_nanos()))
+        let since = now
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default();
+        Uuid::new_v7(uuid::Timestamp::from_unix(
+            uuid::NoContext,
+            since.as_secs(),
+            since.subsec_nanos(),
+        ))
     }
 }
 
 #[tonic::async_trait]
 impl PresignService for PresignApi {
-    async fn presign(&self, request: Request<PresignRequest>) -> Result<Response<PresignResponse>, Status> {
-        let (arrival, known) = self.0.arrival("presignd.v1.PresignService/Presign", &request);
+    async fn presign(
+        &self,
+        request: Request<PresignRequest>,
+    ) -> Result<Response<PresignResponse>, Status> {
+        let (arrival, known) = self
+            .0
+            .arrival("presignd.v1.PresignService/Presign", &request);
         let mut message = request.into_inner();
         let inner = Arc::clone(&self.0);
         let read = known.and_then(|()| request::read_presign(&message));
@@ -141,20 +163,30 @@ impl PresignService for PresignApi {
         &self,
         request: Request<BatchPresignRequest>,
     ) -> Result<Response<BatchPresignResponse>, Status> {
-        let (arrival, known) = self.0.arrival("presignd.v1.PresignService/BatchPresign", &request);
+        let (arrival, known) = self
+            .0
+            .arrival("presignd.v1.PresignService/BatchPresign", &request);
         let mut message = request.into_inner();
         let inner = Arc::clone(&self.0);
         let read = known.and_then(|()| request::read_batch(&message));
         let items: Vec<Item> = match &read {
-            Ok(_) => std::mem::take(&mut message.commands).into_iter().map(|c| inner.item(c)).collect(),
+            Ok(_) => std::mem::take(&mut message.commands)
+                .into_iter()
+                .map(|c| inner.item(c))
+                .collect(),
             Err(_) => Vec::new(),
         };
         // A batch that is refused as a whole is known by the id of its first command.
-        let issuance_id = items.first().map_or_else(|| inner.issuance_id(), |item| item.issuance_id);
+        let issuance_id = items
+            .first()
+            .map_or_else(|| inner.issuance_id(), |item| item.issuance_id);
         self.run(issuance_id, async move {
             match read {
                 Ok(request) => {
-                    let results = inner.presigner.presign_batch(&arrival, &request, &items).await?;
+                    let results = inner
+                        .presigner
+                        .presign_batch(&arrival, &request, &items)
+                        .await?;
                     Ok(reply::batch_response(&items, results))
                 }
                 Err(refusal) => Err(inner.presigner.refuse(&arrival, issuance_id, refusal).await),
@@ -165,5 +197,8 @@ impl PresignService for PresignApi {
 }
 
 fn peer<T>(request: &Request<T>) -> Option<SocketAddr> {
-    request.extensions().get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr)
+    request
+        .extensions()
+        .get::<TcpConnectInfo>()
+        .and_then(TcpConnectInfo::remote_addr)
 }

@@ -22,19 +22,19 @@ pub mod proto;
 pub mod authenticate;
 // In flow order, not alphabetical.
 pub mod admit;
-pub mod scope;
-pub mod endpoint;
-pub mod sign;
 pub mod audit;
+pub mod endpoint;
+pub mod scope;
+pub mod sign;
 
+pub mod presign;
 pub mod refusal;
 pub mod tenant;
-pub mod presign;
 
-pub mod config;
-pub mod grpc;
 pub mod app;
 pub mod cli;
+pub mod config;
 #[cfg(feature = "dev")]
 pub mod dev;
+pub mod grpc;
 pub mod telemetry;

@@ -101,12 +101,20 @@ impl Presigner {
     ///
     /// # Errors
     /// Why there is no URL.
-    pub async fn presign(&self, arrival: &Arrival, request: &Request, item: &Item) -> Result<Issued, Refusal> {
+    pub async fn presign(
+        &self,
+        arrival: &Arrival,
+        request: &Request,
+        item: &Item,
+    ) -> Result<Issued, Refusal> {
         let bound = bind(&item.command, "command");
         let decide = async {
             let command = bound.as_ref().map_err(Clone::clone)?;
             let tenant = self.tenants.of(&arrival.caller, &request.tenant)?;
-            let admitted = tenant.rules.admit(authorize(&tenant, command, request.asked, "command")?)?;
+            let admitted =
+                tenant
+                    .rules
+                    .admit(authorize(&tenant, command, request.asked, "command")?)?;
             self.issue(arrival, &tenant, command, admitted).await
         };
         let decision = within(arrival.patience, decide).await;
@@ -128,13 +136,24 @@ impl Presigner {
         items: &[Item],
     ) -> Result<Vec<Result<Issued, Refusal>>, Refusal> {
         let place = |index| format!("commands[{index}]");
-        let bound: Vec<_> = items.iter().enumerate().map(|(index, item)| bind(&item.command, &place(index))).collect();
+        let bound: Vec<_> = items
+            .iter()
+            .enumerate()
+            .map(|(index, item)| bind(&item.command, &place(index)))
+            .collect();
         let decide = async {
             let tenant = self.tenants.of(&arrival.caller, &request.tenant)?;
             let authorize = |(index, command): (usize, &Result<BoundCommand<'_>, Refusal>)| {
-                authorize(&tenant, command.as_ref().map_err(Clone::clone)?, request.asked, &place(index))
+                authorize(
+                    &tenant,
+                    command.as_ref().map_err(Clone::clone)?,
+                    request.asked,
+                    &place(index),
+                )
             };
-            let admitted = tenant.rules.admit_all(bound.iter().enumerate().map(authorize).collect())?;
+            let admitted = tenant
+                .rules
+                .admit_all(bound.iter().enumerate().map(authorize).collect())?;
             let mut issuing = Vec::with_capacity(items.len());
             for (command, admitted) in bound.iter().zip(admitted) {
                 let tenant = &tenant;
@@ -157,8 +176,18 @@ impl Presigner {
     ///
     /// # Errors
     /// The refusal that was given, or that of the record.
-    pub async fn refuse(&self, arrival: &Arrival, issuance_id: uuid::Uuid, refusal: Refusal) -> Refusal {
-        let mut record = Record::new(issuance_id, arrival.started, arrival.method, arrival.caller.name());
+    pub async fn refuse(
+        &self,
+        arrival: &Arrival,
+        issuance_id: uuid::Uuid,
+        refusal: Refusal,
+    ) -> Refusal {
+        let mut record = Record::new(
+            issuance_id,
+            arrival.started,
+            arrival.method,
+            arrival.caller.name(),
+        );
         record.peer = arrival.peer;
         self.note_refusal(&mut record, &refusal);
         match self.recorder.record(&record, &arrival.trace).await {
@@ -175,11 +204,23 @@ impl Presigner {
         command: &BoundCommand<'_>,
         admitted: Admitted,
     ) -> Result<Issued, Refusal> {
-        let endpoint = self.endpoints.resolve(&tenant.endpoint, command.operation, command.bucket).await?;
-        let credentials = self.scoper.scope(&admitted, &arrival.caller, &tenant.session, command).await?;
+        let endpoint = self
+            .endpoints
+            .resolve(&tenant.endpoint, command.operation, command.bucket)
+            .await?;
+        let credentials = self
+            .scoper
+            .scope(&admitted, &arrival.caller, &tenant.session, command)
+            .await?;
         let signed_at = self.clock.now();
         let (expires_in, bound) = admitted.expiry_within(self.scoper.left(&credentials))?;
-        let url = sign::presign(command, &endpoint, credentials.credentials(), signed_at, expires_in);
+        let url = sign::presign(
+            command,
+            &endpoint,
+            credentials.credentials(),
+            signed_at,
+            expires_in,
+        );
         Ok(Issued {
             url,
             method: command.operation.method,
@@ -200,17 +241,26 @@ impl Presigner {
         bound: &'a Result<BoundCommand<'_>, Refusal>,
         decision: &'a Result<Issued, Refusal>,
     ) -> Record<'a> {
-        let mut record = Record::new(item.issuance_id, arrival.started, arrival.method, arrival.caller.name());
+        let mut record = Record::new(
+            item.issuance_id,
+            arrival.started,
+            arrival.method,
+            arrival.caller.name(),
+        );
         record.peer = arrival.peer;
         describe(&mut record, request);
         record.command = operation(&item.command).map(|operation| operation.name);
         if let Ok(command) = bound {
-            let version = command.query.iter().find(|parameter| parameter.name == "versionId");
+            let version = command
+                .query
+                .iter()
+                .find(|parameter| parameter.name == "versionId");
             let source = command.reference.as_ref();
             record.bucket = command.bucket.map(Into::into);
             record.key = command.key.map(Into::into);
             record.version_id = version.map(|parameter| parameter.value.as_str().into());
-            record.copy_source = source.map(|source| format!("{}/{}", source.bucket, source.key).into());
+            record.copy_source =
+                source.map(|source| format!("{}/{}", source.bucket, source.key).into());
         }
         match decision {
             Ok(issued) => {
@@ -221,7 +271,8 @@ impl Presigner {
                 record.expires_at = Some(issued.expires_at);
                 record.expiry_bound = Some(bound_name(issued.bound));
                 record.role_session_name = issued.credentials.role_session_name().map(Into::into);
-                record.access_key_id = Some(issued.credentials.credentials().access_key_id().into());
+                record.access_key_id =
+                    Some(issued.credentials.credentials().access_key_id().into());
             }
             Err(refusal) => self.note_refusal(&mut record, refusal),
         }
@@ -257,8 +308,16 @@ impl Presigner {
         items: &'a [Item],
         refusal: &Refusal,
     ) -> Record<'a> {
-        let issuance_id = items.first().map(|item| item.issuance_id).unwrap_or_default();
-        let mut record = Record::new(issuance_id, arrival.started, arrival.method, arrival.caller.name());
+        let issuance_id = items
+            .first()
+            .map(|item| item.issuance_id)
+            .unwrap_or_default();
+        let mut record = Record::new(
+            issuance_id,
+            arrival.started,
+            arrival.method,
+            arrival.caller.name(),
+        );
         record.peer = arrival.peer;
         describe(&mut record, request);
         record.batch = Some(batch(0, items.len()));
@@ -269,7 +328,13 @@ impl Presigner {
     fn note_refusal(&self, record: &mut Record<'_>, refusal: &Refusal) {
         let verdict = refusal.verdict();
         let reason = reason_name(verdict.reason);
-        record.refused(self.clock.now(), verdict.outcome, verdict.code.name(), reason, refusal.sentence());
+        record.refused(
+            self.clock.now(),
+            verdict.outcome,
+            verdict.code.name(),
+            reason,
+            refusal.sentence(),
+        );
     }
 }
 
@@ -291,15 +356,26 @@ fn batch(index: usize, size: usize) -> Batch {
 /// The command in the places where it travels. `place` is the field of the request that holds it.
 fn bind<'a>(command: &'a Command, place: &str) -> Result<BoundCommand<'a>, Refusal> {
     let Some(variant) = &command.command else {
-        return Err(Refusal::field(place, "names no command: set one of its fields, such as get_object"));
+        return Err(Refusal::field(
+            place,
+            "names no command: set one of its fields, such as get_object",
+        ));
     };
     let message = operations::message(variant);
-    let placed = |violations| Refusal::Invalid(inside(violations, &format!("{place}.{}.", message.operation().field)));
+    let placed = |violations| {
+        Refusal::Invalid(inside(
+            violations,
+            &format!("{place}.{}.", message.operation().field),
+        ))
+    };
     message.to_bound().map_err(placed)
 }
 
 fn operation(command: &Command) -> Option<&'static Operation> {
-    command.command.as_ref().map(|variant| operations::message(variant).operation())
+    command
+        .command
+        .as_ref()
+        .map(|variant| operations::message(variant).operation())
 }
 
 /// Violations with the paths of the whole request.
@@ -311,15 +387,28 @@ fn inside(violations: Violations, place: &str) -> Violations {
     Violations(violations.0.into_iter().map(placed).collect())
 }
 
-fn authorize(tenant: &Tenant, command: &BoundCommand<'_>, asked: Asked, place: &str) -> Result<Authorized, Refusal> {
+fn authorize(
+    tenant: &Tenant,
+    command: &BoundCommand<'_>,
+    asked: Asked,
+    place: &str,
+) -> Result<Authorized, Refusal> {
     if tenant.endpoint.url.is_none() {
-        let placed = |violations| Refusal::Invalid(inside(violations, &format!("{place}.{}.", command.operation.field)));
+        let placed = |violations| {
+            Refusal::Invalid(inside(
+                violations,
+                &format!("{place}.{}.", command.operation.field),
+            ))
+        };
         command.known_to_aws().map_err(placed)?;
     }
     Ok(tenant.rules.authorize(command, asked)?)
 }
 
-async fn within<T>(patience: Duration, work: impl Future<Output = Result<T, Refusal>>) -> Result<T, Refusal> {
+async fn within<T>(
+    patience: Duration,
+    work: impl Future<Output = Result<T, Refusal>>,
+) -> Result<T, Refusal> {
     match tokio::time::timeout(patience, work).await {
         Ok(result) => result,
         Err(_) => Err(Refusal::DeadlineExceeded),
@@ -329,14 +418,19 @@ async fn within<T>(patience: Duration, work: impl Future<Output = Result<T, Refu
 /// Every header that is signed, but host.
 fn headers(command: &BoundCommand<'_>) -> Vec<(String, String)> {
     let owned = |header: &crate::sign::command::Header<'_>| {
-        (format!("{}{}", header.name, header.suffix), header.value.as_str().to_owned())
+        (
+            format!("{}{}", header.name, header.suffix),
+            header.value.as_str().to_owned(),
+        )
     };
     command.headers.iter().map(owned).collect()
 }
 
 /// A signature's time has whole seconds, and the URL's life counts from there.
 fn whole_seconds(time: SystemTime) -> SystemTime {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since = time
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     SystemTime::UNIX_EPOCH + Duration::from_secs(since.as_secs())
 }
 

@@ -111,28 +111,64 @@ impl Refusal {
     pub fn verdict(&self) -> Verdict {
         use ErrorReason as Reason;
         let (outcome, code, reason) = match self {
-            Self::Invalid(_) => (Outcome::Denied, Code::InvalidArgument, Reason::InvalidRequest),
+            Self::Invalid(_) => (
+                Outcome::Denied,
+                Code::InvalidArgument,
+                Reason::InvalidRequest,
+            ),
             Self::NoEndpoint(_) => (Outcome::Denied, Code::InvalidArgument, Reason::NoEndpoint),
-            Self::NotAuthorized(NotAuthorized::AboveCap(_)) => {
-                (Outcome::Denied, Code::InvalidArgument, Reason::ExpiryAboveCap)
+            Self::NotAuthorized(NotAuthorized::AboveCap(_)) => (
+                Outcome::Denied,
+                Code::InvalidArgument,
+                Reason::ExpiryAboveCap,
+            ),
+            Self::Unauthenticated(_) => (
+                Outcome::Denied,
+                Code::Unauthenticated,
+                Reason::Unauthenticated,
+            ),
+            Self::Tenant(_) => (
+                Outcome::Denied,
+                Code::PermissionDenied,
+                Reason::TenantDenied,
+            ),
+            Self::NotAuthorized(NotAuthorized::Denied(_) | NotAuthorized::Unbounded { .. }) => (
+                Outcome::Denied,
+                Code::PermissionDenied,
+                Reason::CommandDenied,
+            ),
+            Self::RateLimited(_) => (
+                Outcome::Denied,
+                Code::ResourceExhausted,
+                Reason::RateLimited,
+            ),
+            Self::BeyondSession(_) | Self::Scope(ScopeError::BeyondSession(_)) => (
+                Outcome::Denied,
+                Code::FailedPrecondition,
+                Reason::ExpiryBeyondSession,
+            ),
+            Self::Scope(ScopeError::Refused { .. }) => (
+                Outcome::Failed,
+                Code::FailedPrecondition,
+                Reason::RoleRefused,
+            ),
+            Self::Scope(ScopeError::Unavailable { .. }) => {
+                (Outcome::Failed, Code::Unavailable, Reason::StsUnavailable)
             }
-            Self::Unauthenticated(_) => (Outcome::Denied, Code::Unauthenticated, Reason::Unauthenticated),
-            Self::Tenant(_) => (Outcome::Denied, Code::PermissionDenied, Reason::TenantDenied),
-            Self::NotAuthorized(NotAuthorized::Denied(_) | NotAuthorized::Unbounded { .. }) => {
-                (Outcome::Denied, Code::PermissionDenied, Reason::CommandDenied)
-            }
-            Self::RateLimited(_) => (Outcome::Denied, Code::ResourceExhausted, Reason::RateLimited),
-            Self::BeyondSession(_) | Self::Scope(ScopeError::BeyondSession(_)) => {
-                (Outcome::Denied, Code::FailedPrecondition, Reason::ExpiryBeyondSession)
-            }
-            Self::Scope(ScopeError::Refused { .. }) => (Outcome::Failed, Code::FailedPrecondition, Reason::RoleRefused),
-            Self::Scope(ScopeError::Unavailable { .. }) => (Outcome::Failed, Code::Unavailable, Reason::StsUnavailable),
             Self::Audit(_) => (Outcome::Failed, Code::Unavailable, Reason::AuditUnavailable),
             Self::ShuttingDown => (Outcome::Failed, Code::Unavailable, Reason::ShuttingDown),
-            Self::DeadlineExceeded => (Outcome::Failed, Code::DeadlineExceeded, Reason::DeadlineExceeded),
+            Self::DeadlineExceeded => (
+                Outcome::Failed,
+                Code::DeadlineExceeded,
+                Reason::DeadlineExceeded,
+            ),
             Self::Internal => (Outcome::Failed, Code::Internal, Reason::Internal),
         };
-        Verdict { outcome, code, reason }
+        Verdict {
+            outcome,
+            code,
+            reason,
+        }
     }
 
     /// The sentence for the caller and for the record: presignd's own words, without what STS or the audit output said.

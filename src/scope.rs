@@ -128,7 +128,10 @@ pub struct AssumeRoleCall {
 /// Calls AssumeRole.
 pub trait AssumeRole: Send + Sync + fmt::Debug {
     /// Credentials of a new session.
-    fn assume_role<'a>(&'a self, call: &'a AssumeRoleCall) -> BoxFuture<'a, Result<Credentials, ScopeError>>;
+    fn assume_role<'a>(
+        &'a self,
+        call: &'a AssumeRoleCall,
+    ) -> BoxFuture<'a, Result<Credentials, ScopeError>>;
 }
 
 /// There are no credentials to sign with.
@@ -222,7 +225,12 @@ impl Scoper {
     #[must_use]
     pub fn left(&self, credentials: &ScopedCredentials) -> Option<Duration> {
         credentials.session.credentials.expires_at()?;
-        Some(credentials.session.left(self.clock.now()).unwrap_or_default())
+        Some(
+            credentials
+                .session
+                .left(self.clock.now())
+                .unwrap_or_default(),
+        )
     }
 }
 
@@ -298,7 +306,12 @@ impl Role {
 impl SessionPolicies {
     /// The session policies for these grants.
     #[must_use]
-    pub fn new(grants: Arc<Vec<Grant>>, kms_keys: Vec<String>, partition: String, scope: SessionScope) -> Self {
+    pub fn new(
+        grants: Arc<Vec<Grant>>,
+        kms_keys: Vec<String>,
+        partition: String,
+        scope: SessionScope,
+    ) -> Self {
         let mut policies = Self {
             grants,
             kms_keys,
@@ -332,7 +345,9 @@ impl SessionPolicies {
 
     /// Those that are too long for STS.
     pub fn too_long(&self) -> impl Iterator<Item = (Option<&str>, usize)> {
-        self.lengths().into_iter().filter(|(_, length)| *length > MAX_SESSION_POLICY)
+        self.lengths()
+            .into_iter()
+            .filter(|(_, length)| *length > MAX_SESSION_POLICY)
     }
 
     fn policy_for(&self, command: &BoundCommand<'_>) -> Arc<SessionPolicy> {
@@ -344,7 +359,9 @@ impl SessionPolicies {
         };
         match (self.known.get(&key), bucket, source, self.scope) {
             // A copy between buckets needs both in one session.
-            (_, Some(bucket), Some(source), SessionScope::Bucket) if source != bucket => self.make(Some(&[bucket, source])),
+            (_, Some(bucket), Some(source), SessionScope::Bucket) if source != bucket => {
+                self.make(Some(&[bucket, source]))
+            }
             (Some(policy), ..) => Arc::clone(policy),
             (None, bucket, ..) => self.make(Some(bucket.as_slice())),
         }

@@ -46,6 +46,11 @@ impl Tenants {
 
 impl FromIterator<Tenant> for Tenants {
     fn from_iter<I: IntoIterator<Item = Tenant>>(tenants: I) -> Self {
-        Self(tenants.into_iter().map(|tenant| (tenant.id.clone(), Arc::new(tenant))).collect())
+        Self(
+            tenants
+                .into_iter()
+                .map(|tenant| (tenant.id.clone(), Arc::new(tenant)))
+                .collect(),
+        )
     }
 }

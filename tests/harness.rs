@@ -2,4 +2,5 @@
 
 pub(crate) mod ceph;
 pub(crate) mod http;
+pub(crate) mod presignd;
 pub(crate) mod tools;

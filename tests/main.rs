@@ -3,4 +3,5 @@
 //! They need what `scripts/install-tools` installs, and fail without it: a test never skips.
 
 mod harness;
+mod issuing;
 mod store;

@@ -62,7 +62,9 @@ pub struct Expiry {
 
 /// Longer than a cap, and the request does not want it shortened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("expires_in of {asked} s is above {cap_name} of {cap} s: ask for less, leave it out, or set expiry_mode to CLAMP")]
+#[error(
+    "expires_in of {asked} s is above {cap_name} of {cap} s: ask for less, leave it out, or set expiry_mode to CLAMP"
+)]
 pub struct AboveCap {
     /// Seconds asked.
     pub asked: u32,
@@ -74,7 +76,9 @@ pub struct AboveCap {
 
 /// Longer than the session, and the request does not want it shortened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("expires_in of {asked} s is beyond the session, which ends in {remaining} s: ask for less, or set expiry_mode to CLAMP")]
+#[error(
+    "expires_in of {asked} s is beyond the session, which ends in {remaining} s: ask for less, or set expiry_mode to CLAMP"
+)]
 pub struct BeyondSession {
     /// Seconds asked.
     pub asked: u32,
@@ -86,7 +90,11 @@ pub struct BeyondSession {
 ///
 /// # Errors
 /// If it is above a cap and may not be shortened.
-pub fn within_caps(asked: Asked, tenant: TenantExpiry, grant_cap: Option<u32>) -> Result<Expiry, AboveCap> {
+pub fn within_caps(
+    asked: Asked,
+    tenant: TenantExpiry,
+    grant_cap: Option<u32>,
+) -> Result<Expiry, AboveCap> {
     let (cap, cap_bound, cap_name) = match grant_cap {
         Some(grant) if grant < tenant.max => (grant, Bound::GrantCap, "the grant's max_expiry"),
         _ => (tenant.max, Bound::TenantCap, "the tenant's expiry.max"),
@@ -121,7 +129,10 @@ pub fn within_caps(asked: Asked, tenant: TenantExpiry, grant_cap: Option<u32>) -
 ///
 /// # Errors
 /// If the session ends first and the expiry may not be shortened, or the session has less than a second left.
-pub fn within_session(expiry: Expiry, remaining: Option<Duration>) -> Result<Expiry, BeyondSession> {
+pub fn within_session(
+    expiry: Expiry,
+    remaining: Option<Duration>,
+) -> Result<Expiry, BeyondSession> {
     let Some(remaining) = remaining else {
         return Ok(expiry);
     };
@@ -163,26 +174,52 @@ mod tests {
     fn the_smallest_of_what_is_asked_and_the_caps_wins_and_is_named() {
         let cases = [
             (asked(60, Mode::Reject), Some(3600), (60, Bound::Request)),
-            (asked(3600, Mode::Reject), Some(3600), (3600, Bound::Request)),
+            (
+                asked(3600, Mode::Reject),
+                Some(3600),
+                (3600, Bound::Request),
+            ),
             (asked(None, Mode::Reject), Some(3600), (900, Bound::Default)),
             (asked(None, Mode::Reject), None, (900, Bound::Default)),
             (asked(None, Mode::Reject), Some(300), (300, Bound::GrantCap)),
-            (asked(3601, Mode::Clamp), Some(3600), (3600, Bound::GrantCap)),
+            (
+                asked(3601, Mode::Clamp),
+                Some(3600),
+                (3600, Bound::GrantCap),
+            ),
             (asked(50_000, Mode::Clamp), None, (43_200, Bound::TenantCap)),
-            (asked(50_000, Mode::Clamp), Some(90_000), (43_200, Bound::TenantCap)),
+            (
+                asked(50_000, Mode::Clamp),
+                Some(90_000),
+                (43_200, Bound::TenantCap),
+            ),
         ];
         for (asked, grant, (seconds, bound)) in cases {
             let expiry = within_caps(asked, TENANT, grant).unwrap();
-            assert_eq!((expiry.seconds, expiry.bound), (seconds, bound), "{asked:?} under {grant:?}");
+            assert_eq!(
+                (expiry.seconds, expiry.bound),
+                (seconds, bound),
+                "{asked:?} under {grant:?}"
+            );
         }
     }
 
     #[test]
     fn rejection_names_the_cap() {
         let error = within_caps(asked(3601, Mode::Reject), TENANT, Some(3600)).unwrap_err();
-        assert!(error.to_string().contains("the grant's max_expiry of 3600 s"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains("the grant's max_expiry of 3600 s"),
+            "{error}"
+        );
         let error = within_caps(asked(50_000, Mode::Reject), TENANT, None).unwrap_err();
-        assert!(error.to_string().contains("the tenant's expiry.max of 43200 s"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains("the tenant's expiry.max of 43200 s"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -194,10 +231,16 @@ mod tests {
         };
         let left = |seconds| Some(Duration::from_millis(seconds));
         assert_eq!(within_session(expiry(false), None), Ok(expiry(false)));
-        assert_eq!(within_session(expiry(false), left(900_999)), Ok(expiry(false)));
+        assert_eq!(
+            within_session(expiry(false), left(900_999)),
+            Ok(expiry(false))
+        );
         let cut = within_session(expiry(true), left(60_999)).unwrap();
         assert_eq!((cut.seconds, cut.bound), (60, Bound::Credentials));
-        let refused = BeyondSession { asked: 900, remaining: 899 };
+        let refused = BeyondSession {
+            asked: 900,
+            remaining: 899,
+        };
         assert_eq!(within_session(expiry(false), left(899_999)), Err(refused));
         assert!(within_session(expiry(true), left(999)).is_err());
     }

@@ -60,7 +60,9 @@ fn unknown(name: &str) -> UnknownCommand {
         suggestion: OPERATIONS
             .iter()
             .map(|operation| operation.name)
-            .find(|known| plain(known) == wanted || plain(known).starts_with(&wanted) && wanted.len() > 4),
+            .find(|known| {
+                plain(known) == wanted || plain(known).starts_with(&wanted) && wanted.len() > 4
+            }),
     }
 }
 
@@ -83,10 +85,24 @@ pub struct Carried {
     pub prefix_condition: bool,
 }
 
+/// Whose IAM actions a grant may carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Store {
+    /// AWS, which knows them all.
+    Aws,
+    /// A compatible store, which refuses a whole policy over one action that it does not know.
+    Compatible,
+}
+
 impl Grant {
-    /// A grant of these commands on these resources, for at most `max_expiry` seconds.
+    /// A grant of these commands on these resources of the store, for at most `max_expiry` seconds.
     #[must_use]
-    pub fn new(commands: Vec<CommandSelector>, resources: Vec<ResourcePattern>, max_expiry: Option<u32>) -> Self {
+    pub fn new(
+        commands: Vec<CommandSelector>,
+        resources: Vec<ResourcePattern>,
+        max_expiry: Option<u32>,
+        store: Store,
+    ) -> Self {
         let mut actions = BTreeMap::new();
         for operation in OPERATIONS {
             let named = commands.contains(&CommandSelector::Named(operation));
@@ -94,7 +110,7 @@ impl Grant {
                 continue;
             }
             for action in operation.actions {
-                if carries(action, named) {
+                if carries(action, named, store) {
                     let carried = actions.entry(action.action).or_insert(Carried {
                         resource: action.resource,
                         prefix_condition: action.prefix_condition,
@@ -115,7 +131,9 @@ impl Grant {
     /// Whether the grant is of this operation, wherever.
     #[must_use]
     pub fn is_of(&self, operation: &Operation) -> bool {
-        self.commands.iter().any(|selector| selector.selects(operation))
+        self.commands
+            .iter()
+            .any(|selector| selector.selects(operation))
     }
 
     /// The longest expiry that the grant allows, in seconds.
@@ -137,6 +155,7 @@ impl Grant {
     }
 }
 
-fn carries(action: &IamAction, named: bool) -> bool {
-    !action.granted_apart && (named || !action.by_name_only)
+fn carries(action: &IamAction, named: bool, store: Store) -> bool {
+    let by_name = action.by_name_only || (action.by_name_outside_aws && store == Store::Compatible);
+    !action.granted_apart && (named || !by_name)
 }

@@ -91,7 +91,11 @@ impl Limit {
     }
 
     fn counts(&self, operation: &Operation) -> bool {
-        self.commands.is_empty() || self.commands.iter().any(|selector| selector.selects(operation))
+        self.commands.is_empty()
+            || self
+                .commands
+                .iter()
+                .any(|selector| selector.selects(operation))
     }
 
     fn take(&self, count: NonZeroU32) -> Result<(), RateLimited> {
@@ -115,7 +119,8 @@ impl Limit {
     }
 
     fn refund(&self, count: NonZeroU32) {
-        self.state.bring_forward(self.interval.saturating_mul(count.get()));
+        self.state
+            .bring_forward(self.interval.saturating_mul(count.get()));
     }
 }
 
@@ -123,9 +128,15 @@ impl Limit {
 ///
 /// # Errors
 /// The first limit without room. Whatever was taken is given back.
-pub fn take<'a>(limits: &[Limit], operations: impl Iterator<Item = &'a Operation> + Clone) -> Result<(), RateLimited> {
+pub fn take<'a>(
+    limits: &[Limit],
+    operations: impl Iterator<Item = &'a Operation> + Clone,
+) -> Result<(), RateLimited> {
     let count = |limit: &Limit| {
-        let counted = operations.clone().filter(|operation| limit.counts(operation)).count();
+        let counted = operations
+            .clone()
+            .filter(|operation| limit.counts(operation))
+            .count();
         NonZeroU32::new(u32::try_from(counted).unwrap_or(u32::MAX))
     };
     for (index, limit) in limits.iter().enumerate() {
@@ -152,7 +163,9 @@ impl TheoreticalArrival {
         // The closure never declines, so the update always succeeds.
         let _ = self
             .0
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |time| Some(time.saturating_sub(by)));
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |time| {
+                Some(time.saturating_sub(by))
+            });
     }
 }
 
@@ -166,10 +179,12 @@ impl StateStore for TheoreticalArrival {
         let mut known = self.0.load(Ordering::Acquire);
         loop {
             let (result, next) = f((known != 0).then(|| Nanos::new(known)))?;
-            match self
-                .0
-                .compare_exchange_weak(known, next.as_u64(), Ordering::AcqRel, Ordering::Acquire)
-            {
+            match self.0.compare_exchange_weak(
+                known,
+                next.as_u64(),
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            ) {
                 Ok(_) => return Ok(result),
                 Err(current) => known = current,
             }
@@ -196,7 +211,10 @@ mod tests {
     use crate::sign::operations::operation;
 
     fn limit(clock: &Arc<SetClock>, commands: &[&str], interval: Duration, burst: u32) -> Limit {
-        let commands = commands.iter().map(|c| CommandSelector::parse(c).unwrap()).collect();
+        let commands = commands
+            .iter()
+            .map(|c| CommandSelector::parse(c).unwrap())
+            .collect();
         let burst = NonZeroU32::new(burst).unwrap();
         Limit::new("limit", commands, interval, burst, clock.clone()).unwrap()
     }
@@ -226,9 +244,16 @@ mod tests {
         let clock = Arc::new(SetClock::default());
         let limits = [limit(&clock, &[], Duration::from_secs(1), 10)];
         take_n(&limits, "GetObject", 6).unwrap();
-        assert!(matches!(take_n(&limits, "GetObject", 5), Err(RateLimited::Later { .. })));
+        assert!(matches!(
+            take_n(&limits, "GetObject", 5),
+            Err(RateLimited::Later { .. })
+        ));
         take_n(&limits, "GetObject", 4).unwrap();
-        let never = RateLimited::Never { limit: "limit".into(), asked: 11, burst: 10 };
+        let never = RateLimited::Never {
+            limit: "limit".into(),
+            asked: 11,
+            burst: 10,
+        };
         assert_eq!(take_n(&limits, "GetObject", 11), Err(never));
     }
 
@@ -261,7 +286,11 @@ mod tests {
         let clock = Arc::new(SetClock::default());
         let limits = [limit(&clock, &[], Duration::from_secs(3600), 1000)];
         let admitted: usize = std::thread::scope(|scope| {
-            let work = || (0..1000).filter(|_| take_n(&limits, "GetObject", 1).is_ok()).count();
+            let work = || {
+                (0..1000)
+                    .filter(|_| take_n(&limits, "GetObject", 1).is_ok())
+                    .count()
+            };
             let threads: Vec<_> = (0..4).map(|_| scope.spawn(work)).collect();
             threads.into_iter().map(|t| t.join().unwrap()).sum()
         });

@@ -59,10 +59,11 @@ pub enum Denied {
 pub fn decide(grants: &[Grant], command: &BoundCommand<'_>) -> Result<Allowed, Denied> {
     let operation = command.operation;
     let target = target_of(command);
-    let (own_cap, whole) = cap_of(grants, |grant| grant.is_of(operation), &target).ok_or_else(|| Denied::Command {
-        command: operation.name,
-        target: target.to_string(),
-    })?;
+    let (own_cap, whole) =
+        cap_of(grants, |grant| grant.is_of(operation), &target).ok_or_else(|| Denied::Command {
+            command: operation.name,
+            target: target.to_string(),
+        })?;
     let mut cap = own_cap;
     for (index, action) in operation.actions.iter().enumerate() {
         if command.needed_actions & (1 << index) == 0 {
@@ -86,7 +87,9 @@ fn target_of<'a>(command: &'a BoundCommand<'_>) -> Target<'a> {
     match (operation.path, command.bucket, command.key) {
         (PathForm::Object, Some(bucket), Some(key)) => Target::Object { bucket, key },
         (PathForm::Bucket, Some(bucket), _) if operation.keys_in_body() => Target::BodyKeys(bucket),
-        (PathForm::Bucket, Some(bucket), _) if operation.actions.iter().any(|a| a.prefix_condition) => {
+        (PathForm::Bucket, Some(bucket), _)
+            if operation.actions.iter().any(|a| a.prefix_condition) =>
+        {
             let prefix = command.query.iter().find(|q| q.name == "prefix");
             Target::List {
                 bucket,
@@ -115,7 +118,11 @@ fn action_cap(
         })
 }
 
-fn source_cap(grants: &[Grant], command: &BoundCommand<'_>, action: &IamAction) -> Result<Option<u32>, Denied> {
+fn source_cap(
+    grants: &[Grant],
+    command: &BoundCommand<'_>,
+    action: &IamAction,
+) -> Result<Option<u32>, Denied> {
     let operation = command.operation;
     let grant = owner_of(operation, action);
     let reads = |candidate: &Grant| candidate.actions().contains_key(action.action);
@@ -146,10 +153,18 @@ fn owner_of(operation: &Operation, action: &IamAction) -> &'static str {
 }
 
 /// The longest cap of the grants that fit and cover the target, and whether one of them covers the whole bucket. `None`: none fits.
-fn cap_of(grants: &[Grant], fits: impl Fn(&Grant) -> bool, target: &Target<'_>) -> Option<(Option<u32>, bool)> {
+fn cap_of(
+    grants: &[Grant],
+    fits: impl Fn(&Grant) -> bool,
+    target: &Target<'_>,
+) -> Option<(Option<u32>, bool)> {
     let mut found = None;
     for grant in grants.iter().filter(|grant| fits(grant)) {
-        for resource in grant.resources().iter().filter(|resource| resource.covers(target)) {
+        for resource in grant
+            .resources()
+            .iter()
+            .filter(|resource| resource.covers(target))
+        {
             let whole = matches!(resource, super::resource::ResourcePattern::WholeBucket(_));
             let cap = grant.max_expiry();
             found = Some(match found {

@@ -34,10 +34,14 @@ pub enum ResourcePattern {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidResource {
     /// Nothing there.
-    #[error("is empty: write bucket/*, bucket/prefix/*, bucket/key, bucket, or * for commands that name no bucket")]
+    #[error(
+        "is empty: write bucket/*, bucket/prefix/*, bucket/key, bucket, or * for commands that name no bucket"
+    )]
     Empty,
     /// A wildcard that is not at the end.
-    #[error("has a '*' that is not at its end: a resource is bucket/*, bucket/prefix/* or bucket/key")]
+    #[error(
+        "has a '*' that is not at its end: a resource is bucket/*, bucket/prefix/* or bucket/key"
+    )]
     InnerWildcard,
     /// A wildcard in the bucket.
     #[error("has a '*' in its bucket: name each bucket, and write bucket/* for all its objects")]
@@ -70,7 +74,11 @@ impl ResourcePattern {
             return Err(InvalidResource::BucketWildcard);
         }
         let known = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
-        if bucket.is_empty() || bucket.len() > 255 || bucket.starts_with('.') || !bucket.bytes().all(known) {
+        if bucket.is_empty()
+            || bucket.len() > 255
+            || bucket.starts_with('.')
+            || !bucket.bytes().all(known)
+        {
             return Err(InvalidResource::BucketName);
         }
         let bucket = bucket.to_owned();
@@ -84,7 +92,10 @@ impl ResourcePattern {
         if name.contains('*') {
             return Err(InvalidResource::InnerWildcard);
         }
-        if name.split('/').any(|segment| segment == ".." || segment == ".") {
+        if name
+            .split('/')
+            .any(|segment| segment == ".." || segment == ".")
+        {
             return Err(InvalidResource::DotSegment);
         }
         match (is_prefix, name.is_empty()) {
@@ -122,9 +133,10 @@ impl ResourcePattern {
             (pattern, target) if pattern.bucket() != target.bucket() => false,
             (Self::WholeBucket(_), _) => true,
             (Self::Bucket(_), target) => matches!(target, Target::Bucket(_) | Target::List { .. }),
-            (Self::Prefix { prefix, .. }, Target::Object { key: name, .. } | Target::List { prefix: name, .. }) => {
-                name.starts_with(prefix.as_str())
-            }
+            (
+                Self::Prefix { prefix, .. },
+                Target::Object { key: name, .. } | Target::List { prefix: name, .. },
+            ) => name.starts_with(prefix.as_str()),
             (Self::Key { key, .. }, Target::Object { key: name, .. }) => name == key,
             (Self::Prefix { .. } | Self::Key { .. }, Target::BodyKeys(_)) => true,
             (Self::Prefix { .. } | Self::Key { .. }, _) => false,
@@ -186,9 +198,13 @@ impl fmt::Display for Target<'_> {
         match self {
             Target::Service => f.write_str("the account"),
             Target::Bucket(bucket) => write!(f, "the bucket {bucket:?}"),
-            Target::List { bucket, prefix } => write!(f, "the prefix {prefix:?} of the bucket {bucket:?}"),
+            Target::List { bucket, prefix } => {
+                write!(f, "the prefix {prefix:?} of the bucket {bucket:?}")
+            }
             Target::Object { bucket, key } => write!(f, "{bucket:?}, key {key:?}"),
-            Target::BodyKeys(bucket) => write!(f, "objects of the bucket {bucket:?} that the body names"),
+            Target::BodyKeys(bucket) => {
+                write!(f, "objects of the bucket {bucket:?} that the body names")
+            }
         }
     }
 }
@@ -208,7 +224,10 @@ mod tests {
 
     #[test]
     fn patterns_cover_what_they_say_and_no_sibling() {
-        let list = |prefix| Target::List { bucket: "b", prefix };
+        let list = |prefix| Target::List {
+            bucket: "b",
+            prefix,
+        };
         let cases = [
             ("b/*", object("b", "any/key"), true),
             ("b/*", Target::Bucket("b"), true),
@@ -242,7 +261,11 @@ mod tests {
             ("*", object("b", "k"), false),
         ];
         for (pattern, target, expected) in cases {
-            assert_eq!(covers(pattern, target), expected, "{pattern} against {target}");
+            assert_eq!(
+                covers(pattern, target),
+                expected,
+                "{pattern} against {target}"
+            );
         }
     }
 

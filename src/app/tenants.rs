@@ -10,7 +10,7 @@ use secrecy::ExposeSecret as _;
 
 use crate::admit::TenantRules;
 use crate::admit::expiry::TenantExpiry;
-use crate::admit::grant::{CommandSelector, Grant};
+use crate::admit::grant::{CommandSelector, Grant, Store};
 use crate::admit::limit::Limit;
 use crate::admit::resource::ResourcePattern;
 use crate::clock::SharedClock;
@@ -47,10 +47,12 @@ impl config::Surroundings for ProcessSurroundings {
 
     fn tenant(&self, _id: &str, tenant: &Located<config::Tenant>) -> Vec<Mistake> {
         match (grants(&tenant.value), &tenant.value.credentials) {
-            (Ok(grants), config::Credentials::AssumeRole(role)) => session_policies(&tenant.value, role, Arc::new(grants))
-                .too_long()
-                .map(|(bucket, length)| tenant.mistake(too_long(bucket, length)))
-                .collect(),
+            (Ok(grants), config::Credentials::AssumeRole(role)) => {
+                session_policies(&tenant.value, role, Arc::new(grants))
+                    .too_long()
+                    .map(|(bucket, length)| tenant.mistake(too_long(bucket, length)))
+                    .collect()
+            }
             // Unknown commands and resources are reported where they stand, and static credentials have no session.
             _ => Vec::new(),
         }
@@ -59,20 +61,33 @@ impl config::Surroundings for ProcessSurroundings {
 
 fn too_long(bucket: Option<&str>, length: usize) -> String {
     let (of, fix) = match bucket {
-        Some(bucket) => (format!(" for the bucket {bucket:?}"), "grant fewer commands or resources on it"),
-        None => (String::new(), "grant fewer commands or resources, or set session.scope to bucket"),
+        Some(bucket) => (
+            format!(" for the bucket {bucket:?}"),
+            "grant fewer commands or resources on it",
+        ),
+        None => (
+            String::new(),
+            "grant fewer commands or resources, or set session.scope to bucket",
+        ),
     };
-    format!("the session policy that the grants come to{of} has {length} characters, and STS takes {MAX_SESSION_POLICY}: {fix}")
+    format!(
+        "the session policy that the grants come to{of} has {length} characters, and STS takes {MAX_SESSION_POLICY}: {fix}"
+    )
 }
 
 /// The tenants of a configuration that has been read.
 ///
 /// # Errors
 /// If a command or resource is not one: reading has reported those already.
-pub fn build(tenants: &BTreeMap<String, Located<config::Tenant>>, clock: &SharedClock) -> anyhow::Result<Tenants> {
+pub fn build(
+    tenants: &BTreeMap<String, Located<config::Tenant>>,
+    clock: &SharedClock,
+) -> anyhow::Result<Tenants> {
     tenants
         .iter()
-        .map(|(id, tenant)| build_one(id, &tenant.value, clock).with_context(|| format!("the tenant {id:?}")))
+        .map(|(id, tenant)| {
+            build_one(id, &tenant.value, clock).with_context(|| format!("the tenant {id:?}"))
+        })
         .collect()
 }
 
@@ -87,7 +102,8 @@ fn build_one(id: &str, tenant: &config::Tenant, clock: &SharedClock) -> anyhow::
         config::Credentials::Static(fixed) => {
             let access_key_id = fixed.access_key_id.expose_secret().to_owned();
             let secret = fixed.secret_access_key.clone();
-            let credentials = Credentials::new(access_key_id, secret, fixed.session_token.clone(), None);
+            let credentials =
+                Credentials::new(access_key_id, secret, fixed.session_token.clone(), None);
             TenantSession::fixed(id.clone(), credentials)
         }
     };
@@ -98,7 +114,11 @@ fn build_one(id: &str, tenant: &config::Tenant, clock: &SharedClock) -> anyhow::
                 default: seconds(tenant.expiry.default),
                 max: seconds(tenant.expiry.max),
             },
-            limits: tenant.limits.iter().map(|limit| build_limit(&limit.value, clock)).collect::<Result<_, _>>()?,
+            limits: tenant
+                .limits
+                .iter()
+                .map(|limit| build_limit(&limit.value, clock))
+                .collect::<Result<_, _>>()?,
             has_session_policy: matches!(tenant.credentials, config::Credentials::AssumeRole(_)),
         },
         session,
@@ -111,14 +131,21 @@ fn build_one(id: &str, tenant: &config::Tenant, clock: &SharedClock) -> anyhow::
     })
 }
 
-fn build_role(tenant: &config::Tenant, role: &config::AssumeRole, policies: SessionPolicies) -> Role {
+fn build_role(
+    tenant: &config::Tenant,
+    role: &config::AssumeRole,
+    policies: SessionPolicies,
+) -> Role {
     Role {
         arn: role.role_arn.value.as_str().to_owned(),
         external_id: role.external_id.clone(),
         duration: seconds(role.duration),
         sts: StsEndpoint {
             region: tenant.region.clone(),
-            url: role.sts_endpoint.as_ref().map(|url| url.as_str().to_owned()),
+            url: role
+                .sts_endpoint
+                .as_ref()
+                .map(|url| url.as_str().to_owned()),
         },
         policies,
     }
@@ -126,13 +153,26 @@ fn build_role(tenant: &config::Tenant, role: &config::AssumeRole, policies: Sess
 
 /// The session policies that a tenant's grants come to.
 #[must_use]
-pub fn session_policies(tenant: &config::Tenant, role: &config::AssumeRole, grants: Arc<Vec<Grant>>) -> SessionPolicies {
-    let kms_keys = tenant.kms_keys.iter().map(|key| key.value.as_str().to_owned()).collect();
+pub fn session_policies(
+    tenant: &config::Tenant,
+    role: &config::AssumeRole,
+    grants: Arc<Vec<Grant>>,
+) -> SessionPolicies {
+    let kms_keys = tenant
+        .kms_keys
+        .iter()
+        .map(|key| key.value.as_str().to_owned())
+        .collect();
     let scope = match tenant.session.scope {
         config::SessionScope::Tenant => SessionScope::Tenant,
         config::SessionScope::Bucket => SessionScope::Bucket,
     };
-    SessionPolicies::new(grants, kms_keys, role.role_arn.value.partition().to_owned(), scope)
+    SessionPolicies::new(
+        grants,
+        kms_keys,
+        role.role_arn.value.partition().to_owned(),
+        scope,
+    )
 }
 
 /// A tenant's grants, as admission knows them.
@@ -140,12 +180,24 @@ pub fn session_policies(tenant: &config::Tenant, role: &config::AssumeRole, gran
 /// # Errors
 /// If a command or resource is not one.
 pub fn grants(tenant: &config::Tenant) -> anyhow::Result<Vec<Grant>> {
+    let store = if tenant.endpoint.is_some() {
+        Store::Compatible
+    } else {
+        Store::Aws
+    };
     let grant = |grant: &Located<config::Grant>| -> anyhow::Result<Grant> {
         let resources = grant.value.resources.iter();
         Ok(Grant::new(
             selectors(&grant.value.commands)?,
-            resources.map(|text| Ok(ResourcePattern::parse(&text.value)?)).collect::<anyhow::Result<_>>()?,
-            grant.value.max_expiry.as_ref().map(|expiry| seconds(expiry.value)),
+            resources
+                .map(|text| Ok(ResourcePattern::parse(&text.value)?))
+                .collect::<anyhow::Result<_>>()?,
+            grant
+                .value
+                .max_expiry
+                .as_ref()
+                .map(|expiry| seconds(expiry.value)),
+            store,
         ))
     };
     tenant.grants.iter().map(grant).collect()
@@ -154,12 +206,21 @@ pub fn grants(tenant: &config::Tenant) -> anyhow::Result<Vec<Grant>> {
 fn build_limit(limit: &config::Limit, clock: &SharedClock) -> anyhow::Result<Limit> {
     let commands = limit.commands.as_deref().unwrap_or_default();
     let interval = limit.rate.time_for(NonZeroU32::MIN);
-    Limit::new(&limit.name, selectors(commands)?, interval, limit.burst, Arc::clone(clock))
-        .ok_or_else(|| anyhow!("the limit {:?} is faster than one a nanosecond", limit.name))
+    Limit::new(
+        &limit.name,
+        selectors(commands)?,
+        interval,
+        limit.burst,
+        Arc::clone(clock),
+    )
+    .ok_or_else(|| anyhow!("the limit {:?} is faster than one a nanosecond", limit.name))
 }
 
 fn selectors(names: &[Located<String>]) -> anyhow::Result<Vec<CommandSelector>> {
-    names.iter().map(|name| Ok(CommandSelector::parse(&name.value)?)).collect()
+    names
+        .iter()
+        .map(|name| Ok(CommandSelector::parse(&name.value)?))
+        .collect()
 }
 
 /// Settings hold whole seconds of at most seven days, which fit.

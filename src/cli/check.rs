@@ -54,26 +54,52 @@ fn tenant_lines(text: &mut String, id: &str, tenant: &config::Tenant) -> std::fm
                 }
             }
         }
-        config::Credentials::Static(_) => writeln!(text, "  signs with static credentials, which no session policy narrows")?,
+        config::Credentials::Static(_) => writeln!(
+            text,
+            "  signs with static credentials, which no session policy narrows"
+        )?,
     }
     let expiry = &tenant.expiry;
-    writeln!(text, "  URLs live {} unless asked otherwise, and at most {}", duration_text(expiry.default), duration_text(expiry.max))?;
+    writeln!(
+        text,
+        "  URLs live {} unless asked otherwise, and at most {}",
+        duration_text(expiry.default),
+        duration_text(expiry.max)
+    )?;
     if tenant.grants.is_empty() {
         writeln!(text, "  may do nothing: it has no grants")?;
     }
     for grant in &tenant.grants {
         let cap = grant.value.max_expiry.as_ref();
-        let cap = cap.map_or_else(String::new, |cap| format!(", for at most {}", duration_text(cap.value)));
-        writeln!(text, "  may {} on {}{cap}", joined(&grant.value.commands), joined(&grant.value.resources))?;
+        let cap = cap.map_or_else(String::new, |cap| {
+            format!(", for at most {}", duration_text(cap.value))
+        });
+        writeln!(
+            text,
+            "  may {} on {}{cap}",
+            joined(&grant.value.commands),
+            joined(&grant.value.resources)
+        )?;
     }
     for limit in &tenant.limits {
         let limit = &limit.value;
-        let of = limit.commands.as_ref().map_or_else(|| "all commands".to_owned(), |commands| joined(commands));
-        writeln!(text, "  limit {}: {} of {of}, {} at once", limit.name, limit.rate, limit.burst)?;
+        let of = limit
+            .commands
+            .as_ref()
+            .map_or_else(|| "all commands".to_owned(), |commands| joined(commands));
+        writeln!(
+            text,
+            "  limit {}: {} of {of}, {} at once",
+            limit.name, limit.rate, limit.burst
+        )?;
     }
     Ok(())
 }
 
 fn joined(names: &[Located<String>]) -> String {
-    names.iter().map(|name| name.value.as_str()).collect::<Vec<_>>().join(", ")
+    names
+        .iter()
+        .map(|name| name.value.as_str())
+        .collect::<Vec<_>>()
+        .join(", ")
 }

@@ -54,8 +54,13 @@ pub(super) async fn run(options: DevOptions) -> anyhow::Result<ExitCode> {
     .await?;
 
     let text = configuration(&sandbox, options.grpc);
-    let settings = config::parse(&text, "the sandbox's configuration", Path::new(""), &ProcessSurroundings)
-        .map_err(config::ConfigError::Mistakes)?;
+    let settings = config::parse(
+        &text,
+        "the sandbox's configuration",
+        Path::new(""),
+        &ProcessSurroundings,
+    )
+    .map_err(config::ConfigError::Mistakes)?;
     let _logs = start_logs(&settings)?;
     let surroundings = Surroundings {
         clock,
@@ -63,7 +68,10 @@ pub(super) async fn run(options: DevOptions) -> anyhow::Result<ExitCode> {
         sink: StdoutSink::stdout(Limits::default())?,
     };
     let app = App::start(&settings, surroundings).await?;
-    eprintln!("{}", welcome(&app.address().to_string(), sandbox.endpoint_url()));
+    eprintln!(
+        "{}",
+        welcome(&app.address().to_string(), sandbox.endpoint_url())
+    );
     let ran = app.run(stop_signal()?).await;
     sandbox.shutdown().await;
     ran.map(|()| ExitCode::SUCCESS)
@@ -72,7 +80,13 @@ pub(super) async fn run(options: DevOptions) -> anyhow::Result<ExitCode> {
 /// presignd's own credentials are the sandbox's, whatever the environment holds.
 async fn aws(sandbox: &Sandbox) -> SdkConfig {
     let secret = sandbox.secret_access_key();
-    let credentials = Credentials::new(sandbox.access_key_id(), secret.expose_secret(), None, None, "sandbox");
+    let credentials = Credentials::new(
+        sandbox.access_key_id(),
+        secret.expose_secret(),
+        None,
+        None,
+        "sandbox",
+    );
     aws_from_environment()
         .await
         .into_builder()
@@ -87,7 +101,9 @@ fn configuration(sandbox: &Sandbox, listen: SocketAddr) -> String {
     for tenant in sandbox.tenants() {
         let (id, bucket, region) = (&tenant.tenant, &tenant.bucket, &tenant.region);
         let others = sandbox.tenants().iter().filter(|other| other.tenant != *id);
-        let theirs: Vec<String> = others.map(|other| format!("\"{}/*\"", other.bucket)).collect();
+        let theirs: Vec<String> = others
+            .map(|other| format!("\"{}/*\"", other.bucket))
+            .collect();
         text += &format!(
             "  {id}:
     region: {region}
@@ -112,7 +128,8 @@ fn configuration(sandbox: &Sandbox, listen: SocketAddr) -> String {
 
 fn welcome(grpc: &str, s3: &str) -> String {
     let presign = |tenant: &str, command: &str| {
-        let request = format!(r#"{{"tenant":"{tenant}","command":{command},"reason":"a first try"}}"#);
+        let request =
+            format!(r#"{{"tenant":"{tenant}","command":{command},"reason":"a first try"}}"#);
         format!(
             "url=$(grpcurl -plaintext -d '{request}' \\\n    {grpc} presignd.v1.PresignService/Presign | sed -n 's/.*\"url\": \"\\(.*\\)\",*/\\1/p')"
         )
@@ -146,8 +163,17 @@ Look around:
 
 Every decision is one JSON line on standard output. Ctrl-C stops the sandbox.
 "#,
-        put = presign("acme", r#"{"putObject":{"bucket":"acme-files","key":"hello.txt"}}"#),
-        get = presign("acme", r#"{"getObject":{"bucket":"acme-files","key":"hello.txt"}}"#),
-        steal = presign("acme", r#"{"getObject":{"bucket":"globex-files","key":"hello.txt"}}"#),
+        put = presign(
+            "acme",
+            r#"{"putObject":{"bucket":"acme-files","key":"hello.txt"}}"#
+        ),
+        get = presign(
+            "acme",
+            r#"{"getObject":{"bucket":"acme-files","key":"hello.txt"}}"#
+        ),
+        steal = presign(
+            "acme",
+            r#"{"getObject":{"bucket":"globex-files","key":"hello.txt"}}"#
+        ),
     )
 }

@@ -45,7 +45,10 @@ pub(super) fn start_logs(settings: &Settings) -> anyhow::Result<LogGuard> {
 
 /// Ends at SIGTERM, as Kubernetes sends it, or SIGINT, as Ctrl-C does.
 pub(super) fn stop_signal() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
     Ok(async move {
         tokio::select! {
             _ = terminate.recv() => {}

@@ -27,7 +27,11 @@ pub(super) struct Reader<'e> {
 }
 
 impl<'e> Reader<'e> {
-    pub(super) fn new(report: Report, folder: &'e Path, surroundings: &'e dyn Surroundings) -> Self {
+    pub(super) fn new(
+        report: Report,
+        folder: &'e Path,
+        surroundings: &'e dyn Surroundings,
+    ) -> Self {
         Self {
             report,
             folder,

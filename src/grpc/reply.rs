@@ -21,13 +21,18 @@ pub(super) fn response(issued: Issued, issuance_id: Uuid) -> PresignResponse {
 }
 
 /// One result for each command, in order.
-pub(super) fn batch_response(items: &[Item], results: Vec<Result<Issued, Refusal>>) -> BatchPresignResponse {
+pub(super) fn batch_response(
+    items: &[Item],
+    results: Vec<Result<Issued, Refusal>>,
+) -> BatchPresignResponse {
     let result = |(item, result): (&Item, Result<Issued, Refusal>)| {
         let result = match result {
             Ok(issued) => ItemResult::Response(response(issued, item.issuance_id)),
             Err(refusal) => ItemResult::Error(status::item_status(&refusal, item.issuance_id)),
         };
-        BatchPresignResult { result: Some(result) }
+        BatchPresignResult {
+            result: Some(result),
+        }
     };
     BatchPresignResponse {
         results: items.iter().zip(results).map(result).collect(),

@@ -20,7 +20,10 @@ const MAX_FREE_TEXT: usize = 256;
 pub(super) fn read_presign(request: &PresignRequest) -> Result<Request, Refusal> {
     let mut violations = Vec::new();
     if request.command.is_none() {
-        violations.push(violation("command", "is required: set one of its fields, such as get_object"));
+        violations.push(violation(
+            "command",
+            "is required: set one of its fields, such as get_object",
+        ));
     }
     let fields = Fields {
         tenant: &request.tenant,
@@ -38,7 +41,10 @@ pub(super) fn read_batch(request: &BatchPresignRequest) -> Result<Request, Refus
     match request.commands.len() {
         0 => violations.push(violation("commands", "is empty: give 1 to 500 commands")),
         1..=MAX_BATCH => {}
-        count => violations.push(violation("commands", format!("holds {count}: give 1 to 500, and split what is more"))),
+        count => violations.push(violation(
+            "commands",
+            format!("holds {count}: give 1 to 500, and split what is more"),
+        )),
     }
     let fields = Fields {
         tenant: &request.tenant,
@@ -150,7 +156,9 @@ mod tests {
     fn fields(request: &PresignRequest) -> Vec<String> {
         match read_presign(request) {
             Ok(_) => Vec::new(),
-            Err(Refusal::Invalid(violations)) => violations.0.iter().map(|v| v.field.to_string()).collect(),
+            Err(Refusal::Invalid(violations)) => {
+                violations.0.iter().map(|v| v.field.to_string()).collect()
+            }
             Err(other) => panic!("{other}"),
         }
     }
@@ -167,12 +175,22 @@ mod tests {
         let broken = PresignRequest {
             tenant: "../b".into(),
             command: None,
-            expires_in: Some(prost_types::Duration { seconds: 0, nanos: 0 }),
+            expires_in: Some(prost_types::Duration {
+                seconds: 0,
+                nanos: 0,
+            }),
             expiry_mode: 9,
             reason: "x".repeat(257),
             subject: "x".repeat(257),
         };
-        let expected = ["command", "tenant", "expires_in", "expiry_mode", "reason", "subject"];
+        let expected = [
+            "command",
+            "tenant",
+            "expires_in",
+            "expiry_mode",
+            "reason",
+            "subject",
+        ];
         assert_eq!(fields(&broken), expected);
     }
 
@@ -183,8 +201,21 @@ mod tests {
             assert_eq!(read.asked.expires_in, Some(u32::try_from(seconds).unwrap()));
         }
         assert_eq!(read_presign(&request()).unwrap().asked.expires_in, None);
-        for (seconds, nanos) in [(0, 0), (-1, 0), (604_801, 0), (i64::MAX, 0), (i64::MIN, 0), (1, 1), (1, -1), (900, 500_000_000)] {
-            assert_eq!(fields(&lasting(seconds, nanos)), ["expires_in"], "{seconds} s {nanos} ns");
+        for (seconds, nanos) in [
+            (0, 0),
+            (-1, 0),
+            (604_801, 0),
+            (i64::MAX, 0),
+            (i64::MIN, 0),
+            (1, 1),
+            (1, -1),
+            (900, 500_000_000),
+        ] {
+            assert_eq!(
+                fields(&lasting(seconds, nanos)),
+                ["expires_in"],
+                "{seconds} s {nanos} ns"
+            );
         }
     }
 
@@ -201,10 +232,18 @@ mod tests {
 
     #[test]
     fn timeouts_are_read_as_grpc_writes_them() {
-        let read = |text: &str| timeout(&HeaderMap::from_iter([("grpc-timeout".parse().unwrap(), text.parse().unwrap())]));
+        let read = |text: &str| {
+            timeout(&HeaderMap::from_iter([(
+                "grpc-timeout".parse().unwrap(),
+                text.parse().unwrap(),
+            )]))
+        };
         assert_eq!(read("250m"), Some(Duration::from_millis(250)));
         assert_eq!(read("10S"), Some(Duration::from_secs(10)));
-        assert_eq!(read("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
+        assert_eq!(
+            read("99999999H"),
+            Some(Duration::from_secs(99_999_999 * 3600))
+        );
         for bad in ["", "S", "10", "-1S", "1.5S", "123456789S", "1s", "1\u{e9}"] {
             assert_eq!(read(bad), None, "{bad:?}");
         }

@@ -28,7 +28,9 @@ pub struct ServerOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// The address cannot be listened on.
-    #[error("cannot listen on {address}: {source}: is another presignd running there? server.listen names another address")]
+    #[error(
+        "cannot listen on {address}: {source}: is another presignd running there? server.listen names another address"
+    )]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -79,7 +81,11 @@ impl PresignServer {
     ///
     /// # Errors
     /// If the server could not start or broke down.
-    pub async fn serve(self, api: PresignApi, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), ServerError> {
+    pub async fn serve(
+        self,
+        api: PresignApi,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), ServerError> {
         let (health, health_service) = tonic_health::server::health_reporter();
         set_serving(&health, true).await;
 
@@ -97,10 +103,13 @@ impl PresignServer {
             .add_service(health_service)
             .add_service(reflection().build_v1()?)
             .add_service(reflection().build_v1alpha()?)
-            .serve_with_incoming_shutdown(TcpIncoming::from(self.listener).with_nodelay(Some(true)), async {
-                // A sender that is gone means the same.
-                let _ = stopped.await;
-            });
+            .serve_with_incoming_shutdown(
+                TcpIncoming::from(self.listener).with_nodelay(Some(true)),
+                async {
+                    // A sender that is gone means the same.
+                    let _ = stopped.await;
+                },
+            );
         tokio::pin!(serving);
         tokio::select! {
             ended = &mut serving => ended?,

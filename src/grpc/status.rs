@@ -23,7 +23,11 @@ const RETRY_LATER: Duration = Duration::from_secs(1);
 pub(super) fn status(refusal: &Refusal, issuance_id: Uuid) -> tonic::Status {
     let verdict = refusal.verdict();
     log(refusal, issuance_id);
-    tonic::Status::with_error_details(code(verdict.code), refusal.sentence(), details(refusal, issuance_id))
+    tonic::Status::with_error_details(
+        code(verdict.code),
+        refusal.sentence(),
+        details(refusal, issuance_id),
+    )
 }
 
 /// The status of one command of a batch.
@@ -42,7 +46,9 @@ fn log(refusal: &Refusal, issuance_id: Uuid) {
     let reason = reason_name(verdict.reason);
     match verdict.outcome {
         Outcome::Failed => tracing::warn!(%issuance_id, reason, "not issued: {refusal}"),
-        Outcome::Denied | Outcome::Issued => tracing::debug!(%issuance_id, reason, "not issued: {refusal}"),
+        Outcome::Denied | Outcome::Issued => {
+            tracing::debug!(%issuance_id, reason, "not issued: {refusal}")
+        }
     }
 }
 
@@ -73,12 +79,17 @@ fn details(refusal: &Refusal, issuance_id: Uuid) -> ErrorDetails {
         }
         Refusal::RateLimited(limited) => {
             note("limit", &limited.limit());
-            details.add_quota_failure_violation(format!("limit:{}", limited.limit()), limited.to_string());
+            details.add_quota_failure_violation(
+                format!("limit:{}", limited.limit()),
+                limited.to_string(),
+            );
             if let RateLimited::Later { retry_after, .. } = limited {
                 details.set_retry_info(Some(*retry_after));
             }
         }
-        Refusal::Scope(ScopeError::Unavailable { .. }) | Refusal::Audit(_) | Refusal::ShuttingDown => {
+        Refusal::Scope(ScopeError::Unavailable { .. })
+        | Refusal::Audit(_)
+        | Refusal::ShuttingDown => {
             details.set_retry_info(Some(RETRY_LATER));
         }
         Refusal::NoEndpoint(_)

@@ -47,7 +47,10 @@ pub(super) struct Need {
 
 impl SessionCache {
     pub(super) fn new(sts: Arc<dyn AssumeRole>, clock: SharedClock) -> Self {
-        let slots = moka::sync::Cache::builder().max_capacity(CAPACITY).time_to_idle(IDLE).build();
+        let slots = moka::sync::Cache::builder()
+            .max_capacity(CAPACITY)
+            .time_to_idle(IDLE)
+            .build();
         Self { sts, clock, slots }
     }
 
@@ -64,20 +67,33 @@ impl SessionCache {
         }
         let Some(mut flight) = self.join_flight(&slot, need, call) else {
             // It landed in the meantime.
-            return slot.covering(need.at_least, self.clock.now()).ok_or_else(lost);
+            return slot
+                .covering(need.at_least, self.clock.now())
+                .ok_or_else(lost);
         };
-        let landed = flight.wait_for(Option::is_some).await.ok().and_then(|result| result.clone());
+        let landed = flight
+            .wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|result| result.clone());
         match landed.unwrap_or_else(|| Err(lost())) {
             Ok(session) => Ok(session),
             Err(error) => {
-                let fallback = need.or_else.and_then(|least| slot.covering(least, self.clock.now()));
+                let fallback = need
+                    .or_else
+                    .and_then(|least| slot.covering(least, self.clock.now()));
                 fallback.ok_or(error)
             }
         }
     }
 
     /// The call under way, or a new one. `None`: a session that covers the need has arrived.
-    fn join_flight(&self, slot: &Arc<Slot>, need: Need, call: impl FnOnce() -> AssumeRoleCall) -> Option<Flight> {
+    fn join_flight(
+        &self,
+        slot: &Arc<Slot>,
+        need: Need,
+        call: impl FnOnce() -> AssumeRoleCall,
+    ) -> Option<Flight> {
         let mut flight = slot.flight();
         if let Some(flight) = &*flight {
             return Some(flight.clone());

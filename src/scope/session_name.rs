@@ -51,7 +51,10 @@ mod tests {
     #[test]
     fn callers_that_shorten_alike_stay_apart() {
         let long = "x".repeat(80);
-        let (a, b) = (name("acme", &format!("{long}a")), name("acme", &format!("{long}b")));
+        let (a, b) = (
+            name("acme", &format!("{long}a")),
+            name("acme", &format!("{long}b")),
+        );
         assert_ne!(a, b);
         assert_ne!(name("acme", "spiffe://a/b"), name("acme", "spiffe://a.b"));
     }

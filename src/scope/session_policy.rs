@@ -36,7 +36,8 @@ type Actions = BTreeSet<&'static str>;
 #[must_use]
 pub fn session_policy(input: &SessionPolicyInput<'_>) -> String {
     // Resources by the actions allowed on them, with the prefix condition that bounds them.
-    let mut allowed: BTreeMap<(Actions, Option<BTreeSet<String>>), BTreeSet<String>> = BTreeMap::new();
+    let mut allowed: BTreeMap<(Actions, Option<BTreeSet<String>>), BTreeSet<String>> =
+        BTreeMap::new();
     for grant in input.grants {
         let resources = grant.resources().iter();
         for resource in resources.filter(|resource| concerns(input.buckets, resource)) {
@@ -113,7 +114,9 @@ fn reach(
     let objects = actions(IamResource::Object, None);
     let buckets = actions(IamResource::Bucket, None);
     let reached = match resource {
-        ResourcePattern::Service => vec![(actions(IamResource::Service, None), "*".to_owned(), None)],
+        ResourcePattern::Service => {
+            vec![(actions(IamResource::Service, None), "*".to_owned(), None)]
+        }
         ResourcePattern::Bucket(bucket) => vec![(buckets, arn(bucket), None)],
         ResourcePattern::WholeBucket(bucket) => vec![
             (objects, arn(&format!("{bucket}/*")), None),
@@ -123,10 +126,16 @@ fn reach(
             let prefix = format!("{}*", literal(prefix));
             vec![
                 (objects, arn(&format!("{bucket}/{prefix}")), None),
-                (actions(IamResource::Bucket, Some(true)), arn(bucket), Some(prefix)),
+                (
+                    actions(IamResource::Bucket, Some(true)),
+                    arn(bucket),
+                    Some(prefix),
+                ),
             ]
         }
-        ResourcePattern::Key { bucket, key } => vec![(objects, arn(&format!("{bucket}/{}", literal(key))), None)],
+        ResourcePattern::Key { bucket, key } => {
+            vec![(objects, arn(&format!("{bucket}/{}", literal(key))), None)]
+        }
     };
     reached.into_iter()
 }
@@ -159,13 +168,20 @@ fn one_or_many<T: Into<Value>>(values: impl IntoIterator<Item = T>) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admit::grant::CommandSelector;
+    use crate::admit::grant::{CommandSelector, Store};
 
     fn grant(commands: &[&str], resources: &[&str]) -> Grant {
         Grant::new(
-            commands.iter().map(|c| CommandSelector::parse(c).unwrap()).collect(),
-            resources.iter().map(|r| ResourcePattern::parse(r).unwrap()).collect(),
+            commands
+                .iter()
+                .map(|c| CommandSelector::parse(c).unwrap())
+                .collect(),
+            resources
+                .iter()
+                .map(|r| ResourcePattern::parse(r).unwrap())
+                .collect(),
             None,
+            Store::Aws,
         )
     }
 
@@ -182,14 +198,25 @@ mod tests {
     /// The actions that the policy allows on a resource, with their prefix condition.
     fn allowed(policy: &Value, arn: &str) -> Vec<(String, Option<String>)> {
         let many = |value: &Value| match value {
-            Value::Array(values) => values.iter().map(|v| v.as_str().unwrap().to_owned()).collect(),
+            Value::Array(values) => values
+                .iter()
+                .map(|v| v.as_str().unwrap().to_owned())
+                .collect(),
             value => vec![value.as_str().unwrap().to_owned()],
         };
         let mut found = Vec::new();
         for statement in policy["Statement"].as_array().unwrap() {
-            if statement["Effect"] == "Allow" && many(&statement["Resource"]).contains(&arn.to_owned()) {
-                let prefix = statement["Condition"]["StringLike"]["s3:prefix"].as_str().map(str::to_owned);
-                found.extend(many(&statement["Action"]).into_iter().map(|a| (a, prefix.clone())));
+            if statement["Effect"] == "Allow"
+                && many(&statement["Resource"]).contains(&arn.to_owned())
+            {
+                let prefix = statement["Condition"]["StringLike"]["s3:prefix"]
+                    .as_str()
+                    .map(str::to_owned);
+                found.extend(
+                    many(&statement["Action"])
+                        .into_iter()
+                        .map(|a| (a, prefix.clone())),
+                );
             }
         }
         found.sort();
@@ -203,7 +230,10 @@ mod tests {
     #[test]
     fn a_grant_of_one_command_allows_its_actions_alone() {
         let policy = policy(&[grant(&["PutObject"], &["b/up/*"])], None, &[]);
-        assert_eq!(names(&allowed(&policy, "arn:aws:s3:::b/up/*")), ["s3:PutObject"]);
+        assert_eq!(
+            names(&allowed(&policy, "arn:aws:s3:::b/up/*")),
+            ["s3:PutObject"]
+        );
         assert_eq!(allowed(&policy, "arn:aws:s3:::b"), []);
     }
 
@@ -212,7 +242,10 @@ mod tests {
         let policy = policy(&[grant(&["write"], &["b/*"])], None, &[]);
         let actions = allowed(&policy, "arn:aws:s3:::b/*");
         assert!(names(&actions).contains(&"s3:PutObject"));
-        let reads: Vec<_> = actions.iter().filter(|(a, _)| a.starts_with("s3:Get")).collect();
+        let reads: Vec<_> = actions
+            .iter()
+            .filter(|(a, _)| a.starts_with("s3:Get"))
+            .collect();
         assert!(reads.is_empty(), "{reads:?}");
     }
 
@@ -220,7 +253,10 @@ mod tests {
     fn a_class_never_brings_what_is_granted_by_name() {
         for class in ["read", "write", "list", "delete", "admin"] {
             let text = policy(&[grant(&[class], &["b/*"])], None, &[]).to_string();
-            assert!(!text.contains("CreateSession") && !text.contains("BypassGovernance"), "{class}: {text}");
+            assert!(
+                !text.contains("CreateSession") && !text.contains("BypassGovernance"),
+                "{class}: {text}"
+            );
         }
         let text = policy(&[grant(&["DeleteObject"], &["b/*"])], None, &[]).to_string();
         assert!(text.contains("s3:BypassGovernanceRetention"), "{text}");
@@ -230,8 +266,15 @@ mod tests {
     fn lists_under_a_prefix_are_bounded_by_it() {
         let policy = policy(&[grant(&["list"], &["b/a/*", "c/*"])], None, &[]);
         let under_prefix = allowed(&policy, "arn:aws:s3:::b");
-        assert_eq!(names(&under_prefix), ["s3:ListBucket", "s3:ListBucketVersions"]);
-        assert!(under_prefix.iter().all(|(_, prefix)| prefix.as_deref() == Some("a/*")));
+        assert_eq!(
+            names(&under_prefix),
+            ["s3:ListBucket", "s3:ListBucketVersions"]
+        );
+        assert!(
+            under_prefix
+                .iter()
+                .all(|(_, prefix)| prefix.as_deref() == Some("a/*"))
+        );
         let whole = allowed(&policy, "arn:aws:s3:::c");
         assert!(names(&whole).contains(&"s3:ListBucketMultipartUploads"));
         assert!(whole.iter().all(|(_, prefix)| prefix.is_none()));
@@ -239,16 +282,29 @@ mod tests {
 
     #[test]
     fn wildcards_and_variables_in_names_are_literal() {
-        let policy = policy(&[grant(&["GetObject"], &["b/${aws:username}/a?/*"])], None, &[]);
+        let policy = policy(
+            &[grant(&["GetObject"], &["b/${aws:username}/a?/*"])],
+            None,
+            &[],
+        );
         let arn = "arn:aws:s3:::b/${$}{aws:username}/a${?}/*";
-        assert!(names(&allowed(&policy, arn)).contains(&"s3:GetObject"), "{policy}");
+        assert!(
+            names(&allowed(&policy, arn)).contains(&"s3:GetObject"),
+            "{policy}"
+        );
     }
 
     #[test]
     fn a_bucket_scope_leaves_the_other_buckets_out() {
-        let grants = [grant(&["read"], &["b/*", "c/*"]), grant(&["write"], &["c/*"])];
+        let grants = [
+            grant(&["read"], &["b/*", "c/*"]),
+            grant(&["write"], &["c/*"]),
+        ];
         let policy = policy(&grants, Some(&["b"]), &[]).to_string();
-        assert!(policy.contains(":::b/*") && !policy.contains(":::c"), "{policy}");
+        assert!(
+            policy.contains(":::b/*") && !policy.contains(":::c"),
+            "{policy}"
+        );
         assert!(!policy.contains("s3:PutObject"), "{policy}");
     }
 
@@ -257,14 +313,20 @@ mod tests {
         let key = "arn:aws:kms:eu-west-1:111122223333:key/1234".to_owned();
         let grants = [grant(&["GetObject"], &["b/*"])];
         let with = policy(&grants, None, std::slice::from_ref(&key));
-        assert_eq!(names(&allowed(&with, &key)), ["kms:Decrypt", "kms:GenerateDataKey"]);
+        assert_eq!(
+            names(&allowed(&with, &key)),
+            ["kms:Decrypt", "kms:GenerateDataKey"]
+        );
         assert!(!policy(&grants, None, &[]).to_string().contains("kms"));
     }
 
     #[test]
     fn a_tenant_without_grants_gets_a_session_that_can_do_nothing() {
         let policy = policy(&[], None, &[]);
-        assert_eq!(policy["Statement"], json!([{"Effect": "Deny", "Action": "*", "Resource": "*"}]));
+        assert_eq!(
+            policy["Statement"],
+            json!([{"Effect": "Deny", "Action": "*", "Resource": "*"}])
+        );
     }
 
     #[test]
@@ -279,18 +341,28 @@ mod tests {
         let text = session_policy(&input);
         assert!(text.is_ascii(), "{text}");
         let parsed: Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(parsed["Statement"][0]["Resource"], "arn:aws:s3:::b/ключ/😀*");
+        assert_eq!(
+            parsed["Statement"][0]["Resource"],
+            "arn:aws:s3:::b/ключ/😀*"
+        );
     }
 
     #[test]
     fn common_grants_fit() {
-        let grants = [grant(&["read", "list", "write", "delete"], &["acme-files/*", "acme-media/uploads/*"])];
+        let grants = [grant(
+            &["read", "list", "write", "delete"],
+            &["acme-files/*", "acme-media/uploads/*"],
+        )];
         let text = session_policy(&SessionPolicyInput {
             grants: &grants,
             buckets: None,
             kms_keys: &[],
             partition: "aws",
         });
-        assert!(text.len() <= MAX_SESSION_POLICY, "{} characters: {text}", text.len());
+        assert!(
+            text.len() <= MAX_SESSION_POLICY,
+            "{} characters: {text}",
+            text.len()
+        );
     }
 }

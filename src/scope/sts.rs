@@ -45,7 +45,10 @@ impl Sts {
     }
 
     fn client(&self, endpoint: &StsEndpoint) -> aws_sdk_sts::Client {
-        let mut clients = self.clients.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut clients = self
+            .clients
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         let make = || {
             let timeouts = TimeoutConfig::builder()
                 .connect_timeout(CONNECT_TIMEOUT)
@@ -65,7 +68,10 @@ impl Sts {
 }
 
 impl AssumeRole for Sts {
-    fn assume_role<'a>(&'a self, call: &'a AssumeRoleCall) -> BoxFuture<'a, Result<Credentials, ScopeError>> {
+    fn assume_role<'a>(
+        &'a self,
+        call: &'a AssumeRoleCall,
+    ) -> BoxFuture<'a, Result<Credentials, ScopeError>> {
         Box::pin(async move {
             let answer = self
                 .client(&call.endpoint)
@@ -90,7 +96,10 @@ fn credentials(output: AssumeRoleOutput) -> Result<Credentials, ScopeError> {
         detail: "STS answered without credentials".into(),
     };
     let given = output.credentials.ok_or_else(incomplete)?;
-    if given.access_key_id.is_empty() || given.secret_access_key.is_empty() || given.session_token.is_empty() {
+    if given.access_key_id.is_empty()
+        || given.secret_access_key.is_empty()
+        || given.session_token.is_empty()
+    {
         return Err(incomplete());
     }
     let expires_at = SystemTime::try_from(given.expiration).map_err(|_| incomplete())?;
@@ -114,14 +123,23 @@ fn failure(error: &SdkError<AssumeRoleError>) -> ScopeError {
     let code = service
         .err()
         .code()
-        .or_else(|| body.split_once("<Code>")?.1.split_once('<').map(|(code, _)| code))
+        .or_else(|| {
+            body.split_once("<Code>")?
+                .1
+                .split_once('<')
+                .map(|(code, _)| code)
+        })
         .unwrap_or("no code")
         .to_owned();
     let message = service.err().message().unwrap_or(&body);
     let detail = format!("STS answered {status} {code}: {message}").into();
     let throttled = matches!(
         code.as_str(),
-        "Throttling" | "ThrottlingException" | "RequestLimitExceeded" | "SlowDown" | "TooManyRequests"
+        "Throttling"
+            | "ThrottlingException"
+            | "RequestLimitExceeded"
+            | "SlowDown"
+            | "TooManyRequests"
     );
     if (400..500).contains(&status) && !throttled && !matches!(status, 408 | 429) {
         ScopeError::Refused { detail }

@@ -11,7 +11,9 @@ use std::fmt;
 use arrayvec::ArrayString;
 use smallvec::SmallVec;
 
-use super::command::{BoundCommand, Header, ObjectReference, Operation, PathForm, QueryParameter, Value};
+use super::command::{
+    BoundCommand, Header, ObjectReference, Operation, PathForm, QueryParameter, Value,
+};
 use super::encode;
 use super::timestamp;
 
@@ -118,7 +120,9 @@ impl BoundCommand<'_> {
             field: field.field.into(),
             description: format!("is not one of {}", field.allowed_values.join(", ")).into(),
         };
-        Err(Violations(self.unknown_to_aws.iter().map(violation).collect()))
+        Err(Violations(
+            self.unknown_to_aws.iter().map(violation).collect(),
+        ))
     }
 }
 
@@ -130,7 +134,11 @@ impl fmt::Display for Violations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, violation) in self.0.iter().enumerate() {
             let separator = if index == 0 { "" } else { "; " };
-            write!(f, "{separator}{}: {}", violation.field, violation.description)?;
+            write!(
+                f,
+                "{separator}{}: {}",
+                violation.field, violation.description
+            )?;
         }
         Ok(())
     }
@@ -223,7 +231,10 @@ impl<'a> Binder<'a> {
             return;
         }
         if values.iter().any(|v| v.is_empty() || v.contains(',')) {
-            self.refuse(field, "has an entry that is empty or holds a comma: give each value an entry of its own");
+            self.refuse(
+                field,
+                "has an entry that is empty or holds a comma: give each value an entry of its own",
+            );
             return;
         }
         for value in values {
@@ -241,8 +252,12 @@ impl<'a> Binder<'a> {
         for (name, value) in entries {
             let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
             let problem = if name.is_empty() || name.len() > 256 || !name.bytes().all(token) {
-                Some("is not a header name: use ASCII letters, digits and -._ (RFC 9110, section 5.6.2)")
-            } else if name.bytes().any(|b| b.is_ascii_uppercase()) && entries.contains_key(&name.to_ascii_lowercase()) {
+                Some(
+                    "is not a header name: use ASCII letters, digits and -._ (RFC 9110, section 5.6.2)",
+                )
+            } else if name.bytes().any(|b| b.is_ascii_uppercase())
+                && entries.contains_key(&name.to_ascii_lowercase())
+            {
                 Some("stands twice: header names do not tell capitals apart")
             } else {
                 header_value_problem(value)
@@ -275,7 +290,10 @@ impl<'a> Binder<'a> {
 
     /// Whether the copy source names a version.
     pub fn reference_names_version(&self) -> bool {
-        self.command.reference.as_ref().is_some_and(|r| r.version_id.is_some())
+        self.command
+            .reference
+            .as_ref()
+            .is_some_and(|r| r.version_id.is_some())
     }
 
     fn finish(mut self) -> Result<BoundCommand<'a>, Violations> {
@@ -351,7 +369,10 @@ impl<'a> Binder<'a> {
         if field.host_label {
             let label = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
             if value.is_empty() || value.len() > 63 || !value.bytes().all(label) {
-                self.refuse(field, "becomes a label of the host: use 1 to 63 ASCII letters, digits and hyphens");
+                self.refuse(
+                    field,
+                    "becomes a label of the host: use 1 to 63 ASCII letters, digits and hyphens",
+                );
                 return;
             }
             self.command.host_label = Some(value);
@@ -370,7 +391,10 @@ impl<'a> Binder<'a> {
     }
 
     fn query(&mut self, field: &'static Field, value: Value<'a>) {
-        self.command.query.push(QueryParameter { name: field.name, value });
+        self.command.query.push(QueryParameter {
+            name: field.name,
+            value,
+        });
     }
 
     fn place(&mut self, field: &'static Field, value: Value<'a>) {
@@ -404,7 +428,9 @@ fn header_value_problem(value: &str) -> Option<&'static str> {
     if value.len() > MAX_HEADER_BYTES {
         Some("is longer than 8192 bytes")
     } else if !value.is_ascii() {
-        Some("travels in a header, which holds ASCII only: percent-encode it, or use RFC 2047 or RFC 8187 where the reader knows it")
+        Some(
+            "travels in a header, which holds ASCII only: percent-encode it, or use RFC 2047 or RFC 8187 where the reader knows it",
+        )
     } else if value.bytes().any(|b| b.is_ascii_control()) {
         Some("travels in a header, which holds no control characters such as CR, LF or TAB")
     } else if value.starts_with(' ') || value.ends_with(' ') {
@@ -419,7 +445,11 @@ fn bucket_problem(bucket: &str) -> Option<&'static str> {
     let known = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
     if bucket.starts_with("arn:") {
         Some("is an ARN: give the name of a bucket")
-    } else if bucket.is_empty() || bucket.len() > 255 || !bucket.bytes().all(known) || bucket.starts_with('.') {
+    } else if bucket.is_empty()
+        || bucket.len() > 255
+        || !bucket.bytes().all(known)
+        || bucket.starts_with('.')
+    {
         Some("is not a bucket name: use 3 to 63 lower-case letters, digits, dots and hyphens")
     } else {
         None
@@ -433,7 +463,9 @@ fn key_problem(key: &str) -> Option<&'static str> {
     } else if key.len() > MAX_KEY_BYTES {
         Some("is longer than 1024 bytes of UTF-8")
     } else if key.split('/').any(|segment| matches!(segment, "." | "..")) {
-        Some("has a '.' or '..' segment, which URL parsers collapse, so that the client would address another object")
+        Some(
+            "has a '.' or '..' segment, which URL parsers collapse, so that the client would address another object",
+        )
     } else {
         None
     }
@@ -450,16 +482,25 @@ fn parse_reference(text: &str) -> Result<ObjectReference<'_>, &'static str> {
         None => (path, None),
     };
     if let Some(version) = version_id
-        && (version.is_empty() || !version.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b)))
+        && (version.is_empty()
+            || !version
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b)))
     {
         return Err("names a version that is not one: use ASCII letters, digits and -._~");
     }
-    let (bucket, key) = path.split_once('/').ok_or("is not of the form bucket/key")?;
+    let (bucket, key) = path
+        .split_once('/')
+        .ok_or("is not of the form bucket/key")?;
     if bucket_problem(bucket).is_some() {
         return Err("names a bucket that is not a bucket name: write it as bucket/key, unencoded");
     }
     if key_problem(key).is_some() {
         return Err("names a key that is empty, too long, or has a '.' or '..' segment");
     }
-    Ok(ObjectReference { bucket, key, version_id })
+    Ok(ObjectReference {
+        bucket,
+        key,
+        version_id,
+    })
 }

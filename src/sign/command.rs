@@ -96,6 +96,8 @@ pub struct IamAction {
     pub prefix_condition: bool,
     /// Whether only a grant that names the operation carries it.
     pub by_name_only: bool,
+    /// Whether that is so outside AWS, because compatible stores commonly refuse a whole policy that names it.
+    pub by_name_outside_aws: bool,
 }
 
 /// The resource on which an IAM permission is checked.
@@ -189,6 +191,10 @@ impl Operation {
     /// Whether the request's body names the objects, where a signature cannot hold the client to them: `DeleteObjects`.
     #[must_use]
     pub fn keys_in_body(&self) -> bool {
-        self.path == PathForm::Bucket && self.actions.iter().any(|a| a.resource == IamResource::Object)
+        self.path == PathForm::Bucket
+            && self
+                .actions
+                .iter()
+                .any(|a| a.resource == IamResource::Object)
     }
 }

@@ -28,7 +28,7 @@ COMMAND = ROOT / "proto/presignd/v1/command.proto"
 CLASSES = {"read", "write", "delete", "list", "admin"}
 RESOURCES = {"service", "bucket", "object", "referenced_object"}
 MAX_ACTIONS = 32
-ACTION_KEYS = {"action", "resource", "when_present", "when_absent", "prefix_condition", "by_name_only"}
+ACTION_KEYS = {"action", "resource", "when_present", "when_absent", "prefix_condition", "by_name_only", "by_name_outside_aws"}
 OPERATION_KEYS = {"class", "actions", "by_name_only"}
 
 PLACES = {"uri": "PLACE_PATH", "querystring": "PLACE_QUERY", "header": "PLACE_HEADER", "headers": "PLACE_HEADER_PREFIX"}
@@ -46,7 +46,14 @@ TYPES = {
 
 def overlay() -> dict:
     """The hand-written facts: operation -> class and actions."""
-    return tomllib.loads(OVERLAY.read_text())
+    facts = tomllib.loads(OVERLAY.read_text())
+    outside_aws = set(facts.pop("by_name_outside_aws"))
+    actions = [action for fact in facts.values() for action in fact["actions"]]
+    for name in sorted(outside_aws - {action["action"] for action in actions}):
+        raise SystemExit(f"overlay.toml: by_name_outside_aws: {name}: no operation has this action")
+    for action in actions:
+        action["by_name_outside_aws"] = action["action"] in outside_aws
+    return facts
 
 
 def verify_overlay(facts: dict, operations: list[model.Operation]) -> None:
@@ -117,7 +124,7 @@ def render_operation(operation: model.Operation, fact: dict) -> list[str]:
         for key in ("when_present", "when_absent"):
             if action.get(key):
                 lines += ["  " + line for line in texts(key, action[key])]
-        lines += [f"  {key}: true" for key in ("prefix_condition", "by_name_only") if action.get(key)]
+        lines += [f"  {key}: true" for key in ("prefix_condition", "by_name_only", "by_name_outside_aws") if action.get(key)]
         lines.append("}")
     if fact.get("by_name_only"):
         lines.append("by_name_only: true")

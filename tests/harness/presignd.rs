@@ -1,0 +1,349 @@
+//! A presignd in this process, on a free port, with a clock that tests set and records that they read.
+//!
+//! It is built from configuration text by the same code as the binary. `Presignd::with_tenant(..).start().await` is all it takes.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use presignd::app::tenants::ProcessSurroundings;
+use presignd::app::{App, Surroundings, aws_from_environment};
+use presignd::audit::{AuditError, Confirmation, Sink};
+use presignd::clock::{Clock, SystemClock};
+use presignd::config;
+use presignd::proto::s3;
+use presignd::proto::v1::command::Command as Variant;
+use presignd::proto::v1::presign_service_client::PresignServiceClient;
+use presignd::proto::v1::{Command, ExpiryMode, PresignRequest, PresignResponse};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tonic::Status;
+use tonic::transport::Channel;
+
+use super::ceph::{Ceph, CephTenant};
+use super::http::{self, Response};
+
+/// What presignd is to be started with.
+pub(crate) struct Builder {
+    server: String,
+    telemetry: String,
+    tenants: String,
+    clock: Arc<TestClock>,
+    credentials: Credentials,
+    records: Records,
+}
+
+/// A presignd that answers.
+pub(crate) struct Presignd {
+    pub(crate) client: PresignServiceClient<Channel>,
+    pub(crate) address: String,
+    pub(crate) clock: Arc<TestClock>,
+    pub(crate) records: Records,
+    stop: Option<oneshot::Sender<()>>,
+    running: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Presignd {
+    /// With a tenant, whose YAML is indented by nothing: `"region: eu-west-1\ncredentials: ..."`.
+    pub(crate) fn with_tenant(id: &str, yaml: &str) -> Builder {
+        Builder {
+            server: String::new(),
+            telemetry: String::new(),
+            tenants: String::new(),
+            clock: Arc::new(TestClock::default()),
+            credentials: Credentials::new(
+                "AKIDPRESIGND",
+                "presignd's own secret",
+                None,
+                None,
+                "test",
+            ),
+            records: Records::default(),
+        }
+        .with_tenant(id, yaml)
+    }
+
+    /// With a tenant of Ceph's, and these grants in YAML: `[{ commands: [read], resources: ["acme-files/*"] }]`.
+    pub(crate) fn with_ceph_tenant(id: &str, grants: &str) -> Builder {
+        let ceph = Ceph::shared();
+        let mut builder = Self::with_tenant(id, &ceph_tenant(ceph.tenant(id), grants));
+        builder.credentials = ceph.presignd_credentials().clone();
+        builder
+    }
+
+    /// Asks for a URL.
+    pub(crate) async fn presign(&self, request: PresignRequest) -> Result<PresignResponse, Status> {
+        self.client
+            .clone()
+            .presign(request)
+            .await
+            .map(tonic::Response::into_inner)
+    }
+
+    /// Stops as SIGTERM would, and waits for the end.
+    pub(crate) async fn shutdown(mut self) -> anyhow::Result<()> {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+        (&mut self.running).await.expect("presignd does not panic")
+    }
+
+    /// Lets presignd go on, and stop, in the background.
+    pub(crate) fn stop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+    }
+}
+
+/// A tenant of Ceph's, as configuration.
+pub(crate) fn ceph_tenant(tenant: &CephTenant, grants: &str) -> String {
+    let endpoint = Ceph::shared().endpoint();
+    format!(
+        "region: us-east-1
+endpoint: {{ url: \"{endpoint}\", path_style: true }}
+credentials:
+  assume_role: {{ role_arn: \"{}\", sts_endpoint: \"{endpoint}\" }}
+grants: {grants}",
+        tenant.role_arn
+    )
+}
+
+impl Builder {
+    /// And this tenant.
+    pub(crate) fn with_tenant(mut self, id: &str, yaml: &str) -> Self {
+        self.tenants += &format!("  {id}:\n");
+        for line in yaml.lines() {
+            self.tenants += &format!("    {line}\n");
+        }
+        self
+    }
+
+    /// And this tenant of Ceph's.
+    pub(crate) fn with_ceph_tenant(self, id: &str, grants: &str) -> Self {
+        let yaml = ceph_tenant(Ceph::shared().tenant(id), grants);
+        self.with_tenant(id, &yaml)
+    }
+
+    /// And this line in the section `server`.
+    pub(crate) fn with_server(mut self, line: &str) -> Self {
+        self.server += &format!("  {line}\n");
+        self
+    }
+
+    /// And this line in the section `telemetry`.
+    pub(crate) fn with_telemetry(mut self, line: &str) -> Self {
+        self.telemetry += &format!("  {line}\n");
+        self
+    }
+
+    /// With records that fail so.
+    pub(crate) fn with_failing_records(self, error: AuditError) -> Self {
+        self.records.0.lock().expect("no panic").failure = Some(error);
+        self
+    }
+
+    /// Starts it.
+    pub(crate) async fn start(self) -> Presignd {
+        // Shown with a test that fails. Whichever test comes first sets it for all.
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter("warn,presignd=debug")
+            .with_test_writer()
+            .try_init();
+        let Self {
+            server,
+            telemetry,
+            tenants,
+            clock,
+            credentials,
+            records,
+        } = self;
+        let telemetry = if telemetry.is_empty() {
+            String::new()
+        } else {
+            format!("telemetry:\n{telemetry}")
+        };
+        let text =
+            format!("server:\n  listen: 127.0.0.1:0\n{server}{telemetry}tenants:\n{tenants}");
+        let settings = config::parse(&text, "test.yaml", Path::new("."), &ProcessSurroundings)
+            .map_err(config::ConfigError::Mistakes)
+            .unwrap_or_else(|mistakes| panic!("{mistakes}\nin\n{text}"));
+        let aws = aws_from_environment()
+            .await
+            .into_builder()
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .build();
+        let surroundings = Surroundings {
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            aws,
+            sink: records.clone(),
+        };
+        let app = App::start(&settings, surroundings)
+            .await
+            .expect("presignd starts");
+        let address = app.address().to_string();
+        let (stop, stopped) = oneshot::channel();
+        let running = tokio::spawn(app.run(async {
+            let _ = stopped.await;
+        }));
+        let client = PresignServiceClient::connect(format!("http://{address}"))
+            .await
+            .expect("presignd answers")
+            .max_decoding_message_size(usize::MAX);
+        Presignd {
+            client,
+            address,
+            clock,
+            records,
+            stop: Some(stop),
+            running,
+        }
+    }
+}
+
+/// The system's time, moved by what a test says.
+#[derive(Debug)]
+pub(crate) struct TestClock {
+    system: SystemClock,
+    ahead: Mutex<Duration>,
+}
+
+impl Default for TestClock {
+    fn default() -> Self {
+        Self {
+            system: SystemClock::new(),
+            ahead: Mutex::default(),
+        }
+    }
+}
+
+impl TestClock {
+    /// Moves on.
+    pub(crate) fn advance(&self, by: Duration) {
+        *self.ahead.lock().expect("no panic") += by;
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> SystemTime {
+        self.system.now() + *self.ahead.lock().expect("no panic")
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.system.monotonic() + *self.ahead.lock().expect("no panic")
+    }
+}
+
+/// The records so far, as JSON, and how taking them is to fail.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Records(Arc<Mutex<Kept>>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    lines: Vec<serde_json::Value>,
+    failure: Option<AuditError>,
+}
+
+impl Records {
+    /// All records, in order.
+    pub(crate) fn all(&self) -> Vec<serde_json::Value> {
+        self.0.lock().expect("no panic").lines.clone()
+    }
+
+    /// The record of this id.
+    pub(crate) fn of(&self, issuance_id: &str) -> serde_json::Value {
+        let all = self.all();
+        let found: Vec<_> = all
+            .iter()
+            .filter(|record| record["issuance_id"] == issuance_id)
+            .collect();
+        assert_eq!(found.len(), 1, "one record for {issuance_id} in {all:#?}");
+        found[0].clone()
+    }
+
+    /// Fails from now on, or no longer.
+    pub(crate) fn fail(&self, error: Option<AuditError>) {
+        self.0.lock().expect("no panic").failure = error;
+    }
+}
+
+impl Sink for Records {
+    fn write(&self, lines: &[u8]) -> Confirmation {
+        let mut kept = self.0.lock().expect("no panic");
+        let result = match &kept.failure {
+            Some(error) => Err(error.clone()),
+            None => {
+                for line in lines.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
+                    kept.lines
+                        .push(serde_json::from_slice(line).expect("a record is JSON"));
+                }
+                Ok(())
+            }
+        };
+        Box::pin(std::future::ready(result))
+    }
+
+    fn close(&self, _within: Duration) -> Confirmation {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+/// A request for a command, with nothing else set.
+pub(crate) fn request(tenant: &str, command: Variant) -> PresignRequest {
+    PresignRequest {
+        tenant: tenant.to_owned(),
+        command: Some(Command {
+            command: Some(command),
+        }),
+        ..PresignRequest::default()
+    }
+}
+
+/// The request with an expiry.
+pub(crate) fn lasting(seconds: i64, request: PresignRequest) -> PresignRequest {
+    PresignRequest {
+        expires_in: Some(prost_types::Duration { seconds, nanos: 0 }),
+        ..request
+    }
+}
+
+/// The request, content with less.
+pub(crate) fn clamped(request: PresignRequest) -> PresignRequest {
+    PresignRequest {
+        expiry_mode: ExpiryMode::Clamp.into(),
+        ..request
+    }
+}
+
+/// `GetObject`.
+pub(crate) fn get_object(bucket: &str, key: &str) -> Variant {
+    Variant::GetObject(s3::GetObject {
+        bucket: Some(bucket.to_owned()),
+        key: Some(key.to_owned()),
+        ..s3::GetObject::default()
+    })
+}
+
+/// `PutObject`.
+pub(crate) fn put_object(bucket: &str, key: &str) -> Variant {
+    Variant::PutObject(s3::PutObject {
+        bucket: Some(bucket.to_owned()),
+        key: Some(key.to_owned()),
+        ..s3::PutObject::default()
+    })
+}
+
+/// Uses a URL as it was issued: its method and headers, and this body.
+pub(crate) async fn fetch(
+    issued: &PresignResponse,
+    body: impl Into<hyper::body::Bytes>,
+) -> Response {
+    let headers: Vec<(&str, &str)> = issued
+        .headers
+        .iter()
+        .map(|(n, v)| (n.as_str(), v.as_str()))
+        .collect();
+    http::send(&issued.method, &issued.url, headers, body).await
+}
