@@ -4,4 +4,5 @@
 
 mod harness;
 mod issuing;
+mod sandbox;
 mod store;
