@@ -2,6 +2,8 @@
 //!
 //! They need what `scripts/install-tools` installs, and fail without it: a test never skips.
 
+mod command_line;
+mod grpcurl;
 mod harness;
 mod issuing;
 mod sandbox;
