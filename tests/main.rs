@@ -2,9 +2,12 @@
 //!
 //! They need what `scripts/install-tools` installs, and fail without it: a test never skips.
 
+mod audit_output;
 mod command_line;
+mod draining;
 mod grpcurl;
 mod harness;
 mod issuing;
 mod sandbox;
 mod store;
+mod tracing_output;

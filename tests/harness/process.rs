@@ -60,7 +60,8 @@ pub(crate) fn presignd<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Star
     }
 }
 
-/// `presignd COMMAND --config presignd.yaml` with this file, in whose folder it runs: what it says names the file so.
+/// `presignd COMMAND --config presignd.yaml` with this file, in whose folder it runs: what it says names the file so. The
+/// secrets of [`static_tenant`] are in its environment.
 pub(crate) fn with_config(command: &str, yaml: &str) -> Start {
     let folder = tempfile::tempdir().expect("a temporary directory");
     std::fs::write(folder.path().join("presignd.yaml"), yaml).expect("the folder is writable");
@@ -68,6 +69,8 @@ pub(crate) fn with_config(command: &str, yaml: &str) -> Start {
     start.command.current_dir(folder.path());
     start.folder = Some(folder);
     start
+        .env("ACME_SECRET", "PLANTED0SECRET")
+        .env("ACME_TOKEN", "PLANTED0TOKEN")
 }
 
 /// `presignd serve` with this configuration, once it answers; and a client of it.
@@ -139,12 +142,13 @@ impl Process {
         self.stderr.borrow().clone()
     }
 
-    /// The address that `presignd serve` says it serves on.
+    /// The address that `presignd serve` says it serves on, in logs of either format.
     pub(crate) async fn address(&self) -> String {
-        let line = self.stderr_line("serving address=").await;
-        let (_, rest) = line.split_once("address=").expect("asked for above");
-        let address = rest.split_whitespace().next();
-        address.expect("an address follows").to_owned()
+        let line = self.stderr_line("serving").await;
+        let (_, rest) = line.split_once("address").expect("it names its address");
+        let rest = rest.trim_start_matches(['"', ':', '=']);
+        let end = rest.find(['"', ' ']).expect("more follows");
+        rest[..end].to_owned()
     }
 
     /// A client, on a connection of its own.
@@ -246,4 +250,24 @@ async fn rest(said: &mut watch::Receiver<String>) -> String {
     let closed = tokio::time::timeout(PATIENCE, closed).await;
     closed.expect("the pipes of a process close with it");
     said.borrow().clone()
+}
+
+/// A configuration with a tenant `acme`, who may do these commands in `acme-files`, and signs without anybody's help: with
+/// keys that begin with `PLANTED`. `server` is more of that section, such as `grace: 5s`.
+pub(crate) fn static_tenant(commands: &str, server: &str) -> String {
+    format!(
+        "server: {{ listen: 127.0.0.1:0, {server} }}
+tenants:
+  acme:
+    region: us-east-1
+    endpoint: {{ url: \"http://127.0.0.1:9\", path_style: true }}
+    credentials:
+      static:
+        access_key_id: AKIDACME
+        secret_access_key: {{ env: ACME_SECRET }}
+        session_token: {{ env: ACME_TOKEN }}
+    grants:
+      - {{ commands: {commands}, resources: [acme-files/*] }}
+"
+    )
 }
