@@ -34,7 +34,7 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// Signing takes a moment, and clocks differ a little: what a session must outlast the URL by.
 const MARGIN: Duration = Duration::from_secs(2);
 /// The least that a URL without a wish of its own gets where STS cannot renew the session.
-const FALLBACK: Duration = Duration::from_secs(60);
+const FALLBACK: Duration = Duration::from_mins(1);
 
 /// Where STS is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -130,7 +130,7 @@ impl Limit {
 /// The first limit without room. Whatever was taken is given back.
 pub fn take<'a>(
     limits: &[Limit],
-    operations: impl Iterator<Item = &'a Operation> + Clone,
+    operations: &(impl Iterator<Item = &'a Operation> + Clone),
 ) -> Result<(), RateLimited> {
     let count = |limit: &Limit| {
         let counted = operations
@@ -220,7 +220,10 @@ mod tests {
     }
 
     fn take_n(limits: &[Limit], name: &str, count: usize) -> Result<(), RateLimited> {
-        take(limits, std::iter::repeat_n(operation(name).unwrap(), count))
+        take(
+            limits,
+            &std::iter::repeat_n(operation(name).unwrap(), count),
+        )
     }
 
     #[test]

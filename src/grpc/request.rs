@@ -12,7 +12,7 @@ use crate::refusal::Refusal;
 use crate::sign::bind::{Violation, Violations};
 
 /// The most commands in one batch.
-pub const MAX_BATCH: usize = 500;
+const MAX_BATCH: usize = 500;
 /// The longest `reason` and `subject`, in bytes.
 const MAX_FREE_TEXT: usize = 256;
 

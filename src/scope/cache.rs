@@ -16,7 +16,7 @@ use crate::clock::SharedClock;
 /// How many sessions are kept. Each is a few kilobytes, mostly the session token.
 const CAPACITY: u64 = 100_000;
 /// A session that nobody has used for so long is dropped. STS gives none longer.
-const IDLE: Duration = Duration::from_secs(12 * 3600);
+const IDLE: Duration = Duration::from_hours(12);
 
 /// Sessions by the call that brings them.
 #[derive(Debug)]
