@@ -119,15 +119,14 @@ impl<'a> Host<'a> {
 
     fn write_origin(&self, sink: &mut impl Sink) {
         let origin = &self.endpoint.origin;
-        match origin.split_once("://") {
-            Some((scheme, authority)) if self.prefix.is_some() => {
-                sink.put(scheme);
-                sink.put("://");
-                self.write_prefix(sink);
-                sink.put(authority);
-            }
-            _ => sink.put(origin),
-        }
+        let scheme_end = match self.prefix {
+            Some(_) => origin.find("://").map_or(0, |colon| colon + 3),
+            None => 0,
+        };
+        let (scheme, authority) = origin.split_at(scheme_end);
+        sink.put(scheme);
+        self.write_prefix(sink);
+        sink.put(authority);
     }
 
     fn write_prefix(&self, sink: &mut impl Sink) {
