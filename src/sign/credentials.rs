@@ -11,10 +11,10 @@ use arc_swap::ArcSwap;
 use secrecy::{ExposeSecret, SecretString};
 use smallvec::SmallVec;
 
-use super::encode::{Kept, encode};
+use super::encode::Kept;
 use super::signing_key::SigningKey;
 use super::signing_time::Day;
-use super::sink::Length;
+use super::sink::{Length, Sink};
 
 /// Enough for a tenant in two regions on both sides of midnight; more only costs derivations.
 const KEYS_KEPT: usize = 4;
@@ -38,10 +38,8 @@ impl Credentials {
         session_token: Option<SecretString>,
         expires_at: Option<SystemTime>,
     ) -> Self {
-        let token_parameter = match &session_token {
-            Some(token) => token_parameter(token.expose_secret()),
-            None => SecretString::default(),
-        };
+        let token_parameter =
+            session_token.map_or_else(SecretString::default, |token| token_parameter(&token));
         Self {
             access_key_id,
             secret_access_key,
@@ -109,14 +107,15 @@ impl Credentials {
     }
 }
 
-fn token_parameter(token: &str) -> SecretString {
-    const NAME: &str = "&X-Amz-Security-Token=";
+fn token_parameter(token: &SecretString) -> SecretString {
+    let token = token.expose_secret();
+    let name = "&X-Amz-Security-Token=";
     // Of its very size, so that no copy of the token stays behind in a buffer that grew or shrank.
     let mut length = Length::default();
-    encode(&mut length, token, Kept::Unreserved);
-    let mut parameter = String::with_capacity(NAME.len() + length.0);
-    parameter.push_str(NAME);
-    encode(&mut parameter, token, Kept::Unreserved);
+    length.put_encoded(token, Kept::Unreserved);
+    let mut parameter = String::with_capacity(name.len() + length.0);
+    parameter.push_str(name);
+    parameter.put_encoded(token, Kept::Unreserved);
     parameter.into()
 }
 

@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use super::canonical::SignedHeaders;
 use super::command::BoundCommand;
 use super::credentials::Credentials;
-use super::encode::{Kept, compare_encoded, encode};
+use super::encode::{Kept, compare_encoded};
 use super::signing_key::SigningKey;
 use super::signing_time::SigningTime;
 use super::sink::Sink;
@@ -90,7 +90,7 @@ impl<'a, 'h> Query<'a, 'h> {
 }
 
 fn write_parameter(sink: &mut impl Sink, (name, value): Parameter<'_>) {
-    encode(sink, name, Kept::Unreserved);
+    sink.put_encoded(name, Kept::Unreserved);
     sink.put("=");
-    encode(sink, value, Kept::Unreserved);
+    sink.put_encoded(value, Kept::Unreserved);
 }

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use super::command::{BoundCommand, PathForm};
-use super::encode::{Kept, encode};
+use super::encode::Kept;
 use super::endpoint::SigningEndpoint;
 use super::hex::{HEX_LENGTH, Hex};
 use super::query::Query;
@@ -133,7 +133,7 @@ impl<'a> Host<'a> {
         if let Some([before, label, after]) = self.prefix {
             sink.put(before);
             // The label is a caller's: encoded, it can at worst name no host, but never another one.
-            encode(sink, label, Kept::Unreserved);
+            sink.put_encoded(label, Kept::Unreserved);
             sink.put(after);
         }
     }
@@ -148,11 +148,7 @@ fn write_path(sink: &mut impl Sink, command: &BoundCommand<'_>, base_path: &str)
         PathForm::Service | PathForm::Bucket => sink.put("/"),
         PathForm::Object => {
             sink.put("/");
-            encode(
-                sink,
-                command.key.unwrap_or_default(),
-                Kept::UnreservedAndSlash,
-            );
+            sink.put_encoded(command.key.unwrap_or_default(), Kept::UnreservedAndSlash);
         }
         PathForm::Fixed(path) => sink.put(path),
     }
