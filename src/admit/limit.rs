@@ -287,7 +287,7 @@ mod tests {
     #[test]
     fn threads_together_get_no_more_than_the_burst() {
         let clock = Arc::new(SetClock::default());
-        let limits = [limit(&clock, &[], Duration::from_secs(3600), 1000)];
+        let limits = [limit(&clock, &[], Duration::from_hours(1), 1000)];
         let admitted: usize = std::thread::scope(|scope| {
             let work = || {
                 (0..1000)
