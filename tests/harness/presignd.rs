@@ -275,13 +275,11 @@ impl Sink for Records {
         let result = if let Some(error) = &kept.failure {
             Err(error.clone())
         } else {
-            {
-                for line in lines.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
-                    kept.lines
-                        .push(serde_json::from_slice(line).expect("a record is JSON"));
-                }
-                Ok(())
+            for line in lines.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
+                kept.lines
+                    .push(serde_json::from_slice(line).expect("a record is JSON"));
             }
+            Ok(())
         };
         Box::pin(std::future::ready(result))
     }
