@@ -128,9 +128,10 @@ impl PresignServer {
                     api.drained().await;
                     served
                 };
-                match tokio::time::timeout(self.options.grace, drained).await {
-                    Ok(served) => served?,
-                    Err(_) => tracing::warn!("the grace period is over: connections that are still open are cut"),
+                if let Ok(served) = tokio::time::timeout(self.options.grace, drained).await {
+                    served?;
+                } else {
+                    tracing::warn!("the grace period is over: connections that are still open are cut");
                 }
             }
         }
