@@ -2,6 +2,7 @@
 //!
 //! They need what `scripts/install-tools` installs, and fail without it: a test never skips.
 
+mod conformance;
 mod harness;
 mod issuing;
 mod store;
