@@ -5,6 +5,7 @@
 //! stages are compared in their order, so that a failure names the first one that went wrong.
 
 mod aws_sdk;
+mod operations;
 mod reference;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +14,8 @@ use std::time::{Duration, SystemTime};
 use presignd::endpoint::{Endpoints, TenantEndpoint};
 use presignd::proto::{FILE_DESCRIPTOR_SET, v1};
 use presignd::sign::command::BoundCommand;
-use presignd::sign::{self, Credentials, operations};
+use presignd::sign::operations::{OPERATIONS, message};
+use presignd::sign::{self, Credentials};
 use prost_reflect::{DescriptorPool, DynamicMessage};
 use serde::Deserialize;
 
@@ -238,7 +240,7 @@ async fn every_command_is_signed_as_botocore_signs_it() {
 
             let command = case.command(&pool);
             let variant = command.command.as_ref().expect("a request has a command");
-            let bound = operations::message(variant)
+            let bound = message(variant)
                 .to_bound()
                 .unwrap_or_else(|e| panic!("{at}: refused: {e}"));
             assert_eq!(bound.operation.name, name, "{at}: operation");
@@ -276,7 +278,7 @@ async fn every_command_is_signed_as_botocore_signs_it() {
 fn every_operation_has_its_vectors() {
     let vectors = vectors();
     let with_vectors: Vec<&str> = vectors.keys().map(String::as_str).collect();
-    let operations: Vec<&str> = operations::OPERATIONS.iter().map(|o| o.name).collect();
+    let operations: Vec<&str> = OPERATIONS.iter().map(|o| o.name).collect();
     assert_eq!(operations, with_vectors);
     assert_eq!(operations.len(), 116);
     for (name, cases) in &vectors {
