@@ -7,6 +7,7 @@
 mod aws_sdk;
 mod operations;
 mod reference;
+mod refusals;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
@@ -177,14 +178,18 @@ impl Case {
     }
 
     /// The command as a caller sends it.
-    fn command(&self, pool: &DescriptorPool) -> v1::Command {
+    fn dynamic_command(&self, pool: &DescriptorPool) -> DynamicMessage {
         let descriptor = pool
             .get_message_by_name("presignd.v1.Command")
             .expect("the contract has Command");
         DynamicMessage::deserialize(descriptor, &self.request)
             .unwrap_or_else(|e| panic!("not a Command: {e}: {}", self.request))
-            .transcode_to()
-            .expect("the message is of the generated type")
+    }
+
+    /// The command as presignd reads it.
+    fn command(&self, pool: &DescriptorPool) -> v1::Command {
+        let command = self.dynamic_command(pool).transcode_to();
+        command.expect("the message is of the generated type")
     }
 }
 
