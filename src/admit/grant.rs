@@ -198,22 +198,20 @@ mod tests {
 
     #[test]
     fn names_are_those_of_the_api_and_classes_lower_case() {
-        for (text, suggestion) in [
-            ("getobject", Some("GetObject")),
-            ("get_object", Some("GetObject")),
-            ("ListObjectV2", None),
-            ("CreateMultipart", Some("CreateMultipartUpload")),
-            ("Read", None),
-            ("all", None),
-            ("*", None),
-            ("", None),
-            ("s3:GetObject", None),
+        for text in [
+            "getobject",
+            "get_object",
+            "ListObjectV2",
+            "Read",
+            "all",
+            "*",
+            "",
+            "s3:GetObject",
         ] {
-            let error = CommandSelector::parse(text).unwrap_err();
-            assert_eq!(error.suggestion, suggestion, "{text:?}");
             assert_eq!(
-                error.to_string().contains("did you mean"),
-                suggestion.is_some()
+                CommandSelector::parse(text),
+                Err(UnknownCommand),
+                "{text:?}"
             );
         }
     }
