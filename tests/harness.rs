@@ -3,4 +3,5 @@
 pub(crate) mod ceph;
 pub(crate) mod http;
 pub(crate) mod presignd;
+pub(crate) mod process;
 pub(crate) mod tools;

@@ -2,8 +2,14 @@
 //!
 //! They need what `scripts/install-tools` installs, and fail without it: a test never skips.
 
+mod audit_output;
+mod command_line;
 mod conformance;
+mod draining;
+mod grpcurl;
 mod harness;
 mod issuing;
 mod layers;
+mod sandbox;
 mod store;
+mod tracing_output;

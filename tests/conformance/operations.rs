@@ -14,7 +14,7 @@ const DEPRECATED: [&str; 4] = [
 macro_rules! of_the_sdk {
     ($($module:ident::$operation:ident,)*) => {
         [$({
-            use aws_sdk_s3::operation::$module::$operation as _;
+            let _ = std::marker::PhantomData::<aws_sdk_s3::operation::$module::$operation>;
             stringify!($operation)
         },)*]
     };

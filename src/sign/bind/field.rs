@@ -2,6 +2,10 @@
 
 /// The place of one field.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own in the model"
+)]
 pub struct Field {
     /// The field's name in the command message.
     pub field: &'static str,
