@@ -9,6 +9,7 @@ mod draining;
 mod grpcurl;
 mod harness;
 mod issuing;
+mod layers;
 mod sandbox;
 mod store;
 mod tracing_output;
