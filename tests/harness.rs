@@ -2,5 +2,8 @@
 
 pub(crate) mod ceph;
 pub(crate) mod http;
+#[macro_use]
 pub(crate) mod presignd;
+pub(crate) mod relay;
+pub(crate) mod session;
 pub(crate) mod tools;

@@ -2,6 +2,13 @@
 //!
 //! They need what `scripts/install-tools` installs, and fail without it: a test never skips.
 
+#[macro_use]
 mod harness;
+mod expiring;
+mod isolation;
 mod issuing;
+mod keys;
+mod multipart;
+mod recording;
 mod store;
+mod tampering;
