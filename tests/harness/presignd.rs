@@ -199,6 +199,14 @@ impl Builder {
         self
     }
 
+    /// As somebody else.
+    pub(crate) fn with_credentials(self, credentials: Credentials) -> Self {
+        Self {
+            credentials,
+            ..self
+        }
+    }
+
     /// With sessions of less than the 15 minutes that a configuration may ask for.
     pub(crate) fn with_sessions_of(self, duration: Duration) -> Self {
         Self {

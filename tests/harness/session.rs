@@ -15,7 +15,7 @@ use presignd::names::TenantId;
 use presignd::proto::v1::PresignResponse;
 use presignd::proto::v1::command::Command as Variant;
 use presignd::scope::sts::Sts;
-use presignd::scope::{ScopedCredentials, Scoper};
+use presignd::scope::{ScopeError, ScopedCredentials, Scoper};
 use presignd::sign::{self, operations};
 use presignd::tenant::Tenant;
 
@@ -36,6 +36,17 @@ pub(crate) struct HeldSession {
 impl HeldSession {
     /// The session that presignd would sign `command` with. `yaml` is the tenant's configuration.
     pub(crate) async fn of(tenant: &str, yaml: &str, command: &Variant) -> Self {
+        Self::request(tenant, yaml, command)
+            .await
+            .unwrap_or_else(|e| panic!("{command:?} with {yaml}: {e}"))
+    }
+
+    /// The same, if STS gives it.
+    pub(crate) async fn request(
+        tenant: &str,
+        yaml: &str,
+        command: &Variant,
+    ) -> Result<Self, ScopeError> {
         let yaml = yaml.replace('\n', "\n    ");
         let settings = parse(&format!("tenants:\n  {tenant}:\n    {yaml}\n"));
         let clock: SharedClock = Arc::new(SystemClock::new());
@@ -54,13 +65,12 @@ impl HeldSession {
         let aws = aws_of(Ceph::shared().presignd_credentials().clone()).await;
         let scoped = Scoper::new(Arc::new(Sts::new(aws)), clock)
             .scope(&admitted, &Caller::Anyone, &tenant.session, &bound)
-            .await
-            .expect("STS gives the session");
-        Self {
+            .await?;
+        Ok(Self {
             tenant,
             scoped,
             endpoints: Endpoints::default(),
-        }
+        })
     }
 
     /// Signs a command, granted or not.
