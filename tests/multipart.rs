@@ -67,12 +67,13 @@ impl<'a> Upload<'a> {
             key: self.key,
             upload_id: self.id.as_str(),
         });
-        let parts: String = parts
+        let parts: Vec<String> = parts
             .iter()
             .map(|(number, etag)| {
                 format!("<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>")
             })
             .collect();
+        let parts = parts.concat();
         let parts = format!("<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>");
         let completed = self.presignd.run("acme", command, parts).await;
         assert_eq!(completed.status, 200, "{completed:?}");

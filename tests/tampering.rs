@@ -92,7 +92,14 @@ fn nudged(text: &str) -> String {
 fn tamperings(good: &Parts) -> Vec<(String, Parts)> {
     let mut all = Vec::new();
     let mut add = |what: String, parts: Parts| all.push((what, parts));
+    parameters(good, &mut add);
+    signature(good, &mut add);
+    place(good, &mut add);
+    all
+}
 
+/// Each parameter in turn.
+fn parameters(good: &Parts, add: &mut impl FnMut(String, Parts)) {
     for (index, (name, value)) in good.query.iter().enumerate() {
         let twice = (name.clone(), nudged(value));
         add(format!("{name} changed"), good.with(name, &nudged(value)));
@@ -117,7 +124,20 @@ fn tamperings(good: &Parts) -> Vec<(String, Parts)> {
             good.altered(|p| p.query[index].0 = swapped_case(name)),
         );
     }
+    for (name, value) in [
+        ("response-content-type", "text%2Fhtml"),
+        ("versionId", "null"),
+        ("acl", ""),
+        ("uploads", ""),
+        ("x-other", "1"),
+    ] {
+        let more = good.altered(|p| p.query.push((name.to_owned(), value.to_owned())));
+        add(format!("{name} added"), more);
+    }
+}
 
+/// What the signature is made of, and what it covers.
+fn signature(good: &Parts, add: &mut impl FnMut(String, Parts)) {
     add(
         "expiry lengthened".into(),
         good.with("X-Amz-Expires", "604800"),
@@ -158,18 +178,18 @@ fn tamperings(good: &Parts) -> Vec<(String, Parts)> {
         good.with("X-Amz-SignedHeaders", &more),
     );
 
-    for (name, value) in [
-        ("response-content-type", "text%2Fhtml"),
-        ("versionId", "null"),
-        ("acl", ""),
-        ("uploads", ""),
-        ("x-other", "1"),
-    ] {
-        if good.query.iter().all(|(known, _)| known != name) {
-            let more = good.altered(|p| p.query.push((name.to_owned(), value.to_owned())));
-            add(format!("{name} added"), more);
-        }
+    for (index, (name, value)) in good.headers.iter().enumerate() {
+        let changed = good.altered(|p| p.headers[index].1 = nudged(value));
+        add(format!("header {name} changed"), changed);
+        let removed = good.altered(|p| drop(p.headers.remove(index)));
+        add(format!("header {name} removed"), removed);
+        let doubled = good.altered(|p| p.headers.push((name.clone(), nudged(value))));
+        add(format!("header {name} doubled"), doubled);
     }
+}
+
+/// The method, and where it is sent.
+fn place(good: &Parts, add: &mut impl FnMut(String, Parts)) {
     for method in ["GET", "HEAD", "PUT", "POST", "DELETE"] {
         if method != good.method {
             let other = good.altered(|p| method.clone_into(&mut p.method));
@@ -193,15 +213,6 @@ fn tamperings(good: &Parts) -> Vec<(String, Parts)> {
         "another host".into(),
         good.altered(|p| p.origin = p.origin.replace("127.0.0.1", "localhost")),
     );
-    for (index, (name, value)) in good.headers.iter().enumerate() {
-        let changed = good.altered(|p| p.headers[index].1 = nudged(value));
-        add(format!("header {name} changed"), changed);
-        let removed = good.altered(|p| drop(p.headers.remove(index)));
-        add(format!("header {name} removed"), removed);
-        let doubled = good.altered(|p| p.headers.push((name.clone(), nudged(value))));
-        add(format!("header {name} doubled"), doubled);
-    }
-    all
 }
 
 /// The URL with a parameter before each that has its name. Ceph takes the last of them, to check as to obey, and so ignores it.
