@@ -261,6 +261,55 @@ async fn the_session_stops_keys_that_only_the_body_names() {
 }
 
 #[tokio::test]
+async fn keys_that_only_the_body_names_need_a_session_or_the_whole_bucket() {
+    let prefix = r#"[{ commands: [delete], resources: ["acme-files/isolation/many/in/*"] }]"#;
+    let presignd = Presignd::with_ceph_owner("acme", prefix).start().await;
+    let many = request("acme", command!(DeleteObjects { bucket: BUCKET }));
+    let refused = presignd.presign(many.clone()).await.expect_err("unbounded");
+    assert_eq!(refused.code(), Code::PermissionDenied, "{refused}");
+    assert_eq!(reason(&refused), "COMMAND_DENIED");
+    let one = delete(BUCKET, "isolation/many/in/none");
+    assert_eq!(presignd.run("acme", one, "").await.status, 204);
+}
+
+#[tokio::test]
+async fn a_field_that_needs_a_permission_of_its_own_needs_its_grant() {
+    let tagged = || {
+        command!(PutObject {
+            bucket: BUCKET,
+            key: "isolation/fields",
+            tagging: "team=blue",
+        })
+    };
+    let with_acl = || {
+        command!(PutObject {
+            bucket: BUCKET,
+            key: "isolation/fields",
+            acl: "bucket-owner-full-control",
+        })
+    };
+    let grants = |commands: &str| {
+        format!(r#"[{{ commands: [{commands}], resources: ["acme-files/isolation/*"] }}]"#)
+    };
+    let narrow = Presignd::with_ceph_tenant("acme", &grants("PutObject"))
+        .start()
+        .await;
+    for command in [tagged(), with_acl()] {
+        let what = format!("{command:?}");
+        let refused = narrow.presign(request("acme", command)).await;
+        assert_eq!(reason(&refused.expect_err(&what)), "COMMAND_DENIED");
+    }
+    let wide =
+        Presignd::with_ceph_tenant("acme", &grants("PutObject, PutObjectAcl, PutObjectTagging"))
+            .start()
+            .await;
+    for command in [tagged(), with_acl()] {
+        let put = wide.run("acme", command, "").await;
+        assert_eq!(put.status, 200, "{put:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_part_is_not_copied_from_a_forbidden_source_nor_put_into_anothers_upload() {
     fill().await;
     let ceph = Ceph::shared();
