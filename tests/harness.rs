@@ -1,8 +1,9 @@
 //! What the tests stand on: a real store, a plain HTTP client, and the programs that a caller would use.
 
 pub(crate) mod ceph;
-pub(crate) mod http;
 #[macro_use]
+pub(crate) mod commands;
+pub(crate) mod http;
 pub(crate) mod presignd;
 pub(crate) mod relay;
 pub(crate) mod session;

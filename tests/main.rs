@@ -4,6 +4,7 @@
 
 #[macro_use]
 mod harness;
+mod denying;
 mod expiring;
 mod isolation;
 mod issuing;

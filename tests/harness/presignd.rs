@@ -396,16 +396,6 @@ pub(crate) fn clamped(request: PresignRequest) -> PresignRequest {
     }
 }
 
-/// A command and those of its fields that are set: `command!(GetObject { bucket: "b", key: "k" })`.
-macro_rules! command {
-    ($name:ident { $($field:ident: $value:expr),* $(,)? }) => {
-        ::presignd::proto::v1::command::Command::$name(::presignd::proto::s3::$name {
-            $($field: Some($value.into()),)*
-            ..Default::default()
-        })
-    };
-}
-
 /// `GetObject`.
 pub(crate) fn get_object(bucket: &str, key: &str) -> Variant {
     Variant::GetObject(s3::GetObject {
