@@ -92,7 +92,7 @@ impl TenantRules {
     /// # Errors
     /// The limit that has no room.
     pub fn admit(&self, authorized: Authorized) -> Result<Admitted, RateLimited> {
-        limit::take(&self.limits, std::iter::once(authorized.operation))?;
+        limit::take(&self.limits, &std::iter::once(authorized.operation))?;
         Ok(Admitted { authorized })
     }
 
@@ -108,7 +108,7 @@ impl TenantRules {
             .iter()
             .filter_map(|item| item.as_ref().ok())
             .map(|a| a.operation);
-        limit::take(&self.limits, operations)?;
+        limit::take(&self.limits, &operations)?;
         let admit = |item: Result<Authorized, E>| item.map(|authorized| Admitted { authorized });
         Ok(batch.into_iter().map(admit).collect())
     }

@@ -36,6 +36,7 @@ pub use grant::{Grant, Limit};
 pub use mistake::{Located, Location, Mistake};
 pub use quantity::{Rate, RatePeriod, duration_text};
 pub use server::Server;
+pub use suggestion::nearest;
 pub use surroundings::Surroundings;
 pub use telemetry::{Log, LogFormat, LogLevel, Otlp, Telemetry};
 pub use tenant::{Session, SessionScope, StoreEndpoint, Tenant};

@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use crate::audit::TraceContext;
 use crate::authenticate::{Authenticator, Caller};
+use crate::names::TenantId;
 use crate::presign::{Arrival, Item, Presigner};
 use crate::proto::v1::presign_service_server::PresignService;
 use crate::proto::v1::{
@@ -142,18 +143,24 @@ impl PresignService for PresignApi {
         let (arrival, known) = self
             .0
             .arrival("presignd.v1.PresignService/Presign", &request);
-        let mut message = request.into_inner();
+        let message = request.into_inner();
         let inner = Arc::clone(&self.0);
-        let read = known.and_then(|()| request::read_presign(&message));
-        let item = inner.item(message.command.take().unwrap_or_default());
-        let issuance_id = item.issuance_id;
+        let issuance_id = inner.issuance_id();
         self.run(issuance_id, async move {
-            match read {
-                Ok(request) => {
+            let tenant = TenantId::parse(&message.tenant).ok();
+            match known.and_then(|()| request::read_presign(message)) {
+                Ok((request, command)) => {
+                    let item = Item {
+                        issuance_id,
+                        command,
+                    };
                     let issued = inner.presigner.presign(&arrival, &request, &item).await?;
                     Ok(reply::response(issued, issuance_id))
                 }
-                Err(refusal) => Err(inner.presigner.refuse(&arrival, issuance_id, refusal).await),
+                Err(refusal) => Err(inner
+                    .presigner
+                    .refuse(&arrival, issuance_id, tenant.as_ref(), refusal)
+                    .await),
             }
         })
         .await
@@ -166,30 +173,25 @@ impl PresignService for PresignApi {
         let (arrival, known) = self
             .0
             .arrival("presignd.v1.PresignService/BatchPresign", &request);
-        let mut message = request.into_inner();
+        let message = request.into_inner();
         let inner = Arc::clone(&self.0);
-        let read = known.and_then(|()| request::read_batch(&message));
-        let items: Vec<Item> = match &read {
-            Ok(_) => std::mem::take(&mut message.commands)
-                .into_iter()
-                .map(|c| inner.item(c))
-                .collect(),
-            Err(_) => Vec::new(),
-        };
-        // A batch that is refused as a whole is known by the id of its first command.
-        let issuance_id = items
-            .first()
-            .map_or_else(|| inner.issuance_id(), |item| item.issuance_id);
+        // Of the batch as a whole, if it is refused as one; each command has an id of its own besides.
+        let issuance_id = inner.issuance_id();
         self.run(issuance_id, async move {
-            match read {
-                Ok(request) => {
+            let tenant = TenantId::parse(&message.tenant).ok();
+            match known.and_then(|()| request::read_batch(message)) {
+                Ok((request, commands)) => {
+                    let items: Vec<Item> = commands.into_iter().map(|c| inner.item(c)).collect();
                     let results = inner
                         .presigner
-                        .presign_batch(&arrival, &request, &items)
+                        .presign_batch(&arrival, &request, issuance_id, &items)
                         .await?;
                     Ok(reply::batch_response(&items, results))
                 }
-                Err(refusal) => Err(inner.presigner.refuse(&arrival, issuance_id, refusal).await),
+                Err(refusal) => Err(inner
+                    .presigner
+                    .refuse(&arrival, issuance_id, tenant.as_ref(), refusal)
+                    .await),
             }
         })
         .await

@@ -133,6 +133,7 @@ impl Presigner {
         &self,
         arrival: &Arrival,
         request: &Request,
+        issuance_id: uuid::Uuid,
         items: &[Item],
     ) -> Result<Vec<Result<Issued, Refusal>>, Refusal> {
         let place = |index| format!("commands[{index}]");
@@ -166,20 +167,25 @@ impl Presigner {
         };
         let decisions = decide.await;
         {
-            let records = self.batch_records(arrival, request, items, &bound, &decisions);
+            let records = match &decisions {
+                Ok(decisions) => self.batch_records(arrival, request, items, &bound, decisions),
+                // What was refused as one has one record.
+                Err(refusal) => {
+                    vec![self.refused_batch(arrival, request, issuance_id, items.len(), refusal)]
+                }
+            };
             self.recorder.record_all(&records, &arrival.trace).await?;
         }
         decisions
     }
 
-    /// Records a request that could not even be read.
-    ///
-    /// # Errors
-    /// The refusal that was given, or that of the record.
+    /// Records a request that could not be read, with the tenant as far as it could, and gives back the refusal: or another, if
+    /// the record could not be written.
     pub async fn refuse(
         &self,
         arrival: &Arrival,
         issuance_id: uuid::Uuid,
+        tenant: Option<&TenantId>,
         refusal: Refusal,
     ) -> Refusal {
         let mut record = Record::new(
@@ -189,6 +195,7 @@ impl Presigner {
             arrival.caller.name(),
         );
         record.peer = arrival.peer;
+        record.tenant = tenant.map(|tenant| tenant.as_str().into());
         self.note_refusal(&mut record, &refusal);
         match self.recorder.record(&record, &arrival.trace).await {
             Ok(()) => refusal,
@@ -279,19 +286,15 @@ impl Presigner {
         record
     }
 
-    /// One record for each command; or a single one, if the batch was refused as one.
+    /// One record for each command.
     fn batch_records<'a>(
         &self,
         arrival: &'a Arrival,
         request: &'a Request,
         items: &'a [Item],
         bound: &'a [Result<BoundCommand<'_>, Refusal>],
-        decisions: &'a Result<Vec<Result<Issued, Refusal>>, Refusal>,
+        decisions: &'a [Result<Issued, Refusal>],
     ) -> Vec<Record<'a>> {
-        let decisions = match decisions {
-            Ok(decisions) => decisions,
-            Err(refusal) => return vec![self.refused_batch(arrival, request, items, refusal)],
-        };
         let parts = items.iter().zip(bound).zip(decisions).enumerate();
         let record = |(index, ((item, bound), decision))| {
             let mut record = self.record(arrival, request, item, bound, decision);
@@ -305,13 +308,10 @@ impl Presigner {
         &self,
         arrival: &'a Arrival,
         request: &'a Request,
-        items: &'a [Item],
+        issuance_id: uuid::Uuid,
+        size: usize,
         refusal: &Refusal,
     ) -> Record<'a> {
-        let issuance_id = items
-            .first()
-            .map(|item| item.issuance_id)
-            .unwrap_or_default();
         let mut record = Record::new(
             issuance_id,
             arrival.started,
@@ -320,7 +320,7 @@ impl Presigner {
         );
         record.peer = arrival.peer;
         describe(&mut record, request);
-        record.batch = Some(batch(0, items.len()));
+        record.batch = Some(batch(0, size));
         self.note_refusal(&mut record, refusal);
         record
     }

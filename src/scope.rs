@@ -34,7 +34,7 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// Signing takes a moment, and clocks differ a little: what a session must outlast the URL by.
 const MARGIN: Duration = Duration::from_secs(2);
 /// The least that a URL without a wish of its own gets where STS cannot renew the session.
-const FALLBACK: Duration = Duration::from_secs(60);
+const FALLBACK: Duration = Duration::from_mins(1);
 
 /// Where STS is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -106,6 +106,8 @@ pub struct SessionPolicy {
 pub struct Session {
     credentials: Credentials,
     name: Arc<str>,
+    /// How long it lasts from its beginning.
+    life: Duration,
 }
 
 /// What presignd asks of STS.
@@ -245,15 +247,20 @@ fn need(admitted: &Admitted, duration: u32) -> Result<Need, BeyondSession> {
             at_least,
             or_else: Some(FALLBACK.min(at_least)),
         })
-    } else if expiry.seconds <= duration {
-        Ok(Need {
-            at_least: Duration::from_secs(expiry.seconds.into()) + MARGIN,
-            or_else: None,
-        })
     } else {
+        let at_least = Duration::from_secs(expiry.seconds.into()) + MARGIN;
+        let life = Duration::from_secs(duration.into());
+        if at_least <= life {
+            return Ok(Need {
+                at_least,
+                or_else: None,
+            });
+        }
+        // No session of the role lasts so long: STS need not be asked.
+        let remaining = life.saturating_sub(MARGIN).as_secs();
         Err(BeyondSession {
             asked: expiry.seconds,
-            remaining: duration,
+            remaining: u32::try_from(remaining).unwrap_or(u32::MAX),
         })
     }
 }
@@ -274,6 +281,7 @@ impl TenantSession {
         let session = Session {
             credentials,
             name: "".into(),
+            life: Duration::MAX,
         };
         Self {
             tenant,
@@ -380,6 +388,24 @@ impl SessionPolicies {
 }
 
 impl Session {
+    /// A session that begins now.
+    fn begun(credentials: Credentials, name: &str, now: SystemTime) -> Self {
+        let mut session = Self {
+            credentials,
+            name: name.into(),
+            life: Duration::ZERO,
+        };
+        session.life = session.left(now).unwrap_or_default();
+        session
+    }
+
+    /// Whether it lasts so long, or STS gives no longer ones: a role may allow less than is asked of it, and to ask again for each
+    /// request would not help. What it is too short for is then refused, or shortened.
+    fn covers(&self, need: Duration, now: SystemTime) -> bool {
+        self.left(now)
+            .is_some_and(|left| left >= need || (self.life < need && left >= self.life / 2))
+    }
+
     /// What is left of it; `None` if it has ended. Credentials without an end have all the time there is.
     fn left(&self, now: SystemTime) -> Option<Duration> {
         match self.credentials.expires_at() {

@@ -4,7 +4,7 @@ use presignd::proto::v1::{BatchPresignRequest, Command, batch_presign_result};
 use tonic::Code;
 
 use crate::harness::ceph::Ceph;
-use crate::harness::commands::{copy, delete, list};
+use crate::harness::commands::{command, copy, delete, list};
 use crate::harness::presignd::{Presignd, ceph_tenant, get_object, put_object, reason, request};
 use crate::harness::relay::Relay;
 

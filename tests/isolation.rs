@@ -6,7 +6,7 @@ use serde_json::json;
 use tonic::Code;
 
 use crate::harness::ceph::{Ceph, policy};
-use crate::harness::commands::{copy, delete, head, list};
+use crate::harness::commands::{command, copy, delete, head, list};
 use crate::harness::http::{self, Response};
 use crate::harness::presignd::{
     Presignd, ceph_tenant, fetch, get_object, put_object, reason, request,

@@ -8,6 +8,7 @@ use presignd::proto::s3;
 use presignd::proto::v1::command::Command as Variant;
 
 use crate::harness::ceph::Ceph;
+use crate::harness::commands::command;
 use crate::harness::http;
 use crate::harness::presignd::{Presignd, fetch, get_object, put_object};
 

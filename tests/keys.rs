@@ -1,6 +1,7 @@
 //! Keys that URLs could mistake for something else: each reaches its very object, by a plain client.
 
 use crate::harness::ceph::Ceph;
+use crate::harness::commands::command;
 use crate::harness::presignd::{Presignd, fetch, get_object, put_object, request};
 
 const BUCKET: &str = "acme-files";

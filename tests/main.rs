@@ -2,14 +2,20 @@
 //!
 //! They need what `scripts/install-tools` installs, and fail without it: a test never skips.
 
-#[macro_use]
-mod harness;
+mod audit_output;
+mod command_line;
+mod conformance;
 mod denying;
+mod draining;
 mod expiring;
+mod grpcurl;
+mod harness;
 mod isolation;
 mod issuing;
 mod keys;
 mod multipart;
 mod recording;
+mod sandbox;
 mod store;
 mod tampering;
+mod tracing_output;

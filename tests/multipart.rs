@@ -3,6 +3,7 @@
 use presignd::proto::v1::command::Command as Variant;
 
 use crate::harness::ceph::Ceph;
+use crate::harness::commands::command;
 use crate::harness::presignd::Presignd;
 
 const BUCKET: &str = "acme-files";

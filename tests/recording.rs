@@ -7,6 +7,7 @@ use presignd::proto::v1::{
 };
 
 use crate::harness::ceph::Ceph;
+use crate::harness::commands::command;
 use crate::harness::presignd::{Presignd, get_object, put_object, request};
 
 const BUCKET: &str = "acme-files";

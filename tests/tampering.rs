@@ -9,6 +9,7 @@ use presignd::proto::v1::PresignResponse;
 use presignd::proto::v1::command::Command as Variant;
 
 use crate::harness::ceph::Ceph;
+use crate::harness::commands::command;
 use crate::harness::http::{self, Response};
 use crate::harness::presignd::{Presignd, fetch, get_object, lasting, put_object, request};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use cpu_time::ThreadTime;
 
 /// CPU time of one contender in one round.
-const SLICE: Duration = Duration::from_millis(60);
+const SLICE: Duration = Duration::from_millis(20);
 
 /// Something that is measured, and its URLs per CPU-second in each round so far.
 pub(crate) struct Contender<'a> {

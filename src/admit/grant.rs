@@ -10,6 +10,9 @@ use super::resource::ResourcePattern;
 use crate::sign::command::{CommandClass, IamAction, IamResource, Operation};
 use crate::sign::operations::{self, OPERATIONS};
 
+/// The classes, as a configuration writes them.
+pub const CLASSES: [&str; 5] = ["read", "write", "list", "delete", "admin"];
+
 /// A command name or class in a grant or limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CommandSelector {
@@ -21,11 +24,8 @@ pub enum CommandSelector {
 
 /// The text names no command and no class.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("is neither a class (read, write, list, delete, admin) nor a command of the S3 API{}", suggestion.map_or_else(String::new, |s| format!("; did you mean {s}?")))]
-pub struct UnknownCommand {
-    /// A command that is spelled much like it.
-    pub suggestion: Option<&'static str>,
-}
+#[error("is neither a class (read, write, list, delete, admin) nor a command of the S3 API")]
+pub struct UnknownCommand;
 
 impl CommandSelector {
     /// Reads a command or class as a configuration writes it.
@@ -39,7 +39,7 @@ impl CommandSelector {
             "list" => Self::Class(CommandClass::List),
             "delete" => Self::Class(CommandClass::Delete),
             "admin" => Self::Class(CommandClass::Admin),
-            name => Self::Named(operations::operation(name).ok_or_else(|| unknown(name))?),
+            name => Self::Named(operations::operation(name).ok_or(UnknownCommand)?),
         })
     }
 
@@ -50,19 +50,6 @@ impl CommandSelector {
             Self::Class(class) => *class == operation.class && !operation.by_name_only,
             Self::Named(named) => named.name == operation.name,
         }
-    }
-}
-
-fn unknown(name: &str) -> UnknownCommand {
-    let plain = |text: &str| text.replace(['_', '-'], "").to_ascii_lowercase();
-    let wanted = plain(name);
-    UnknownCommand {
-        suggestion: OPERATIONS
-            .iter()
-            .map(|operation| operation.name)
-            .find(|known| {
-                plain(known) == wanted || plain(known).starts_with(&wanted) && wanted.len() > 4
-            }),
     }
 }
 
@@ -158,4 +145,158 @@ impl Grant {
 fn carries(action: &IamAction, named: bool, store: Store) -> bool {
     let by_name = action.by_name_only || (action.by_name_outside_aws && store == Store::Compatible);
     !action.granted_apart && (named || !by_name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grant(commands: &[&str], store: Store) -> Grant {
+        let selectors = commands.iter().map(|c| CommandSelector::parse(c).unwrap());
+        let resources = vec![ResourcePattern::parse("files/*").unwrap()];
+        Grant::new(selectors.collect(), resources, Some(60), store)
+    }
+
+    fn actions(commands: &[&str], store: Store) -> Vec<&'static str> {
+        grant(commands, store).actions().keys().copied().collect()
+    }
+
+    const CLASSES: [&str; 5] = ["read", "write", "list", "delete", "admin"];
+
+    #[test]
+    fn every_command_is_of_one_class_or_granted_by_name_only() {
+        for operation in OPERATIONS {
+            let classes = CLASSES.map(|class| grant(&[class], Store::Aws).is_of(operation));
+            let count = classes.into_iter().filter(|is_of| *is_of).count();
+            assert_eq!(
+                count,
+                usize::from(!operation.by_name_only),
+                "{}",
+                operation.name
+            );
+            assert!(grant(&[operation.name], Store::Aws).is_of(operation));
+        }
+        let by_name: Vec<&str> = OPERATIONS
+            .iter()
+            .filter(|operation| operation.by_name_only)
+            .map(|operation| operation.name)
+            .collect();
+        assert_eq!(by_name, ["CreateSession"]);
+    }
+
+    #[test]
+    fn a_command_by_name_grants_no_other() {
+        let grant = grant(&["GetObject"], Store::Aws);
+        let granted: Vec<&str> = OPERATIONS
+            .iter()
+            .filter(|operation| grant.is_of(operation))
+            .map(|operation| operation.name)
+            .collect();
+        assert_eq!(granted, ["GetObject"]);
+        assert_eq!(grant.max_expiry(), Some(60));
+    }
+
+    #[test]
+    fn names_are_those_of_the_api_and_classes_lower_case() {
+        for text in [
+            "getobject",
+            "get_object",
+            "ListObjectV2",
+            "Read",
+            "all",
+            "*",
+            "",
+            "s3:GetObject",
+        ] {
+            assert_eq!(
+                CommandSelector::parse(text),
+                Err(UnknownCommand),
+                "{text:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_grant_carries_the_actions_of_its_commands_and_no_more() {
+        let cases: [(&[&str], &[&str]); 7] = [
+            (&["GetObject"], &["s3:GetObject", "s3:GetObjectVersion"]),
+            (&["PutObject"], &["s3:PutObject"]),
+            (&["CopyObject"], &["s3:PutObject"]),
+            (
+                &["PutObject", "PutObjectTagging"],
+                &[
+                    "s3:PutObject",
+                    "s3:PutObjectTagging",
+                    "s3:PutObjectVersionTagging",
+                ],
+            ),
+            (
+                &["DeleteObject"],
+                &[
+                    "s3:BypassGovernanceRetention",
+                    "s3:DeleteObject",
+                    "s3:DeleteObjectVersion",
+                ],
+            ),
+            (&["CreateSession"], &["s3express:CreateSession"]),
+            (&["RenameObject"], &["s3express:CreateSession"]),
+        ];
+        for (commands, expected) in cases {
+            assert_eq!(actions(commands, Store::Aws), expected, "{commands:?}");
+        }
+    }
+
+    #[test]
+    fn no_class_carries_what_is_granted_by_name_only() {
+        for store in [Store::Aws, Store::Compatible] {
+            let carried = actions(&CLASSES, store);
+            for by_name in ["s3:BypassGovernanceRetention", "s3express:CreateSession"] {
+                assert!(!carried.contains(&by_name), "{by_name} at {store:?}");
+            }
+            assert!(carried.contains(&"s3:DeleteObject"));
+        }
+    }
+
+    #[test]
+    fn what_compatible_stores_do_not_know_is_left_out_unless_named() {
+        let unknown: Vec<&IamAction> = OPERATIONS
+            .iter()
+            .flat_map(|operation| operation.actions)
+            .filter(|action| action.by_name_outside_aws)
+            .collect();
+        assert!(!unknown.is_empty());
+        let (aws, compatible) = (
+            actions(&CLASSES, Store::Aws),
+            actions(&CLASSES, Store::Compatible),
+        );
+        for action in unknown {
+            assert!(!compatible.contains(&action.action), "{}", action.action);
+            assert_eq!(
+                aws.contains(&action.action),
+                !action.by_name_only,
+                "{}",
+                action.action
+            );
+        }
+        let named = actions(&["read", "GetObjectAttributes"], Store::Compatible);
+        assert!(named.contains(&"s3:GetObjectAttributes"));
+        assert!(!named.contains(&"s3:GetObjectAnnotation"));
+    }
+
+    #[test]
+    fn what_bounds_a_list_is_not_lost_to_a_command_that_shares_its_action() {
+        for commands in [
+            &["HeadBucket", "ListObjectsV2"][..],
+            &["ListObjectsV2"],
+            &["list"],
+        ] {
+            let grant = grant(commands, Store::Aws);
+            assert!(
+                grant.actions()["s3:ListBucket"].prefix_condition,
+                "{commands:?}"
+            );
+        }
+        let grant = grant(&["HeadBucket"], Store::Aws);
+        assert!(!grant.actions()["s3:ListBucket"].prefix_condition);
+    }
 }

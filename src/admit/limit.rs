@@ -130,7 +130,7 @@ impl Limit {
 /// The first limit without room. Whatever was taken is given back.
 pub fn take<'a>(
     limits: &[Limit],
-    operations: impl Iterator<Item = &'a Operation> + Clone,
+    operations: &(impl Iterator<Item = &'a Operation> + Clone),
 ) -> Result<(), RateLimited> {
     let count = |limit: &Limit| {
         let counted = operations
@@ -220,7 +220,10 @@ mod tests {
     }
 
     fn take_n(limits: &[Limit], name: &str, count: usize) -> Result<(), RateLimited> {
-        take(limits, std::iter::repeat_n(operation(name).unwrap(), count))
+        take(
+            limits,
+            &std::iter::repeat_n(operation(name).unwrap(), count),
+        )
     }
 
     #[test]
@@ -284,7 +287,7 @@ mod tests {
     #[test]
     fn threads_together_get_no_more_than_the_burst() {
         let clock = Arc::new(SetClock::default());
-        let limits = [limit(&clock, &[], Duration::from_secs(3600), 1000)];
+        let limits = [limit(&clock, &[], Duration::from_hours(1), 1000)];
         let admitted: usize = std::thread::scope(|scope| {
             let work = || {
                 (0..1000)

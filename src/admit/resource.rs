@@ -131,14 +131,15 @@ impl ResourcePattern {
             (Self::Service, target) => *target == Target::Service,
             (_, Target::Service) => false,
             (pattern, target) if pattern.bucket() != target.bucket() => false,
-            (Self::WholeBucket(_), _) => true,
+            (Self::WholeBucket(_), _)
+            // The body's keys are held to the grant by the session policy.
+            | (Self::Prefix { .. } | Self::Key { .. }, Target::BodyKeys(_)) => true,
             (Self::Bucket(_), target) => matches!(target, Target::Bucket(_) | Target::List { .. }),
             (
                 Self::Prefix { prefix, .. },
                 Target::Object { key: name, .. } | Target::List { prefix: name, .. },
             ) => name.starts_with(prefix.as_str()),
             (Self::Key { key, .. }, Target::Object { key: name, .. }) => name == key,
-            (Self::Prefix { .. } | Self::Key { .. }, Target::BodyKeys(_)) => true,
             (Self::Prefix { .. } | Self::Key { .. }, _) => false,
         }
     }

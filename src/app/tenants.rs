@@ -10,7 +10,7 @@ use secrecy::ExposeSecret as _;
 
 use crate::admit::TenantRules;
 use crate::admit::expiry::TenantExpiry;
-use crate::admit::grant::{CommandSelector, Grant, Store};
+use crate::admit::grant::{CLASSES, CommandSelector, Grant, Store};
 use crate::admit::limit::Limit;
 use crate::admit::resource::ResourcePattern;
 use crate::clock::SharedClock;
@@ -20,6 +20,7 @@ use crate::names::TenantId;
 use crate::scope::session_policy::MAX_SESSION_POLICY;
 use crate::scope::{Role, SessionPolicies, SessionScope, StsEndpoint, TenantSession};
 use crate::sign::Credentials;
+use crate::sign::operations::OPERATIONS;
 use crate::tenant::{Tenant, Tenants};
 
 /// The process's environment, and what this build of presignd knows of S3.
@@ -32,10 +33,16 @@ impl config::Surroundings for ProcessSurroundings {
     }
 
     fn command(&self, name: &str) -> Result<(), String> {
-        match CommandSelector::parse(name) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(error.to_string()),
-        }
+        let Err(error) = CommandSelector::parse(name) else {
+            return Ok(());
+        };
+        let known: Vec<&str> = CLASSES
+            .into_iter()
+            .chain(OPERATIONS.iter().map(|operation| operation.name))
+            .collect();
+        let meant = config::nearest(name, &known)
+            .map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"));
+        Err(format!("{error}{meant}"))
     }
 
     fn resource(&self, text: &str) -> Result<(), String> {
@@ -226,4 +233,133 @@ fn selectors(names: &[Located<String>]) -> anyhow::Result<Vec<CommandSelector>> 
 /// Settings hold whole seconds of at most seven days, which fit.
 fn seconds(duration: Duration) -> u32 {
     u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    const ROLE: &str = r#"assume_role: { role_arn: "arn:aws:iam::111122223333:role/presignd" }"#;
+
+    fn parse(tenant: &str) -> Result<config::Settings, Vec<Mistake>> {
+        let text = format!("tenants:\n  acme:\n    region: eu-west-1\n{tenant}");
+        config::parse(&text, "a.yaml", Path::new(""), &ProcessSurroundings)
+    }
+
+    fn mistakes(tenant: &str) -> Vec<String> {
+        let mistakes = parse(tenant).expect_err("there are mistakes");
+        mistakes.iter().map(ToString::to_string).collect()
+    }
+
+    /// Grants of reading `count` prefixes of a bucket.
+    fn prefixes(bucket: &str, count: usize) -> String {
+        let prefixes: Vec<String> = (0..count)
+            .map(|n| format!("\"{bucket}/a-prefix-of-some-length-{n}/*\""))
+            .collect();
+        let resources = prefixes.join(", ");
+        format!("      - {{ commands: [GetObject], resources: [{resources}] }}\n")
+    }
+
+    fn tenant(scope: &str, grants: &str) -> String {
+        format!(
+            "    credentials: {{ {ROLE} }}\n    session: {{ scope: {scope} }}\n    grants:\n{grants}"
+        )
+    }
+
+    #[test]
+    fn a_command_that_is_none_is_told_with_the_one_that_was_meant() {
+        use config::Surroundings as _;
+        for known in CLASSES.into_iter().chain(["GetObject", "CreateSession"]) {
+            assert_eq!(ProcessSurroundings.command(known), Ok(()), "{known}");
+        }
+        for (typed, meant) in [
+            ("getObject", Some("GetObject")),
+            ("get_object", Some("GetObject")),
+            ("GetObjct", Some("GetObject")),
+            ("ListObjectV2", Some("ListObjectsV2")),
+            ("Read", Some("read")),
+            ("s3:PutObject", Some("PutObject")),
+            ("all", None),
+            ("*", None),
+            ("sts:AssumeRole", None),
+        ] {
+            let said = ProcessSurroundings.command(typed).unwrap_err();
+            let named = said.split_once("did you mean `").map(|(_, rest)| rest);
+            let named = named.and_then(|rest| rest.strip_suffix("`?"));
+            assert_eq!(named, meant, "{typed}: {said}");
+        }
+    }
+
+    #[test]
+    fn commands_and_resources_are_checked_where_they_stand_with_everything_else() {
+        let grants = "    credentials: { static: { access_key_id: A, secret_access_key: { env: NO_SUCH_VARIABLE_HERE } } }
+    grants:
+      - { commands: [GetObjct], resources: [\"a*/k\", a/k] }
+    limits:
+      - { name: l, commands: [reed], rate: 5/s }
+";
+        let said = mistakes(grants);
+        let places = [
+            "a.yaml:4:74: tenants.acme.credentials.static.secret_access_key.env: ",
+            "a.yaml:6:22: tenants.acme.grants[0].commands[0]: `GetObjct` is neither",
+            "a.yaml:6:45: tenants.acme.grants[0].resources[0]: `a*/k` has a '*' in its bucket",
+            "a.yaml:8:31: tenants.acme.limits[0].commands[0]: `reed` is neither",
+        ];
+        assert_eq!(said.len(), places.len(), "{said:#?}");
+        for (said, place) in said.iter().zip(places) {
+            assert!(said.starts_with(place), "{said}\nnot {place}");
+        }
+    }
+
+    #[test]
+    fn a_session_policy_that_is_too_long_is_a_mistake_of_its_tenant() {
+        let wide = prefixes("files", 50);
+        let [said] = &mistakes(&tenant("tenant", &wide))[..] else {
+            panic!("one mistake")
+        };
+        assert!(said.starts_with("a.yaml:2:3: tenants.acme: "), "{said}");
+        assert!(said.contains("set session.scope to bucket"), "{said}");
+
+        // Only the bucket that is too much is named, and what would not help is not proposed.
+        let grants = wide + &prefixes("other", 2);
+        let [said] = &mistakes(&tenant("bucket", &grants))[..] else {
+            panic!("one mistake")
+        };
+        assert!(said.contains("for the bucket \"files\""), "{said}");
+        assert!(!said.contains("session.scope"), "{said}");
+    }
+
+    #[test]
+    fn sessions_of_one_bucket_hold_what_one_of_all_does_not() {
+        let grants = prefixes("files", 25) + &prefixes("other", 25);
+        assert!(mistakes(&tenant("tenant", &grants))[0].contains("session policy"));
+        assert!(parse(&tenant("bucket", &grants)).is_ok());
+    }
+
+    #[test]
+    fn the_session_policy_counts_what_is_sent() {
+        let length_of = |count| {
+            let settings = parse(&tenant("tenant", &prefixes("files", count))).ok()?;
+            let tenant = &settings.tenants["acme"].value;
+            let config::Credentials::AssumeRole(role) = &tenant.credentials else {
+                panic!("{:?}", tenant.credentials)
+            };
+            let grants = Arc::new(grants(tenant).unwrap());
+            let lengths = session_policies(tenant, role, grants);
+            lengths.lengths().get(&None).copied()
+        };
+        let lengths: Vec<usize> = (1..60).map_while(length_of).collect();
+        let (last, step) = (lengths[lengths.len() - 1], lengths[3] - lengths[2]);
+        assert!(lengths.len() < 59, "some are too long");
+        assert!(last <= MAX_SESSION_POLICY, "{last}");
+        assert!(last + 2 * step > MAX_SESSION_POLICY, "{last} is far below");
+    }
+
+    #[test]
+    fn static_credentials_have_no_session_policy_to_be_too_long() {
+        let fixed = "    credentials: { static: { access_key_id: A, secret_access_key: { env: PATH } } }\n    grants:\n";
+        assert!(parse(&(fixed.to_owned() + &prefixes("files", 50))).is_ok());
+    }
 }

@@ -21,6 +21,7 @@ use crate::audit::stdout::{Limits, StdoutSink};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config;
 use crate::dev::{Sandbox, SandboxOptions};
+use crate::grpc::server::ServerError;
 
 #[derive(Debug, Args)]
 pub(super) struct DevOptions {
@@ -67,7 +68,9 @@ pub(super) async fn run(options: DevOptions) -> anyhow::Result<ExitCode> {
         aws: aws(&sandbox).await,
         sink: StdoutSink::stdout(Limits::default())?,
     };
-    let app = App::start(&settings, surroundings).await?;
+    let app = App::start(&settings, surroundings)
+        .await
+        .map_err(name_the_flag)?;
     eprintln!(
         "{}",
         welcome(&app.address().to_string(), sandbox.endpoint_url())
@@ -75,6 +78,16 @@ pub(super) async fn run(options: DevOptions) -> anyhow::Result<ExitCode> {
     let ran = app.run(stop_signal()?).await;
     sandbox.shutdown().await;
     ran.map(|()| ExitCode::SUCCESS)
+}
+
+/// Where presignd cannot listen, names the flag: there is no configuration file to change.
+fn name_the_flag(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref() {
+        Some(ServerError::Listen { address, source }) => anyhow::anyhow!(
+            "presignd cannot listen on {address}: {source}; name another address with --grpc (port 0 takes a free one)"
+        ),
+        _ => error,
+    }
 }
 
 /// presignd's own credentials are the sandbox's, whatever the environment holds.
@@ -127,34 +140,30 @@ fn configuration(sandbox: &Sandbox, listen: SocketAddr) -> String {
 }
 
 fn welcome(grpc: &str, s3: &str) -> String {
-    let presign = |tenant: &str, command: &str| {
-        let request =
-            format!(r#"{{"tenant":"{tenant}","command":{command},"reason":"a first try"}}"#);
-        format!(
-            "url=$(grpcurl -plaintext -d '{request}' \\\n    {grpc} presignd.v1.PresignService/Presign | sed -n 's/.*\"url\": \"\\(.*\\)\",*/\\1/p')"
-        )
-    };
+    // grpcurl writes `&` as \u0026, and sed takes that back: what is printed needs no other tool.
     format!(
         r#"presignd dev: a SANDBOX. It lets in whoever can connect, and its S3 keeps nothing of worth.
 
   PresignService   {grpc}   (gRPC without TLS, with reflection)
   S3 and STS       {s3}   (embedded; tenants acme and globex, buckets acme-files and globex-files)
 
-Upload as acme:
+To try it, tell another terminal how to ask for a URL:
 
-  {put}
-  echo 'hello from acme' | curl -fsS -T - "$url"
+  presign() {{ # presign TENANT COMMAND
+    grpcurl -plaintext -d "{{\"tenant\":\"$1\",\"command\":$2,\"reason\":\"a first try\"}}" \
+      {grpc} presignd.v1.PresignService/Presign |
+      sed -n 's/\\u0026/\&/g; s/.*"url": *"\([^"]*\)".*/\1/p'
+  }}
 
-Download it again:
+Upload as acme, and download it again:
 
-  {get}
-  curl -fsS "$url"
+  echo 'hello from acme' | curl -fsS -T - "$(presign acme '{{"putObject":{{"bucket":"acme-files","key":"hello.txt"}}}}')"
+  curl -fsS "$(presign acme '{{"getObject":{{"bucket":"acme-files","key":"hello.txt"}}}}')"
 
 Reach for the other tenant: acme's grants here are too wide on purpose, so presignd signs, and S3 refuses, because a URL
 carries no more than the permissions of acme's own role:
 
-  {steal}
-  curl -sS "$url"
+  curl -sS "$(presign acme '{{"getObject":{{"bucket":"globex-files","key":"hello.txt"}}}}')"
 
 Look around:
 
@@ -162,18 +171,6 @@ Look around:
   grpcurl -plaintext {grpc} describe presignd.s3.v1.GetObject
 
 Every decision is one JSON line on standard output. Ctrl-C stops the sandbox.
-"#,
-        put = presign(
-            "acme",
-            r#"{"putObject":{"bucket":"acme-files","key":"hello.txt"}}"#
-        ),
-        get = presign(
-            "acme",
-            r#"{"getObject":{"bucket":"acme-files","key":"hello.txt"}}"#
-        ),
-        steal = presign(
-            "acme",
-            r#"{"getObject":{"bucket":"globex-files","key":"hello.txt"}}"#
-        ),
+"#
     )
 }

@@ -199,7 +199,9 @@ impl<'e> Reader<'e> {
             if text.is_empty() {
                 Err("is empty: remove it".to_owned())
             } else {
-                check(text).map(|()| text.to_owned())
+                check(text)
+                    .map(|()| text.to_owned())
+                    .map_err(|why| format!("{} {why}", quoted(text)))
             }
         })?;
         if names.is_empty() {

@@ -3,7 +3,8 @@
 //! Invariant: a suggestion is one of the known names, and near enough that a slip of the fingers explains the difference.
 
 /// The known name that was probably meant, if one is near.
-pub(super) fn nearest<'k>(typed: &str, known: &[&'k str]) -> Option<&'k str> {
+#[must_use]
+pub fn nearest<'k>(typed: &str, known: &[&'k str]) -> Option<&'k str> {
     // Beyond this no known name is near, and the table below would only grow.
     if typed.len() > 64 {
         return None;

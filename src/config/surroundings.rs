@@ -10,10 +10,10 @@ pub trait Surroundings {
     /// The value of an environment variable.
     fn environment(&self, name: &str) -> Option<String>;
 
-    /// Whether there is a command or class of this name; what to write, if not.
+    /// Whether there is a command or class of this name; if not, how a sentence that begins with the name goes on.
     fn command(&self, name: &str) -> Result<(), String>;
 
-    /// Whether this is a resource; what to write, if not.
+    /// Whether this is a resource; if not, how a sentence that begins with it goes on.
     fn resource(&self, text: &str) -> Result<(), String>;
 
     /// What is wrong with a tenant as a whole.

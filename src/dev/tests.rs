@@ -64,7 +64,7 @@ fn loopback() -> SandboxOptions {
 }
 
 fn now() -> SystemTime {
-    SystemTime::now()
+    crate::clock::Clock::now(&crate::clock::SystemClock::new())
 }
 
 impl Stage {

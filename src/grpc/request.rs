@@ -7,36 +7,38 @@ use http::HeaderMap;
 use crate::admit::expiry::{Asked, MAX_EXPIRY, Mode};
 use crate::names::TenantId;
 use crate::presign::Request;
-use crate::proto::v1::{BatchPresignRequest, ExpiryMode, PresignRequest};
+use crate::proto::v1::{BatchPresignRequest, Command, ExpiryMode, PresignRequest};
 use crate::refusal::Refusal;
 use crate::sign::bind::{Violation, Violations};
 
 /// The most commands in one batch.
-pub const MAX_BATCH: usize = 500;
+const MAX_BATCH: usize = 500;
 /// The longest `reason` and `subject`, in bytes.
 const MAX_FREE_TEXT: usize = 256;
 
-/// What a request asks for, apart from its commands.
-pub(super) fn read_presign(request: &PresignRequest) -> Result<Request, Refusal> {
-    let mut violations = Vec::new();
-    if request.command.is_none() {
-        violations.push(violation(
+/// What a request asks for, and its command.
+pub(super) fn read_presign(request: PresignRequest) -> Result<(Request, Command), Refusal> {
+    let command = request.command.unwrap_or_default();
+    let missing = command.command.is_none();
+    let missing = missing.then(|| {
+        violation(
             "command",
             "is required: set one of its fields, such as get_object",
-        ));
-    }
-    let fields = Fields {
-        tenant: &request.tenant,
+        )
+    });
+    let common = Common {
+        tenant: request.tenant,
         expires_in: request.expires_in,
         expiry_mode: request.expiry_mode,
-        reason: &request.reason,
-        subject: &request.subject,
+        reason: request.reason,
+        subject: request.subject,
     };
-    fields.read(violations)
+    let request = common.read(missing.into_iter().collect())?;
+    Ok((request, command))
 }
 
-/// What a batch asks for, apart from its commands.
-pub(super) fn read_batch(request: &BatchPresignRequest) -> Result<Request, Refusal> {
+/// What a batch asks for, and its commands.
+pub(super) fn read_batch(request: BatchPresignRequest) -> Result<(Request, Vec<Command>), Refusal> {
     let mut violations = Vec::new();
     match request.commands.len() {
         0 => violations.push(violation("commands", "is empty: give 1 to 500 commands")),
@@ -46,28 +48,29 @@ pub(super) fn read_batch(request: &BatchPresignRequest) -> Result<Request, Refus
             format!("holds {count}: give 1 to 500, and split what is more"),
         )),
     }
-    let fields = Fields {
-        tenant: &request.tenant,
+    let common = Common {
+        tenant: request.tenant,
         expires_in: request.expires_in,
         expiry_mode: request.expiry_mode,
-        reason: &request.reason,
-        subject: &request.subject,
+        reason: request.reason,
+        subject: request.subject,
     };
-    fields.read(violations)
+    Ok((common.read(violations)?, request.commands))
 }
 
 /// What a request and a batch have in common.
-struct Fields<'a> {
-    tenant: &'a str,
+struct Common {
+    tenant: String,
     expires_in: Option<prost_types::Duration>,
     expiry_mode: i32,
-    reason: &'a str,
-    subject: &'a str,
+    reason: String,
+    subject: String,
 }
 
-impl Fields<'_> {
-    fn read(&self, mut violations: Vec<Violation>) -> Result<Request, Refusal> {
-        let tenant = TenantId::parse(self.tenant);
+impl Common {
+    /// Adds the rules that these fields break to those already found, and refuses if there are any.
+    fn read(self, mut violations: Vec<Violation>) -> Result<Request, Refusal> {
+        let tenant = TenantId::parse(&self.tenant);
         if let Err(error) = &tenant {
             violations.push(violation("tenant", error.to_string()));
         }
@@ -87,7 +90,7 @@ impl Fields<'_> {
                 Mode::Reject
             }
         };
-        for (field, text) in [("reason", self.reason), ("subject", self.subject)] {
+        for (field, text) in [("reason", &self.reason), ("subject", &self.subject)] {
             if text.len() > MAX_FREE_TEXT {
                 violations.push(violation(field, "is longer than 256 bytes"));
             }
@@ -96,8 +99,8 @@ impl Fields<'_> {
             Ok(tenant) if violations.is_empty() => Ok(Request {
                 tenant,
                 asked: Asked { expires_in, mode },
-                reason: self.reason.to_owned(),
-                subject: self.subject.to_owned(),
+                reason: self.reason,
+                subject: self.subject,
             }),
             _ => Err(Refusal::Invalid(Violations(violations))),
         }
@@ -143,17 +146,20 @@ pub(super) fn timeout(headers: &HeaderMap) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::v1::Command;
+    use crate::proto::s3::ListBuckets;
+    use crate::proto::v1::command::Command as Variant;
 
     fn request() -> PresignRequest {
         PresignRequest {
             tenant: "acme".into(),
-            command: Some(Command::default()),
+            command: Some(Command {
+                command: Some(Variant::ListBuckets(ListBuckets::default())),
+            }),
             ..PresignRequest::default()
         }
     }
 
-    fn fields(request: &PresignRequest) -> Vec<String> {
+    fn fields(request: PresignRequest) -> Vec<String> {
         match read_presign(request) {
             Ok(_) => Vec::new(),
             Err(Refusal::Invalid(violations)) => {
@@ -191,16 +197,19 @@ mod tests {
             "reason",
             "subject",
         ];
-        assert_eq!(fields(&broken), expected);
+        assert_eq!(fields(broken), expected);
     }
 
     #[test]
     fn expiries_are_whole_seconds_within_what_s3_takes() {
         for seconds in [1, 900, 604_800] {
-            let read = read_presign(&lasting(seconds, 0)).unwrap();
-            assert_eq!(read.asked.expires_in, Some(u32::try_from(seconds).unwrap()));
+            let read = read_presign(lasting(seconds, 0)).unwrap();
+            assert_eq!(
+                read.0.asked.expires_in,
+                Some(u32::try_from(seconds).unwrap())
+            );
         }
-        assert_eq!(read_presign(&request()).unwrap().asked.expires_in, None);
+        assert_eq!(read_presign(request()).unwrap().0.asked.expires_in, None);
         for (seconds, nanos) in [
             (0, 0),
             (-1, 0),
@@ -212,7 +221,7 @@ mod tests {
             (900, 500_000_000),
         ] {
             assert_eq!(
-                fields(&lasting(seconds, nanos)),
+                fields(lasting(seconds, nanos)),
                 ["expires_in"],
                 "{seconds} s {nanos} ns"
             );
@@ -226,8 +235,8 @@ mod tests {
             commands: vec![Command::default(); count],
             ..BatchPresignRequest::default()
         };
-        assert!(read_batch(&batch(1)).is_ok() && read_batch(&batch(500)).is_ok());
-        assert!(read_batch(&batch(0)).is_err() && read_batch(&batch(501)).is_err());
+        assert!(read_batch(batch(1)).is_ok() && read_batch(batch(500)).is_ok());
+        assert!(read_batch(batch(0)).is_err() && read_batch(batch(501)).is_err());
     }
 
     #[test]
@@ -240,10 +249,7 @@ mod tests {
         };
         assert_eq!(read("250m"), Some(Duration::from_millis(250)));
         assert_eq!(read("10S"), Some(Duration::from_secs(10)));
-        assert_eq!(
-            read("99999999H"),
-            Some(Duration::from_secs(99_999_999 * 3600))
-        );
+        assert_eq!(read("99999999H"), Some(Duration::from_hours(99_999_999)));
         for bad in ["", "S", "10", "-1S", "1.5S", "123456789S", "1s", "1\u{e9}"] {
             assert_eq!(read(bad), None, "{bad:?}");
         }

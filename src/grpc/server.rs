@@ -96,6 +96,12 @@ impl PresignServer {
             tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+                // Left to itself, each version would list itself and not the other.
+                .include_reflection_service(false)
+                .register_encoded_file_descriptor_set(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET)
+                .register_encoded_file_descriptor_set(
+                    tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+                )
         };
         let (stopping, stopped) = tokio::sync::oneshot::channel::<()>();
         let serving = Server::builder()
@@ -122,9 +128,10 @@ impl PresignServer {
                     api.drained().await;
                     served
                 };
-                match tokio::time::timeout(self.options.grace, drained).await {
-                    Ok(served) => served?,
-                    Err(_) => tracing::warn!("the grace period is over: connections that are still open are cut"),
+                if let Ok(served) = tokio::time::timeout(self.options.grace, drained).await {
+                    served?;
+                } else {
+                    tracing::warn!("the grace period is over: connections that are still open are cut");
                 }
             }
         }

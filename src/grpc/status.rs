@@ -47,7 +47,7 @@ fn log(refusal: &Refusal, issuance_id: Uuid) {
     match verdict.outcome {
         Outcome::Failed => tracing::warn!(%issuance_id, reason, "not issued: {refusal}"),
         Outcome::Denied | Outcome::Issued => {
-            tracing::debug!(%issuance_id, reason, "not issued: {refusal}")
+            tracing::debug!(%issuance_id, reason, "not issued: {refusal}");
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::clock::SharedClock;
 /// How many sessions are kept. Each is a few kilobytes, mostly the session token.
 const CAPACITY: u64 = 100_000;
 /// A session that nobody has used for so long is dropped. STS gives none longer.
-const IDLE: Duration = Duration::from_secs(12 * 3600);
+const IDLE: Duration = Duration::from_hours(12);
 
 /// Sessions by the call that brings them.
 #[derive(Debug)]
@@ -105,15 +105,14 @@ impl SessionCache {
         *flight = Some(waiting.clone());
         drop(flight);
 
-        let (sts, slot, call) = (Arc::clone(&self.sts), Arc::clone(slot), call());
+        let (sts, clock) = (Arc::clone(&self.sts), Arc::clone(&self.clock));
+        let (slot, call) = (Arc::clone(slot), call());
         tokio::spawn(async move {
             // Dropped even if the call panics: the next request starts another.
             let _clear = ClearFlight(&slot);
             let result = sts.assume_role(&call).await.map(|credentials| {
-                let session = Arc::new(Session {
-                    credentials,
-                    name: call.session_name.as_str().into(),
-                });
+                let session = Session::begun(credentials, &call.session_name, clock.now());
+                let session = Arc::new(session);
                 slot.current.store(Some(Arc::clone(&session)));
                 session
             });
@@ -128,11 +127,10 @@ impl Slot {
         self.flight.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn covering(&self, life: Duration, now: SystemTime) -> Option<Arc<Session>> {
+    fn covering(&self, need: Duration, now: SystemTime) -> Option<Arc<Session>> {
         let session = self.current.load();
         let session = session.as_ref()?;
-        let left = session.left(now)?;
-        (left >= life).then(|| Arc::clone(session))
+        session.covers(need, now).then(|| Arc::clone(session))
     }
 }
 

@@ -10,7 +10,7 @@ use std::cmp::Ordering;
 use smallvec::SmallVec;
 
 use super::command::{BoundCommand, Header};
-use super::encode::{Kept, encode};
+use super::encode::Kept;
 use super::sink::Sink;
 use super::url::{Host, UnsignedUrl};
 
@@ -136,8 +136,8 @@ fn write_line(sink: &mut impl Sink, header: &Header<'_>) {
 }
 
 fn encode_name(sink: &mut impl Sink, header: &Header<'_>) {
-    encode(sink, header.name, Kept::Unreserved);
-    encode(sink, &header.suffix, Kept::Unreserved);
+    sink.put_encoded(header.name, Kept::Unreserved);
+    sink.put_encoded(&header.suffix, Kept::Unreserved);
 }
 
 fn compare_names(left: &Header<'_>, right: &Header<'_>) -> Ordering {

@@ -85,6 +85,10 @@ pub enum BodyKind {
 ///
 /// Source: the Service Authorization Reference, "Actions, resources, and condition keys for Amazon S3".
 #[derive(Debug, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own in the model"
+)]
 pub struct IamAction {
     /// Such as `s3:GetObject`.
     pub action: &'static str,

@@ -11,10 +11,10 @@ use arc_swap::ArcSwap;
 use secrecy::{ExposeSecret, SecretString};
 use smallvec::SmallVec;
 
-use super::encode::{Kept, encode};
+use super::encode::Kept;
 use super::signing_key::SigningKey;
 use super::signing_time::Day;
-use super::sink::Length;
+use super::sink::{Length, Sink};
 
 /// Enough for a tenant in two regions on both sides of midnight; more only costs derivations.
 const KEYS_KEPT: usize = 4;
@@ -23,8 +23,8 @@ const KEYS_KEPT: usize = 4;
 pub struct Credentials {
     access_key_id: String,
     secret_access_key: SecretString,
-    /// Percent-encoded.
-    session_token: Option<SecretString>,
+    /// `&X-Amz-Security-Token=` and its encoded value; empty for credentials without a session.
+    token_parameter: SecretString,
     expires_at: Option<SystemTime>,
     /// Newest first.
     keys: ArcSwap<SmallVec<[Arc<SigningKey>; KEYS_KEPT]>>,
@@ -38,19 +38,12 @@ impl Credentials {
         session_token: Option<SecretString>,
         expires_at: Option<SystemTime>,
     ) -> Self {
-        let session_token = session_token.map(|token| {
-            let token = token.expose_secret();
-            // Of its very size, so that no copy of the token stays behind in a buffer that grew or shrank.
-            let mut length = Length::default();
-            encode(&mut length, token, Kept::Unreserved);
-            let mut encoded = String::with_capacity(length.0);
-            encode(&mut encoded, token, Kept::Unreserved);
-            SecretString::from(encoded)
-        });
+        let token_parameter =
+            session_token.map_or_else(SecretString::default, |token| token_parameter(&token));
         Self {
             access_key_id,
             secret_access_key,
-            session_token,
+            token_parameter,
             expires_at,
             keys: ArcSwap::default(),
         }
@@ -66,9 +59,9 @@ impl Credentials {
         self.expires_at
     }
 
-    /// The session token, percent-encoded.
-    pub(super) fn encoded_token(&self) -> Option<&str> {
-        self.session_token.as_ref().map(ExposeSecret::expose_secret)
+    /// `&X-Amz-Security-Token=` and its encoded value; empty for credentials without a session.
+    pub(super) fn token_parameter(&self) -> &str {
+        self.token_parameter.expose_secret()
     }
 
     /// Runs `sign` with the key of that day, region and service.
@@ -112,6 +105,18 @@ impl Credentials {
     fn keys_kept(&self) -> usize {
         self.keys.load().len()
     }
+}
+
+fn token_parameter(token: &SecretString) -> SecretString {
+    let token = token.expose_secret();
+    let name = "&X-Amz-Security-Token=";
+    // Of its very size, so that no copy of the token stays behind in a buffer that grew or shrank.
+    let mut length = Length::default();
+    length.put_encoded(token, Kept::Unreserved);
+    let mut parameter = String::with_capacity(name.len() + length.0);
+    parameter.push_str(name);
+    parameter.put_encoded(token, Kept::Unreserved);
+    parameter.into()
 }
 
 impl fmt::Debug for Credentials {
@@ -220,7 +225,10 @@ mod tests {
         );
         assert_eq!(credentials.access_key_id(), "AKIDEXAMPLE");
         assert_eq!(credentials.expires_at(), Some(seconds(5)));
-        assert_eq!(credentials.encoded_token(), Some("t%2F%2B%3D"));
+        assert_eq!(
+            credentials.token_parameter(),
+            "&X-Amz-Security-Token=t%2F%2B%3D"
+        );
         assert_eq!(
             format!("{credentials:?}"),
             "Credentials { access_key_id: \"AKIDEXAMPLE\", .. }"

@@ -1,7 +1,8 @@
 //! The query: the parameters that were asked for, merged with those of the signature.
 //!
 //! Invariant: parameters are sorted by encoded name, then by encoded value, and each has a `=` even without a value, as the
-//! canonical query wants it. So the query of the URL is the canonical query.
+//! canonical query wants it. So the query of the URL is the canonical query. Names that start with `X-Amz-` are the signature's
+//! own, and stand together: no S3 operation has such a parameter.
 
 use arrayvec::ArrayString;
 use smallvec::SmallVec;
@@ -9,7 +10,7 @@ use smallvec::SmallVec;
 use super::canonical::SignedHeaders;
 use super::command::BoundCommand;
 use super::credentials::Credentials;
-use super::encode::{Kept, compare_encoded, encode};
+use super::encode::{Kept, compare_encoded};
 use super::signing_key::SigningKey;
 use super::signing_time::SigningTime;
 use super::sink::Sink;
@@ -17,15 +18,20 @@ use super::sink::Sink;
 /// A parameter that was asked for: name and value, unencoded.
 type Parameter<'a> = (&'a str, &'a str);
 
+/// What the names of the signature's own parameters start with.
+const OWN_PREFIX: &str = "X-Amz-";
+
 /// All of a URL's query but the signature.
 #[derive(Debug)]
 pub(super) struct Query<'a, 'h> {
     /// The operation's and the command's own, sorted.
     asked: SmallVec<[Parameter<'a>; 16]>,
+    /// How many of these come before the signature's parameters.
+    before_own: usize,
     key: &'a SigningKey,
     credentials: &'a Credentials,
-    time_of_day: ArrayString<7>,
-    expires_in: ArrayString<10>,
+    /// What follows the date: the time of day, and the expiry.
+    time_and_expiry: ArrayString<32>,
     headers: &'a SignedHeaders<'h>,
 }
 
@@ -48,79 +54,43 @@ impl<'a, 'h> Query<'a, 'h> {
             compare_encoded(left.0, right.0).then_with(|| compare_encoded(left.1, right.1))
         });
 
-        let mut seconds = itoa::Buffer::new();
-        let mut expires = ArrayString::new();
-        expires.push_str(seconds.format(expires_in));
+        let before_own =
+            asked.partition_point(|(name, _)| compare_encoded(name, OWN_PREFIX).is_lt());
+
+        let mut time_and_expiry = ArrayString::new();
+        time_and_expiry.push_str(&time.time_of_day());
+        time_and_expiry.push_str("&X-Amz-Expires=");
+        time_and_expiry.push_str(itoa::Buffer::new().format(expires_in));
         Self {
             asked,
+            before_own,
             key,
             credentials,
-            time_of_day: time.time_of_day(),
-            expires_in: expires,
+            time_and_expiry,
             headers,
         }
     }
 
     pub(super) fn write(&self, sink: &mut impl Sink) {
-        let mut merge = Merge {
-            sink,
-            asked: &self.asked,
-            separator: "",
-        };
-        merge.own("X-Amz-Algorithm", "AWS4-HMAC-SHA256");
-        merge.own("X-Amz-Credential", &self.key.credential);
-        merge.own("X-Amz-Date", &self.key.date);
-        merge.sink.put("T");
-        merge.sink.put(&self.time_of_day);
-        merge.own("X-Amz-Expires", &self.expires_in);
-        if let Some(token) = self.credentials.encoded_token() {
-            merge.own("X-Amz-Security-Token", token);
+        let (before, after) = self.asked.split_at(self.before_own);
+        for parameter in before {
+            write_parameter(sink, *parameter);
+            sink.put("&");
         }
-        merge.own("X-Amz-SignedHeaders", "");
-        self.headers.write_encoded_names(merge.sink);
-        merge.rest();
+        sink.put(&self.key.parameters);
+        sink.put(&self.time_and_expiry);
+        sink.put(self.credentials.token_parameter());
+        sink.put("&X-Amz-SignedHeaders=");
+        self.headers.write_encoded_names(sink);
+        for parameter in after {
+            sink.put("&");
+            write_parameter(sink, *parameter);
+        }
     }
 }
 
-/// Writes the signature's parameters, and before each of them those that were asked for and sort before it.
-struct Merge<'a, S> {
-    sink: &'a mut S,
-    asked: &'a [Parameter<'a>],
-    separator: &'static str,
-}
-
-impl<S: Sink> Merge<'_, S> {
-    /// Writes a parameter of the signature; its value is encoded already, and more of it may follow.
-    fn own(&mut self, name: &str, encoded_value: &str) {
-        while let [(first, value), rest @ ..] = self.asked
-            && compare_encoded(first, name).is_lt()
-        {
-            self.one_asked(first, value);
-            self.asked = rest;
-        }
-        self.start(name);
-        self.sink.put(encoded_value);
-    }
-
-    /// Writes what was asked for and sorts after the signature's parameters.
-    fn rest(&mut self) {
-        for (name, value) in self.asked {
-            self.one_asked(name, value);
-        }
-    }
-
-    fn one_asked(&mut self, name: &str, value: &str) {
-        self.sink.put(self.separator);
-        encode(self.sink, name, Kept::Unreserved);
-        self.sink.put("=");
-        encode(self.sink, value, Kept::Unreserved);
-        self.separator = "&";
-    }
-
-    fn start(&mut self, name: &str) {
-        self.sink.put(self.separator);
-        self.sink.put(name);
-        self.sink.put("=");
-        self.separator = "&";
-    }
+fn write_parameter(sink: &mut impl Sink, (name, value): Parameter<'_>) {
+    sink.put_encoded(name, Kept::Unreserved);
+    sink.put("=");
+    sink.put_encoded(value, Kept::Unreserved);
 }

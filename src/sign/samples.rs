@@ -205,7 +205,7 @@ pub(super) fn samples() -> impl Strategy<Value = Sample> {
         "uploadId",
         "x-id",
         "Before-X-Amz",
-        "X-Amz-Between",
+        "X-After",
     ];
     const HEADERS: &[&str] = &[
         "content-type",

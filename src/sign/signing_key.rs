@@ -7,7 +7,6 @@
 
 use std::fmt;
 
-use arrayvec::ArrayString;
 use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
@@ -21,17 +20,19 @@ use super::sink::Sink;
 /// The last part of every credential scope and of every key's derivation.
 const TERMINATOR: &str = "aws4_request";
 
+const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+
 /// A derived key.
 pub(super) struct SigningKey {
     day: Day,
     region: String,
     service: String,
-    /// `yyyymmdd/region/service/aws4_request`.
-    scope: String,
-    /// The encoded value of `X-Amz-Credential`.
-    pub(super) credential: String,
-    /// `yyyymmdd`.
-    pub(super) date: ArrayString<8>,
+    /// The query's `X-Amz-Algorithm`, `X-Amz-Credential` and `X-Amz-Date`, the last one as far as its `T`.
+    pub(super) parameters: String,
+    /// The string to sign up to the `T` of its time.
+    string_to_sign: String,
+    /// The line with the credential scope: `yyyymmdd/region/service/aws4_request`, between line feeds.
+    scope_line: String,
     /// Keyed, with nothing fed in: a clone starts with the inner and outer pads already compressed.
     mac: Hmac<Sha256>,
 }
@@ -53,17 +54,18 @@ impl SigningKey {
         }
 
         let scope = format!("{date}/{region}/{service}/{TERMINATOR}");
-        let mut credential = String::new();
+        let mut parameters = format!("X-Amz-Algorithm={ALGORITHM}&X-Amz-Credential=");
         for part in [access_key_id, "/", &scope] {
-            encode(&mut credential, part, Kept::Unreserved);
+            encode(&mut parameters, part, Kept::Unreserved);
         }
+        parameters.extend(["&X-Amz-Date=", &date, "T"]);
         Self {
             day,
             region: region.to_owned(),
             service: service.to_owned(),
-            scope,
-            credential,
-            date,
+            parameters,
+            string_to_sign: format!("{ALGORITHM}\n{date}T"),
+            scope_line: format!("\n{scope}\n"),
             mac: key,
         }
     }
@@ -79,13 +81,9 @@ impl SigningKey {
         time: SigningTime,
         canonical_request_hash: &Hex,
     ) {
-        sink.put("AWS4-HMAC-SHA256\n");
-        sink.put(&self.date);
-        sink.put("T");
+        sink.put(&self.string_to_sign);
         sink.put(&time.time_of_day());
-        sink.put("\n");
-        sink.put(&self.scope);
-        sink.put("\n");
+        sink.put(&self.scope_line);
         sink.put(canonical_request_hash);
     }
 
@@ -100,7 +98,7 @@ impl SigningKey {
 impl fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SigningKey")
-            .field("scope", &self.scope)
+            .field("scope", &self.scope_line.trim())
             .finish_non_exhaustive()
     }
 }

@@ -6,10 +6,21 @@
 use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
 
+use super::encode::{Kept, encode, encoded_length};
+
 /// Takes a text in pieces.
 pub(super) trait Sink {
     /// Appends a piece.
     fn put(&mut self, text: &str);
+
+    /// Appends the percent-encoded form of a text.
+    #[inline]
+    fn put_encoded(&mut self, text: &str, kept: Kept)
+    where
+        Self: Sized,
+    {
+        encode(self, text, kept);
+    }
 }
 
 impl Sink for String {
@@ -41,5 +52,10 @@ impl Sink for Length {
     #[inline]
     fn put(&mut self, text: &str) {
         self.0 += text.len();
+    }
+
+    #[inline]
+    fn put_encoded(&mut self, text: &str, kept: Kept) {
+        self.0 += encoded_length(text, kept);
     }
 }

@@ -4,9 +4,10 @@
 //! path and query from the URL as they stand.
 
 use std::fmt;
+use std::net::Ipv4Addr;
 
 use super::command::{BoundCommand, PathForm};
-use super::encode::{Kept, encode};
+use super::encode::Kept;
 use super::endpoint::SigningEndpoint;
 use super::hex::{HEX_LENGTH, Hex};
 use super::query::Query;
@@ -100,14 +101,17 @@ pub(super) struct Host<'a> {
 
 impl<'a> Host<'a> {
     pub(super) fn new(command: &'a BoundCommand<'_>, endpoint: &'a SigningEndpoint) -> Self {
-        let prefix = command.operation.host_prefix.map(|prefix| {
-            let (before, label_and_after) = prefix.split_once('{').unwrap_or((prefix, ""));
-            let (label, after) = match label_and_after.split_once('}') {
-                Some((_, after)) => (command.host_label.unwrap_or_default(), after),
-                None => ("", ""),
-            };
-            [before, label, after]
-        });
+        let prefix = command.operation.host_prefix;
+        let prefix = prefix
+            .filter(|_| !is_address(&endpoint.host))
+            .map(|prefix| {
+                let (before, label_and_after) = prefix.split_once('{').unwrap_or((prefix, ""));
+                let (label, after) = match label_and_after.split_once('}') {
+                    Some((_, after)) => (command.host_label.unwrap_or_default(), after),
+                    None => ("", ""),
+                };
+                [before, label, after]
+            });
         Self { endpoint, prefix }
     }
 
@@ -119,25 +123,33 @@ impl<'a> Host<'a> {
 
     fn write_origin(&self, sink: &mut impl Sink) {
         let origin = &self.endpoint.origin;
-        match origin.split_once("://") {
-            Some((scheme, authority)) if self.prefix.is_some() => {
-                sink.put(scheme);
-                sink.put("://");
-                self.write_prefix(sink);
-                sink.put(authority);
-            }
-            _ => sink.put(origin),
-        }
+        let scheme_end = match self.prefix {
+            Some(_) => origin.find("://").map_or(0, |colon| colon + 3),
+            None => 0,
+        };
+        let (scheme, authority) = origin.split_at(scheme_end);
+        sink.put(scheme);
+        self.write_prefix(sink);
+        sink.put(authority);
     }
 
     fn write_prefix(&self, sink: &mut impl Sink) {
         if let Some([before, label, after]) = self.prefix {
             sink.put(before);
             // The label is a caller's: encoded, it can at worst name no host, but never another one.
-            encode(sink, label, Kept::Unreserved);
+            sink.put_encoded(label, Kept::Unreserved);
             sink.put(after);
         }
     }
+}
+
+/// Whether the host is an IP address, which has no labels and takes none.
+fn is_address(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, _)) => name,
+        None => host,
+    };
+    host.starts_with('[') || name.parse::<Ipv4Addr>().is_ok()
 }
 
 /// Writes the path: the endpoint's base path, and what the operation puts after it.
@@ -149,11 +161,7 @@ fn write_path(sink: &mut impl Sink, command: &BoundCommand<'_>, base_path: &str)
         PathForm::Service | PathForm::Bucket => sink.put("/"),
         PathForm::Object => {
             sink.put("/");
-            encode(
-                sink,
-                command.key.unwrap_or_default(),
-                Kept::UnreservedAndSlash,
-            );
+            sink.put_encoded(command.key.unwrap_or_default(), Kept::UnreservedAndSlash);
         }
         PathForm::Fixed(path) => sink.put(path),
     }

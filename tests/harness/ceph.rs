@@ -310,6 +310,10 @@ fn start_until_closed(dir: &Path) -> ChildStdin {
         exec >&-
         read -r _
         exec "$0/down.sh" "$1""#;
+    #[expect(
+        clippy::zombie_processes,
+        reason = "it outlives this function, and ends when the process does"
+    )]
     let mut shell = Command::new("sh")
         .args(["-c", script])
         .arg(tools::repository().join("tests/ceph"))

@@ -11,6 +11,7 @@ macro_rules! command {
         })
     };
 }
+pub(crate) use command;
 
 /// `HeadObject`.
 pub(crate) fn head(bucket: &str, key: &str) -> Variant {

@@ -351,15 +351,14 @@ impl Records {
 impl Sink for Records {
     fn write(&self, lines: &[u8]) -> Confirmation {
         let mut kept = self.0.lock().expect("no panic");
-        let result = match &kept.failure {
-            Some(error) => Err(error.clone()),
-            None => {
-                for line in lines.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
-                    kept.lines
-                        .push(serde_json::from_slice(line).expect("a record is JSON"));
-                }
-                Ok(())
+        let result = if let Some(error) = &kept.failure {
+            Err(error.clone())
+        } else {
+            for line in lines.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
+                kept.lines
+                    .push(serde_json::from_slice(line).expect("a record is JSON"));
             }
+            Ok(())
         };
         Box::pin(std::future::ready(result))
     }

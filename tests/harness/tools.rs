@@ -1,6 +1,8 @@
 //! The programs that `scripts/install-tools` puts into `.tools/bin`. One that is missing fails the test.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 
 /// The repository's root, whatever the working directory.
 pub(crate) fn repository() -> &'static Path {
@@ -18,10 +20,43 @@ pub(crate) fn tool(name: &str) -> PathBuf {
     path
 }
 
+/// Runs a script as someone would who pastes it into a terminal, with the tools in their `PATH`, for a minute at most.
+pub(crate) async fn bash(script: &str) -> Output {
+    let mut path = OsString::from(repository().join(".tools/bin"));
+    path.push(":");
+    path.push(std::env::var_os("PATH").unwrap_or_default());
+    run(Command::new("timeout")
+        .args(["60", "bash", "-c", script])
+        .env("PATH", path))
+    .await
+}
+
+/// Runs `grpcurl`, for a minute at most.
+pub(crate) async fn grpcurl<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Output {
+    run(Command::new(tool("grpcurl"))
+        .args(["-plaintext", "-max-time", "60"])
+        .args(arguments))
+    .await
+}
+
+/// Runs a program to its end, out of the way of what else the test does.
+async fn run(command: &mut Command) -> Output {
+    let child = command
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    tokio::task::spawn_blocking(move || child.wait_with_output())
+        .await
+        .expect("no panic")
+        .expect("its pipes are readable")
+}
+
 #[test]
 fn every_tool_runs() {
     for name in ["grpcurl", "buf", "helm"] {
-        let output = std::process::Command::new(tool(name))
+        let output = Command::new(tool(name))
             .arg("--help")
             .output()
             .unwrap_or_else(|e| panic!("{name}: {e}"));

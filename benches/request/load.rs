@@ -1,0 +1,142 @@
+//! The load: a fixed number of requests over a few connections.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use presignd::proto::s3::GetObject;
+use presignd::proto::v1::batch_presign_result::Result as ItemResult;
+use presignd::proto::v1::command::Command as Variant;
+use presignd::proto::v1::presign_service_client::PresignServiceClient;
+use presignd::proto::v1::{BatchPresignRequest, Command, PresignRequest};
+use prost::Message as _;
+use tokio::task::JoinSet;
+use tonic::transport::Channel;
+
+const CONNECTIONS: usize = 4;
+const IN_FLIGHT: usize = 32;
+
+/// What one request asks for.
+#[derive(Clone, Copy)]
+pub(crate) enum Ask {
+    /// A URL.
+    One,
+    /// So many URLs.
+    Batch(usize),
+}
+
+/// Connections to one server.
+pub(crate) struct Load {
+    clients: Vec<PresignServiceClient<Channel>>,
+    ask: Ask,
+    sizes: (usize, usize),
+}
+
+impl Load {
+    pub(crate) async fn connect(address: &str, ask: Ask) -> Self {
+        let mut clients = Vec::new();
+        while clients.len() < CONNECTIONS {
+            // The server may not listen yet.
+            match PresignServiceClient::connect(format!("http://{address}")).await {
+                Ok(client) => clients.push(client.max_decoding_message_size(usize::MAX)),
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+        let request = request(0);
+        let reply = clients[0]
+            .presign(request.clone())
+            .await
+            .expect("a URL is issued")
+            .into_inner();
+        Self {
+            clients,
+            ask,
+            sizes: (request.encoded_len(), reply.encoded_len()),
+        }
+    }
+
+    /// Bytes of a request for one URL, and of its reply.
+    pub(crate) fn sizes(&self) -> (usize, usize) {
+        self.sizes
+    }
+
+    /// Asks for at least this many URLs, and returns how many came.
+    pub(crate) async fn run(&self, urls: usize) -> usize {
+        let requests = match self.ask {
+            Ask::One => urls,
+            Ask::Batch(size) => urls.div_ceil(size),
+        };
+        let next = Arc::new(AtomicUsize::new(0));
+        let mut workers = JoinSet::new();
+        for worker in 0..CONNECTIONS * IN_FLIGHT {
+            let (mut client, next, ask) = (
+                self.clients[worker % CONNECTIONS].clone(),
+                Arc::clone(&next),
+                self.ask,
+            );
+            workers.spawn(async move {
+                let mut came = 0;
+                loop {
+                    let n = next.fetch_add(1, Ordering::Relaxed);
+                    if n >= requests {
+                        return came;
+                    }
+                    came += issue(&mut client, ask, n).await;
+                }
+            });
+        }
+        workers.join_all().await.into_iter().sum()
+    }
+}
+
+async fn issue(client: &mut PresignServiceClient<Channel>, ask: Ask, n: usize) -> usize {
+    match ask {
+        Ask::One => {
+            client.presign(request(n)).await.expect("a URL is issued");
+            1
+        }
+        Ask::Batch(size) => {
+            let commands = (0..size).map(|item| command(n * size + item)).collect();
+            let batch = BatchPresignRequest {
+                tenant: "acme".to_owned(),
+                commands,
+                ..BatchPresignRequest::default()
+            };
+            let results = client
+                .batch_presign(batch)
+                .await
+                .expect("a batch is answered")
+                .into_inner()
+                .results;
+            assert!(
+                results
+                    .iter()
+                    .all(|r| matches!(r.result, Some(ItemResult::Response(_))))
+            );
+            results.len()
+        }
+    }
+}
+
+fn request(n: usize) -> PresignRequest {
+    PresignRequest {
+        tenant: "acme".to_owned(),
+        command: Some(command(n)),
+        reason: "download of an invoice by its customer".to_owned(),
+        subject: "user-7f3a91c2".to_owned(),
+        ..PresignRequest::default()
+    }
+}
+
+fn command(n: usize) -> Command {
+    Command {
+        command: Some(Variant::GetObject(GetObject {
+            bucket: Some("acme-files".to_owned()),
+            key: Some(format!(
+                "invoices/2026/11/customer-{:06}/invoice-final.pdf",
+                n % 100_000
+            )),
+            ..GetObject::default()
+        })),
+    }
+}

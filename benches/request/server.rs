@@ -1,0 +1,152 @@
+//! The measured processes, and their CPU time.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read};
+use std::net::{Ipv4Addr, TcpListener};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
+    TraceService, TraceServiceServer,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
+use tonic::transport::server::TcpIncoming;
+use tonic::{Request, Response, Status};
+
+use crate::empty;
+
+/// A server process; it is killed when this goes.
+pub(crate) struct Server {
+    process: Child,
+    pub(crate) address: String,
+    /// The configuration file, for as long as the process may read it.
+    _folder: Option<tempfile::TempDir>,
+}
+
+impl Server {
+    /// The empty service.
+    pub(crate) fn empty() -> Self {
+        let this = std::env::current_exe().expect("this program has a path");
+        let mut process = Command::new(this)
+            .arg(empty::ARGUMENT)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the empty service starts");
+        let mut output = BufReader::new(process.stdout.take().expect("it is piped"));
+        let mut address = String::new();
+        output
+            .read_line(&mut address)
+            .expect("it says where it listens");
+        Self {
+            process,
+            address: address.trim().to_owned(),
+            _folder: None,
+        }
+    }
+
+    /// presignd with one tenant, sending spans to a collector if there is one.
+    pub(crate) fn presignd(collector: Option<&str>) -> Self {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let address = free_address();
+        let telemetry = collector
+            .map(|url| format!("telemetry:\n  otlp: {{ endpoint: \"{url}\" }}\n"))
+            .unwrap_or_default();
+        let config = format!(
+            "server:\n  listen: {address}\n{telemetry}tenants:\n  acme:
+    region: eu-west-1
+    credentials:
+      static: {{ access_key_id: ASIAIOSFODNN7EXAMPLE, secret_access_key: {{ file: secret }}, session_token: {{ file: token }} }}
+    grants:
+      - {{ commands: [read], resources: [\"acme-files/*\"], max_expiry: 1h }}
+    limits:
+      - {{ name: all, rate: 1000000/s, burst: 1000000 }}
+"
+        );
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            fs::write(&path, text).expect("a file can be written");
+            path
+        };
+        write("secret", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY");
+        write(
+            "token",
+            &"IQoJb3JpZ2luX2VjEJr3wEaCWV1/Xdlc3+tMSJH"
+                .chars()
+                .cycle()
+                .take(900)
+                .collect::<String>(),
+        );
+        let config = write("presignd.yaml", &config);
+        let mut process = Command::new(env!("CARGO_BIN_EXE_presignd"))
+            .args(["serve", "--config"])
+            .arg(config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("presignd starts");
+        let mut records = process.stdout.take().expect("it is piped");
+        std::thread::spawn(move || {
+            let mut buffer = vec![0; 1 << 16];
+            while records.read(&mut buffer).is_ok_and(|read| read > 0) {}
+        });
+        Self {
+            process,
+            address,
+            _folder: Some(folder),
+        }
+    }
+
+    /// The CPU time of all its threads so far.
+    pub(crate) fn cpu(&self) -> Duration {
+        let tasks = format!("/proc/{}/task", self.process.id());
+        let nanos = fs::read_dir(tasks)
+            .expect("the process lives")
+            .filter_map(|task| fs::read_to_string(task.ok()?.path().join("schedstat")).ok())
+            .filter_map(|line| line.split_whitespace().next()?.parse::<u64>().ok())
+            .sum();
+        Duration::from_nanos(nanos)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may be gone already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn free_address() -> String {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+    listener
+        .local_addr()
+        .expect("the port is known")
+        .to_string()
+}
+
+/// A collector that takes every span and forgets it, on the current runtime. Returns its URL.
+pub(crate) fn collector() -> String {
+    struct Forgetful;
+
+    #[tonic::async_trait]
+    impl TraceService for Forgetful {
+        async fn export(
+            &self,
+            _: Request<ExportTraceServiceRequest>,
+        ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+            Ok(Response::new(ExportTraceServiceResponse::default()))
+        }
+    }
+
+    let incoming = TcpIncoming::bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a port is free");
+    let address = incoming.local_addr().expect("the port is known");
+    let server = tonic::transport::Server::builder()
+        .add_service(TraceServiceServer::new(Forgetful))
+        .serve_with_incoming(incoming);
+    tokio::spawn(server);
+    format!("http://{address}")
+}

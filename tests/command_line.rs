@@ -1,0 +1,366 @@
+//! The command line: what it says of itself, of good and bad configurations, and when it cannot start.
+
+use std::net::TcpListener;
+
+use crate::harness::process::{Ended, presignd, with_config};
+
+/// Everything that `check` has to tell of.
+const GOOD: &str = r#"
+server:
+  listen: 127.0.0.1:0
+tenants:
+  acme:
+    region: eu-west-1
+    credentials:
+      assume_role: { role_arn: "arn:aws:iam::111122223333:role/presignd-acme", duration: 2h }
+    expiry: { default: 10m, max: 2h }
+    grants:
+      - { commands: [read, list, PutObject], resources: ["acme-files/*"], max_expiry: 1h }
+      - { commands: [delete], resources: ["acme-files/tmp/*", acme-logs/today] }
+    limits:
+      - { name: reads, commands: [read], rate: 500/s, burst: 1000 }
+      - { name: all, rate: 30/m }
+  globex:
+    region: us-east-1
+    endpoint: { url: "http://127.0.0.1:9000", path_style: true }
+    credentials:
+      assume_role: { role_arn: "arn:aws:iam:::role/presignd-globex", sts_endpoint: "http://127.0.0.1:9000" }
+    session: { scope: bucket }
+    grants:
+      - { commands: [GetObject], resources: ["globex-files/*", globex-logs/*] }
+  initech:
+    region: us-east-1
+    endpoint: { url: "https://s3.initech.example" }
+    credentials:
+      static: { access_key_id: AKID, secret_access_key: { env: INITECH_SECRET } }
+"#;
+
+const STATIC: &str = "
+    region: us-east-1
+    endpoint: { url: \"http://127.0.0.1:9\" }
+    credentials:
+      static: { access_key_id: AKID, secret_access_key: { env: INITECH_SECRET } }
+    grants:
+      - { commands: [GetObject], resources: [files/*] }
+";
+
+/// With a tenant whose URLs need nobody's help, and this section `server`.
+fn serving(server: &str) -> String {
+    format!("server: {server}\ntenants:\n  initech:{STATIC}")
+}
+
+async fn run(command: &str, yaml: &str) -> Ended {
+    let start = with_config(command, yaml).env("INITECH_SECRET", "PLANTED0SECRET");
+    let ended = start.run().await;
+    let said = format!("{ended:?}");
+    assert!(!said.contains("PLANTED0SECRET"), "{said}");
+    ended
+}
+
+fn assert_says(said: &str, wanted: &[&str]) {
+    for words in wanted {
+        assert!(said.contains(words), "no {words:?} in\n{said}");
+    }
+}
+
+#[tokio::test]
+async fn help_says_what_each_command_is_for() {
+    let wanted: [(&[&str], &[&str]); 5] = [
+        (&["--help"], &["presigned S3 URLs", "serve", "check", "dev"]),
+        (
+            &["serve", "--help"],
+            &[
+                "PresignService over gRPC",
+                "--config <FILE>",
+                "PRESIGND_CONFIG",
+                "standard output",
+            ],
+        ),
+        (
+            &["check", "--help"],
+            &[
+                "every mistake",
+                "what each tenant may do",
+                "--config <FILE>",
+            ],
+        ),
+        (
+            &["dev", "--help"],
+            &[
+                "sandbox",
+                "--grpc <ADDRESS>",
+                "127.0.0.1:50051",
+                "--s3 <ADDRESS>",
+                "127.0.0.1:9000",
+                "--data <FOLDER>",
+            ],
+        ),
+        (&["help", "check"], &["every mistake"]),
+    ];
+    for (arguments, words) in wanted {
+        let ended = presignd(arguments.iter().copied()).run().await;
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        assert_says(&ended.stdout, words);
+        assert_eq!(ended.stderr, "");
+    }
+}
+
+#[tokio::test]
+async fn the_version_is_that_of_the_package() {
+    let ended = presignd(["--version"]).run().await;
+    assert_eq!(ended.code, Some(0));
+    assert_eq!(
+        ended.stdout,
+        format!("presignd {}\n", env!("CARGO_PKG_VERSION"))
+    );
+}
+
+#[tokio::test]
+async fn what_is_no_command_is_refused_with_a_way_out() {
+    for (arguments, words) in [
+        (&["server"][..], "'serve'"),
+        (&[][..], "Usage: presignd"),
+        (&["serve"][..], "--config <FILE>"),
+        (&["check", "--confg", "x"][..], "--config"),
+    ] {
+        let ended = presignd(arguments.iter().copied()).run().await;
+        assert_eq!(ended.code, Some(2), "{arguments:?}: {ended:?}");
+        assert_says(&ended.stderr, &[words]);
+        assert_eq!(ended.stdout, "");
+    }
+}
+
+#[tokio::test]
+async fn check_prints_what_each_tenant_may_do() {
+    let ended = run("check", GOOD).await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    // A tenant's lines begin with a space, but for its first.
+    let mut rest = &*ended.stdout;
+    let mut tenant = |wanted: &[&str]| {
+        let end = rest.match_indices('\n').map(|(at, _)| at + 1);
+        let end = end.into_iter().find(|&at| !rest[at..].starts_with(' '));
+        let (said, after) = rest.split_at(end.expect("one more tenant"));
+        assert_says(said, wanted);
+        rest = after;
+        said.to_owned()
+    };
+    tenant(&[
+        "acme: AWS, region eu-west-1\n",
+        "  signs as arn:aws:iam::111122223333:role/presignd-acme, in sessions of 2h\n",
+        " of 2048 characters\n",
+        "  URLs live 10m unless asked otherwise, and at most 2h\n",
+        "  may read, list, PutObject on acme-files/*, for at most 1h\n",
+        "  may delete on acme-files/tmp/*, acme-logs/today\n",
+        "  limit reads: 500/s of read, 1000 at once\n",
+        "  limit all: 30/m of all commands, 1 at once",
+    ]);
+    let globex = tenant(&[
+        "globex: http://127.0.0.1:9000 (path style), region us-east-1\n",
+        "  session policy for globex-files: ",
+        "  session policy for globex-logs: ",
+        "  URLs live 15m unless asked otherwise, and at most 12h\n",
+        "  may GetObject on globex-files/*, globex-logs/*",
+    ]);
+    assert!(!globex.contains("limit"), "{globex}");
+    tenant(&[
+        "initech: https://s3.initech.example, region us-east-1\n",
+        "static credentials",
+        "  may do nothing",
+    ]);
+    assert_eq!(rest, "");
+    let [warning] = ended.stderr.lines().collect::<Vec<_>>()[..] else {
+        panic!("one warning:\n{}", ended.stderr);
+    };
+    assert!(
+        warning.starts_with("warning: presignd.yaml:24:3: tenants.initech: "),
+        "{warning}"
+    );
+}
+
+#[tokio::test]
+async fn check_reports_mistakes_of_every_kind_in_one_run() {
+    let bad = r#"
+server:
+  listen: localhost:50051
+tenants:
+  acme:
+    regoin: eu-west-1
+    credentials:
+      assume_role: { role_arn: "arn:aws:iam::111122223333:role/presignd-acme" }
+    grants:
+      - { commands: [Read, GetObjct, getObject], resources: ["*/x", "files/*/x"] }
+    limits:
+      - { name: all, commands: [put], rate: 5 }
+"#;
+    let ended = run("check", bad).await;
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert_eq!(ended.stdout, "");
+    let said: Vec<&str> = ended.stderr.lines().collect();
+    let wanted: [(&str, &[&str]); 9] = [
+        ("3:11: server.listen: ", &["localhost:50051"]),
+        ("5:3: tenants.acme: ", &["region"]),
+        ("6:5: tenants.acme: ", &["`region`"]),
+        (
+            "10:22: tenants.acme.grants[0].commands[0]: ",
+            &["`Read`", "did you mean `read`?"],
+        ),
+        (
+            "10:28: tenants.acme.grants[0].commands[1]: ",
+            &["`GetObjct`", "did you mean `GetObject`?"],
+        ),
+        (
+            "10:38: tenants.acme.grants[0].commands[2]: ",
+            &["`getObject`", "did you mean `GetObject`?"],
+        ),
+        (
+            "10:62: tenants.acme.grants[0].resources[0]: ",
+            &["`*/x`", "bucket/*"],
+        ),
+        (
+            "10:69: tenants.acme.grants[0].resources[1]: ",
+            &["`files/*/x`", "bucket/prefix/*"],
+        ),
+        (
+            "12:33: tenants.acme.limits[0].commands[0]: ",
+            &["`put`", "read, write, list, delete, admin"],
+        ),
+    ];
+    for (place, words) in wanted {
+        let place = format!("presignd.yaml:{place}");
+        let line = said.iter().find(|line| line.starts_with(&place));
+        let line = line.unwrap_or_else(|| panic!("nothing at {place} in\n{}", ended.stderr));
+        assert_says(line, words);
+    }
+    assert_eq!(
+        said.len(),
+        wanted.len() + 1,
+        "and the rate:\n{}",
+        ended.stderr
+    );
+
+    let served = run("serve", bad).await;
+    assert_eq!((served.code, served.stdout.as_str()), (Some(1), ""));
+    assert_eq!(served.stderr, format!("presignd: {}", ended.stderr));
+}
+
+#[tokio::test]
+async fn a_session_policy_that_sts_would_refuse_is_a_mistake() {
+    let many: Vec<String> = (0..60)
+        .map(|n| format!("acme-files/a-rather-long-prefix-{n}/*"))
+        .collect();
+    let config = |session: &str| {
+        format!(
+            r#"
+tenants:
+  small: {{ region: eu-west-1, credentials: {{ assume_role: {{ role_arn: "arn:aws:iam::111122223333:role/small" }} }} }}
+  acme:
+    region: eu-west-1
+    credentials:
+      assume_role: {{ role_arn: "arn:aws:iam::111122223333:role/presignd-acme" }}
+    session: {session}
+    grants:
+      - {{ commands: [read], resources: {many:?} }}
+      - {{ commands: [read], resources: [other/*] }}
+"#
+        )
+    };
+    for (scope, words) in [
+        ("{ scope: tenant }", &["set session.scope to bucket"][..]),
+        (
+            "{ scope: bucket }",
+            &["bucket \"acme-files\"", "fewer commands or resources"],
+        ),
+    ] {
+        let ended = run("check", &config(scope)).await;
+        assert_eq!(
+            (ended.code, ended.stdout.as_str()),
+            (Some(1), ""),
+            "{ended:?}"
+        );
+        let [line] = ended.stderr.lines().collect::<Vec<_>>()[..] else {
+            panic!("one mistake:\n{}", ended.stderr);
+        };
+        assert!(
+            line.starts_with("presignd.yaml:4:3: tenants.acme: "),
+            "{line}"
+        );
+        assert_says(line, &["session policy", "2048"]);
+        assert_says(line, words);
+    }
+}
+
+#[tokio::test]
+async fn serve_says_why_it_cannot_read_its_configuration() {
+    let missing = presignd(["serve", "--config", "no/such/presignd.yaml"])
+        .run()
+        .await;
+    assert_eq!((missing.code, missing.stdout.as_str()), (Some(1), ""));
+    assert_says(
+        &missing.stderr,
+        &["presignd: ", "no/such/presignd.yaml", "No such file"],
+    );
+
+    let broken = run("serve", "tenants: [").await;
+    assert_eq!((broken.code, broken.stdout.as_str()), (Some(1), ""));
+    assert_says(&broken.stderr, &["presignd: presignd.yaml:"]);
+
+    let without_secret = with_config("serve", &serving("{ listen: 127.0.0.1:0 }"))
+        .run()
+        .await;
+    assert_eq!(
+        (without_secret.code, without_secret.stdout.as_str()),
+        (Some(1), "")
+    );
+    assert_says(
+        &without_secret.stderr,
+        &[
+            "presignd.yaml:7:",
+            "secret_access_key.env",
+            "environment variable",
+        ],
+    );
+}
+
+#[tokio::test]
+async fn plaintext_leaves_this_machine_only_when_told_to() {
+    let refused = run("serve", &serving("{ listen: 0.0.0.0:0 }")).await;
+    assert_eq!((refused.code, refused.stdout.as_str()), (Some(1), ""));
+    assert_says(
+        &refused.stderr,
+        &[
+            "presignd.yaml:1:",
+            "server.listen",
+            "0.0.0.0:0",
+            "insecure: true",
+        ],
+    );
+
+    let told = serving("{ listen: 0.0.0.0:0, insecure: true }");
+    let told = with_config("serve", &told)
+        .env("INITECH_SECRET", "s")
+        .start();
+    assert!(told.address().await.starts_with("0.0.0.0:"));
+    assert_eq!(told.terminated().await.code, Some(0));
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_named() {
+    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = holder.local_addr().unwrap().to_string();
+    let ended = run("serve", &serving(&format!("{{ listen: \"{taken}\" }}"))).await;
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""));
+    assert_says(&ended.stderr, &[&taken, "server.listen", "in use"]);
+}
+
+#[tokio::test]
+async fn the_configuration_may_be_named_by_the_environment() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("any.yaml");
+    std::fs::write(&file, serving("{ listen: 127.0.0.1:0 }")).unwrap();
+    let named = presignd(["check"])
+        .env("PRESIGND_CONFIG", &file)
+        .env("INITECH_SECRET", "s");
+    let ended = named.run().await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_says(&ended.stdout, &["initech: http://127.0.0.1:9"]);
+}

@@ -1,0 +1,183 @@
+//! SIGTERM: what was accepted is answered, nothing else is, and the end comes in time whatever the clients do.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use presignd::proto::v1::presign_service_client::PresignServiceClient;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tonic::Code;
+use tonic::transport::Channel;
+
+use crate::harness::presignd::{get_object, request};
+use crate::harness::process::{self, Process, static_tenant, with_config};
+
+/// What every HTTP/2 client says first, with empty settings.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+async fn presign(client: &PresignServiceClient<Channel>) -> Result<String, tonic::Status> {
+    let asked = request("acme", get_object("acme-files", "k"));
+    let answer = client.clone().presign(asked).await?;
+    Ok(answer.into_inner().issuance_id)
+}
+
+/// Whether the client's own transport says so, not presignd. It does of calls that it gave up because the connection was being
+/// closed, and not always as UNAVAILABLE.
+fn is_of_transport(status: &tonic::Status) -> bool {
+    std::error::Error::source(status)
+        .is_some_and(|cause| cause.downcast_ref::<tonic::transport::Error>().is_some())
+}
+
+/// The ids of all that was decided.
+fn decided(records: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(records).expect("the records are text");
+    let id = |line| {
+        let record: serde_json::Value = serde_json::from_str(line).expect("a record is JSON");
+        record["issuance_id"].as_str().expect("an id").to_owned()
+    };
+    text.lines().map(id).collect()
+}
+
+/// Opens connections that never get anywhere: silent, half a preface, and a request without an end.
+async fn stuck_clients(presignd: &Process) -> Vec<TcpStream> {
+    // HEADERS of stream 1, ended themselves, of a request that is not: its message never comes.
+    let path = b"/presignd.v1.PresignService/Presign";
+    let mut headers = b"\x83\x86\x41\x01a\x5f\x10application/grpc\x44".to_vec();
+    for bytes in [&[u8::try_from(path.len()).unwrap()], &path[..]] {
+        headers.extend(bytes);
+    }
+    let mut request = PREFACE.to_vec();
+    request.extend([0, 0, u8::try_from(headers.len()).unwrap(), 1, 4, 0, 0, 0, 1]);
+    request.extend(headers);
+    let mut stuck = Vec::new();
+    for said in [&b""[..], &PREFACE[..10], &request] {
+        let mut stream = TcpStream::connect(presignd.address().await).await.unwrap();
+        stream.write_all(said).await.unwrap();
+        stuck.push(stream);
+    }
+    stuck
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn under_load_all_that_was_accepted_is_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let records = folder.path().join("records");
+    let config = static_tenant("[GetObject]", "grace: 3s");
+    let presignd = with_config("serve", &config)
+        .with_stdout_to(&records)
+        .start();
+    let idle = presignd.client().await;
+    let first = presign(&idle).await.unwrap();
+    let stuck = stuck_clients(&presignd).await;
+
+    let answered = Arc::new(AtomicUsize::new(0));
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        let (client, answered) = (presignd.client().await, Arc::clone(&answered));
+        clients.push(tokio::spawn(async move {
+            let mut received = BTreeSet::new();
+            loop {
+                match presign(&client).await {
+                    Ok(id) => received.insert(id),
+                    Err(status) => return (received, status),
+                };
+                answered.fetch_add(1, Ordering::Relaxed);
+            }
+        }));
+    }
+    let loaded = async {
+        while answered.load(Ordering::Relaxed) < 400 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), loaded)
+        .await
+        .expect("URLs are issued");
+    // The grace period, and time for a busy machine.
+    let ended = tokio::time::timeout(Duration::from_secs(10), presignd.terminated()).await;
+    let ended = ended.expect("stuck clients do not hold up the end");
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("grace period is over"),
+        "nobody was stuck: {}",
+        ended.stderr
+    );
+
+    let mut received = BTreeSet::from([first]);
+    for client in clients {
+        let (ids, status) = client.await.unwrap();
+        assert!(
+            status.code() == Code::Unavailable || is_of_transport(&status),
+            "{status:?}"
+        );
+        received.extend(ids);
+    }
+    // Nothing was decided whose answer was lost: what failed was never accepted.
+    let lost: Vec<_> = decided(&records)
+        .into_iter()
+        .filter(|id| !received.contains(id))
+        .collect();
+    assert_eq!(lost, [""; 0], "of {}", received.len());
+    let refused = presign(&idle).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
+    drop(stuck);
+}
+
+#[tokio::test]
+async fn a_request_under_way_is_answered_after_the_signal() {
+    // An STS that answers when the test says so.
+    let sts = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let role = format!(
+        r#"assume_role: {{ role_arn: "arn:aws:iam:::role/acme", sts_endpoint: "http://{}" }}"#,
+        sts.local_addr().unwrap()
+    );
+    let config = static_tenant("[GetObject]", "grace: 20s");
+    let (start, rest) = config.split_once("static:").unwrap();
+    let (_, grants) = rest.split_once("    grants:").unwrap();
+    let config = format!("{start}{role}\n    grants:{grants}");
+    let presignd = with_config("serve", &config)
+        .env("AWS_ACCESS_KEY_ID", "AKID")
+        .env("AWS_SECRET_ACCESS_KEY", "secret")
+        .start();
+    let client = presignd.client().await;
+    let asked = tokio::spawn(async move { presign(&client).await });
+    let (mut asking, _) = sts.accept().await.unwrap();
+    let mut read = vec![0; 64 << 10];
+    assert!(asking.read(&mut read).await.unwrap() > 0);
+
+    presignd.signal("TERM");
+    presignd.stderr_line("stopping").await;
+    let address = presignd.address().await;
+    assert!(!asked.is_finished());
+    let body = "<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>ASIA</AccessKeyId>\
+        <SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken>\
+        <Expiration>2099-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>";
+    let reply = format!(
+        "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    asking.write_all(reply.as_bytes()).await.unwrap();
+
+    let id = asked.await.unwrap().expect("it was accepted");
+    let ended = presignd.ended().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.stdout.contains(&id), "{}", ended.stdout);
+    assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn without_clients_the_end_is_immediate() {
+    for signal in ["TERM", "INT"] {
+        let config = static_tenant("[GetObject]", "grace: 1h");
+        let (presignd, client) = process::serve(&config).await;
+        presign(&client).await.unwrap();
+        // The idle client stays connected.
+        presignd.signal(signal);
+        let ended = presignd.ended().await;
+        assert_eq!(ended.code, Some(0), "SIG{signal}: {}", ended.stderr);
+        drop(client);
+    }
+}
