@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use presignd::proto::v1::presign_service_client::PresignServiceClient;
+use presignd::proto::v1::{BatchPresignRequest, BatchPresignResult, Command, batch_presign_result};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tonic::Code;
@@ -22,6 +23,26 @@ async fn presign(client: &PresignServiceClient<Channel>) -> Result<String, tonic
     let asked = request("acme", get_object("acme-files", "k"));
     let answer = client.clone().presign(asked).await?;
     Ok(answer.into_inner().issuance_id)
+}
+
+/// A batch, large enough to be under way when the signal comes.
+async fn presign_many(
+    client: &PresignServiceClient<Channel>,
+) -> Result<Vec<String>, tonic::Status> {
+    let command = Command {
+        command: Some(get_object("acme-files", "k")),
+    };
+    let asked = BatchPresignRequest {
+        tenant: "acme".to_owned(),
+        commands: vec![command; 200],
+        ..BatchPresignRequest::default()
+    };
+    let answer = client.clone().batch_presign(asked).await?.into_inner();
+    let id = |result: BatchPresignResult| match result.result {
+        Some(batch_presign_result::Result::Response(issued)) => issued.issuance_id,
+        other => panic!("{other:?}"),
+    };
+    Ok(answer.results.into_iter().map(id).collect())
 }
 
 /// Whether the client's own transport says so, not presignd. It does of calls that it gave up because the connection was being
@@ -80,16 +101,16 @@ async fn under_load_all_that_was_accepted_is_answered() {
         clients.push(tokio::spawn(async move {
             let mut received = BTreeSet::new();
             loop {
-                match presign(&client).await {
-                    Ok(id) => received.insert(id),
+                match presign_many(&client).await {
+                    Ok(ids) => received.extend(ids),
                     Err(status) => return (received, status),
-                };
+                }
                 answered.fetch_add(1, Ordering::Relaxed);
             }
         }));
     }
     let loaded = async {
-        while answered.load(Ordering::Relaxed) < 400 {
+        while answered.load(Ordering::Relaxed) < 40 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
@@ -151,6 +172,8 @@ async fn a_request_under_way_is_answered_after_the_signal() {
     presignd.signal("TERM");
     presignd.stderr_line("stopping").await;
     let address = presignd.address().await;
+    // Long enough to end in, which it must not.
+    tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(!asked.is_finished());
     let body = "<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>ASIA</AccessKeyId>\
         <SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken>\
