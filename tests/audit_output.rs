@@ -259,7 +259,7 @@ async fn every_url_that_anyone_got_has_its_line_even_after_a_kill() {
         let (mut text, mut chunk) = (Vec::new(), [0; 1024]);
         while let Ok(read @ 1..) = pipe.read(&mut chunk) {
             text.extend_from_slice(&chunk[..read]);
-            std::thread::sleep(Duration::from_millis(1));
+            std::thread::sleep(Duration::from_millis(5));
         }
         text
     });
