@@ -4,6 +4,7 @@
 
 mod audit_output;
 mod command_line;
+mod conformance;
 mod draining;
 mod grpcurl;
 mod harness;

@@ -146,3 +146,157 @@ fn carries(action: &IamAction, named: bool, store: Store) -> bool {
     let by_name = action.by_name_only || (action.by_name_outside_aws && store == Store::Compatible);
     !action.granted_apart && (named || !by_name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grant(commands: &[&str], store: Store) -> Grant {
+        let selectors = commands.iter().map(|c| CommandSelector::parse(c).unwrap());
+        let resources = vec![ResourcePattern::parse("files/*").unwrap()];
+        Grant::new(selectors.collect(), resources, Some(60), store)
+    }
+
+    fn actions(commands: &[&str], store: Store) -> Vec<&'static str> {
+        grant(commands, store).actions().keys().copied().collect()
+    }
+
+    const CLASSES: [&str; 5] = ["read", "write", "list", "delete", "admin"];
+
+    #[test]
+    fn every_command_is_of_one_class_or_granted_by_name_only() {
+        for operation in OPERATIONS {
+            let classes = CLASSES.map(|class| grant(&[class], Store::Aws).is_of(operation));
+            let count = classes.into_iter().filter(|is_of| *is_of).count();
+            assert_eq!(
+                count,
+                usize::from(!operation.by_name_only),
+                "{}",
+                operation.name
+            );
+            assert!(grant(&[operation.name], Store::Aws).is_of(operation));
+        }
+        let by_name: Vec<&str> = OPERATIONS
+            .iter()
+            .filter(|operation| operation.by_name_only)
+            .map(|operation| operation.name)
+            .collect();
+        assert_eq!(by_name, ["CreateSession"]);
+    }
+
+    #[test]
+    fn a_command_by_name_grants_no_other() {
+        let grant = grant(&["GetObject"], Store::Aws);
+        let granted: Vec<&str> = OPERATIONS
+            .iter()
+            .filter(|operation| grant.is_of(operation))
+            .map(|operation| operation.name)
+            .collect();
+        assert_eq!(granted, ["GetObject"]);
+        assert_eq!(grant.max_expiry(), Some(60));
+    }
+
+    #[test]
+    fn names_are_those_of_the_api_and_classes_lower_case() {
+        for text in [
+            "getobject",
+            "get_object",
+            "ListObjectV2",
+            "Read",
+            "all",
+            "*",
+            "",
+            "s3:GetObject",
+        ] {
+            assert_eq!(
+                CommandSelector::parse(text),
+                Err(UnknownCommand),
+                "{text:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_grant_carries_the_actions_of_its_commands_and_no_more() {
+        let cases: [(&[&str], &[&str]); 7] = [
+            (&["GetObject"], &["s3:GetObject", "s3:GetObjectVersion"]),
+            (&["PutObject"], &["s3:PutObject"]),
+            (&["CopyObject"], &["s3:PutObject"]),
+            (
+                &["PutObject", "PutObjectTagging"],
+                &[
+                    "s3:PutObject",
+                    "s3:PutObjectTagging",
+                    "s3:PutObjectVersionTagging",
+                ],
+            ),
+            (
+                &["DeleteObject"],
+                &[
+                    "s3:BypassGovernanceRetention",
+                    "s3:DeleteObject",
+                    "s3:DeleteObjectVersion",
+                ],
+            ),
+            (&["CreateSession"], &["s3express:CreateSession"]),
+            (&["RenameObject"], &["s3express:CreateSession"]),
+        ];
+        for (commands, expected) in cases {
+            assert_eq!(actions(commands, Store::Aws), expected, "{commands:?}");
+        }
+    }
+
+    #[test]
+    fn no_class_carries_what_is_granted_by_name_only() {
+        for store in [Store::Aws, Store::Compatible] {
+            let carried = actions(&CLASSES, store);
+            for by_name in ["s3:BypassGovernanceRetention", "s3express:CreateSession"] {
+                assert!(!carried.contains(&by_name), "{by_name} at {store:?}");
+            }
+            assert!(carried.contains(&"s3:DeleteObject"));
+        }
+    }
+
+    #[test]
+    fn what_compatible_stores_do_not_know_is_left_out_unless_named() {
+        let unknown: Vec<&IamAction> = OPERATIONS
+            .iter()
+            .flat_map(|operation| operation.actions)
+            .filter(|action| action.by_name_outside_aws)
+            .collect();
+        assert!(!unknown.is_empty());
+        let (aws, compatible) = (
+            actions(&CLASSES, Store::Aws),
+            actions(&CLASSES, Store::Compatible),
+        );
+        for action in unknown {
+            assert!(!compatible.contains(&action.action), "{}", action.action);
+            assert_eq!(
+                aws.contains(&action.action),
+                !action.by_name_only,
+                "{}",
+                action.action
+            );
+        }
+        let named = actions(&["read", "GetObjectAttributes"], Store::Compatible);
+        assert!(named.contains(&"s3:GetObjectAttributes"));
+        assert!(!named.contains(&"s3:GetObjectAnnotation"));
+    }
+
+    #[test]
+    fn what_bounds_a_list_is_not_lost_to_a_command_that_shares_its_action() {
+        for commands in [
+            &["HeadBucket", "ListObjectsV2"][..],
+            &["ListObjectsV2"],
+            &["list"],
+        ] {
+            let grant = grant(commands, Store::Aws);
+            assert!(
+                grant.actions()["s3:ListBucket"].prefix_condition,
+                "{commands:?}"
+            );
+        }
+        let grant = grant(&["HeadBucket"], Store::Aws);
+        assert!(!grant.actions()["s3:ListBucket"].prefix_condition);
+    }
+}

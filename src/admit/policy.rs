@@ -1,7 +1,11 @@
 //! May this tenant run this command? A pure decision.
 //!
-//! Default deny. A command needs a grant of itself on what it reaches for, and a grant that carries each IAM permission which its
-//! fields add, among them the right to read the source of a copy.
+//! Default deny. A command needs a grant of itself on what it reaches for, and for each IAM permission that its fields add a grant
+//! that carries it and is of the command which the permission belongs to. That HeadObject is checked under s3:GetObject as well
+//! gives nobody the right to copy.
+
+#[cfg(test)]
+mod tests;
 
 use super::grant::Grant;
 use super::resource::Target;
@@ -29,7 +33,9 @@ pub enum Denied {
         target: String,
     },
     /// A field of the command needs a permission of its own.
-    #[error("{command} with these fields also needs {action}: no grant of {grant} covers {target}")]
+    #[error(
+        "{command} with these fields also needs {action}: no grant that carries it, such as one that names {grant}, covers {target}"
+    )]
     Action {
         /// The command.
         command: &'static str,
@@ -59,21 +65,21 @@ pub enum Denied {
 pub fn decide(grants: &[Grant], command: &BoundCommand<'_>) -> Result<Allowed, Denied> {
     let operation = command.operation;
     let target = target_of(command);
-    let (own_cap, whole) =
+    let (mut cap, mut whole) =
         cap_of(grants, |grant| grant.is_of(operation), &target).ok_or_else(|| Denied::Command {
             command: operation.name,
             target: target.to_string(),
         })?;
-    let mut cap = own_cap;
     for (index, action) in operation.actions.iter().enumerate() {
         if command.needed_actions & (1 << index) == 0 {
             continue;
         }
-        let action_cap = match action.resource {
+        let (action_cap, action_whole) = match action.resource {
             IamResource::ReferencedObject => source_cap(grants, command, action)?,
             _ => action_cap(grants, operation, action, &target)?,
         };
         cap = narrower(cap, action_cap);
+        whole &= action_whole;
     }
     Ok(Allowed {
         max_expiry: cap,
@@ -106,26 +112,23 @@ fn action_cap(
     operation: &'static Operation,
     action: &IamAction,
     target: &Target<'_>,
-) -> Result<Option<u32>, Denied> {
-    let carries = |grant: &Grant| grant.actions().contains_key(action.action);
-    cap_of(grants, carries, target)
-        .map(|(cap, _)| cap)
-        .ok_or_else(|| Denied::Action {
-            command: operation.name,
-            action: action.action,
-            grant: owner_of(operation, action),
-            target: target.to_string(),
-        })
+) -> Result<Reach, Denied> {
+    let owner = owner_of(operation, action);
+    cap_of(grants, |grant| carries(grant, owner, action), target).ok_or_else(|| Denied::Action {
+        command: operation.name,
+        action: action.action,
+        grant: owner.name,
+        target: target.to_string(),
+    })
 }
 
 fn source_cap(
     grants: &[Grant],
     command: &BoundCommand<'_>,
     action: &IamAction,
-) -> Result<Option<u32>, Denied> {
+) -> Result<Reach, Denied> {
     let operation = command.operation;
-    let grant = owner_of(operation, action);
-    let reads = |candidate: &Grant| candidate.actions().contains_key(action.action);
+    let owner = owner_of(operation, action);
     let target = match &command.reference {
         Some(reference) => Target::Object {
             bucket: reference.bucket,
@@ -133,31 +136,33 @@ fn source_cap(
         },
         None => Target::Service,
     };
-    cap_of(grants, reads, &target)
-        .map(|(cap, _)| cap)
-        .ok_or_else(|| Denied::Source {
-            command: operation.name,
-            grant,
-            target: target.to_string(),
-        })
+    cap_of(grants, |grant| carries(grant, owner, action), &target).ok_or_else(|| Denied::Source {
+        command: operation.name,
+        grant: owner.name,
+        target: target.to_string(),
+    })
 }
 
-/// The command that an operator has to grant for an action.
-fn owner_of(operation: &Operation, action: &IamAction) -> &'static str {
-    let verb = action.action.split_once(':').map_or("", |(_, verb)| verb);
-    match operations::operation(verb) {
-        Some(owner) => owner.name,
-        None if action.resource == IamResource::ReferencedObject => "GetObject",
-        None => operation.name,
-    }
+fn carries(grant: &Grant, owner: &Operation, action: &IamAction) -> bool {
+    grant.is_of(owner) && grant.actions().contains_key(action.action)
 }
+
+/// The command that an operator has to grant for an action: the operation, unless the action is granted apart from it.
+fn owner_of(operation: &'static Operation, action: &IamAction) -> &'static Operation {
+    if !action.granted_apart {
+        return operation;
+    }
+    let verb = action.action.split_once(':').map_or("", |(_, verb)| verb);
+    // What S3 calls GetObjectVersion is a GetObject.
+    let verb = verb.strip_suffix("Version").unwrap_or(verb);
+    operations::operation(verb).unwrap_or(operation)
+}
+
+/// The longest cap, and whether the whole bucket is covered.
+type Reach = (Option<u32>, bool);
 
 /// The longest cap of the grants that fit and cover the target, and whether one of them covers the whole bucket. `None`: none fits.
-fn cap_of(
-    grants: &[Grant],
-    fits: impl Fn(&Grant) -> bool,
-    target: &Target<'_>,
-) -> Option<(Option<u32>, bool)> {
+fn cap_of(grants: &[Grant], fits: impl Fn(&Grant) -> bool, target: &Target<'_>) -> Option<Reach> {
     let mut found = None;
     for grant in grants.iter().filter(|grant| fits(grant)) {
         for resource in grant

@@ -4,18 +4,29 @@
 //! a [`BoundCommand`] that comes out has every required member, header values that cannot break out of their line, and a key that
 //! no URL parser turns into another.
 
+mod field;
+#[cfg(test)]
+mod laws;
+mod rules;
+#[cfg(test)]
+mod tests;
+mod violation;
+
 use std::borrow::Cow;
-use std::collections::HashMap;
-use std::fmt;
+use std::collections::{HashMap, HashSet};
 
 use arrayvec::ArrayString;
 use smallvec::SmallVec;
 
-use super::command::{
-    BoundCommand, Header, ObjectReference, Operation, PathForm, QueryParameter, Value,
+use self::rules::{
+    bucket_problem, header_name_problem, header_value_problem, key_problem, parse_reference,
 };
+use super::command::{BoundCommand, Header, Operation, PathForm, QueryParameter, Value};
 use super::encode;
 use super::timestamp;
+
+pub use self::field::{Field, Place, TimestampFormat};
+pub use self::violation::{Violation, Violations};
 
 /// A command message that knows its operation.
 pub trait Bind {
@@ -51,66 +62,6 @@ impl<T: Bind> BindAny for T {
     }
 }
 
-/// The place of one field.
-#[derive(Debug)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a fact of its own in the model"
-)]
-pub struct Field {
-    /// The field's name in the command message.
-    pub field: &'static str,
-    /// Where it travels.
-    pub place: Place,
-    /// Its name there.
-    pub name: &'static str,
-    /// How a timestamp is written.
-    pub timestamp_format: Option<TimestampFormat>,
-    /// Whether S3 refuses a request without it.
-    pub required: bool,
-    /// Whether the value is a secret.
-    pub sensitive: bool,
-    /// The values that AWS knows; empty for free text.
-    pub allowed_values: &'static [&'static str],
-    /// Whether it names another object.
-    pub object_reference: bool,
-    /// Whether it is also a label of the host.
-    pub host_label: bool,
-}
-
-/// Where a field travels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    /// The bucket, in the host or in the path.
-    Bucket,
-    /// The key, in the path.
-    Key,
-    /// A query parameter.
-    Query,
-    /// A header.
-    Header,
-    /// One header for each entry of a map.
-    HeaderPrefix,
-}
-
-/// How a timestamp is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TimestampFormat {
-    /// RFC 9110, section 5.6.7: `Sun, 06 Nov 1994 08:49:37 GMT`.
-    HttpDate,
-    /// RFC 3339 in UTC: `1994-11-06T08:49:37Z`.
-    Iso8601,
-}
-
-/// A rule that a field breaks.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Violation {
-    /// The field in the command message, such as `key` or `metadata["a"]`.
-    pub field: Cow<'static, str>,
-    /// The rule, and what to do. Never holds the value of a sensitive field.
-    pub description: Cow<'static, str>,
-}
-
 impl BoundCommand<'_> {
     /// Refuses enum values that AWS does not know, for requests to AWS. Compatible stores have values of their own.
     ///
@@ -129,29 +80,6 @@ impl BoundCommand<'_> {
         ))
     }
 }
-
-/// Every rule that a command breaks; at least one.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub struct Violations(pub Vec<Violation>);
-
-impl fmt::Display for Violations {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, violation) in self.0.iter().enumerate() {
-            let separator = if index == 0 { "" } else { "; " };
-            write!(
-                f,
-                "{separator}{}: {}",
-                violation.field, violation.description
-            )?;
-        }
-        Ok(())
-    }
-}
-
-/// The longest key that S3 takes, in bytes of UTF-8.
-const MAX_KEY_BYTES: usize = 1024;
-/// The longest header value that presignd takes, in bytes: S3 takes 8 KB of headers in all.
-const MAX_HEADER_BYTES: usize = 8192;
 
 /// Collects a command's fields and the rules that they break.
 pub struct Binder<'a> {
@@ -224,7 +152,7 @@ impl<'a> Binder<'a> {
         };
         match written {
             Some(text) => self.formatted(field, &text),
-            None => self.refuse(field, "is not a whole second between the years 1 and 9999"),
+            None => self.refuse(field, "is not a time between the years 1 and 9999"),
         }
     }
 
@@ -253,18 +181,22 @@ impl<'a> Binder<'a> {
 
     /// A map member: one header for each entry.
     pub fn map(&mut self, field: &'static Field, entries: &'a HashMap<String, String>) {
-        for (name, value) in entries {
-            let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-            let problem = if name.is_empty() || name.len() > 256 || !name.bytes().all(token) {
-                Some(
-                    "is not a header name: use ASCII letters, digits and -._ (RFC 9110, section 5.6.2)",
-                )
-            } else if name.bytes().any(|b| b.is_ascii_uppercase())
-                && entries.contains_key(&name.to_ascii_lowercase())
-            {
-                Some("stands twice: header names do not tell capitals apart")
+        // Sorted, so that the same request is always answered the same.
+        let mut sorted: SmallVec<[(&'a String, &'a String); 8]> = entries.iter().collect();
+        sorted.sort_unstable();
+        let mut lowered = HashSet::new();
+        for (name, value) in sorted {
+            let suffix = if name.bytes().any(|b| b.is_ascii_uppercase()) {
+                Cow::Owned(name.to_ascii_lowercase())
             } else {
-                header_value_problem(value)
+                Cow::Borrowed(name.as_str())
+            };
+            let twice = matches!(&suffix, Cow::Owned(lower)
+                if entries.contains_key(lower) || !lowered.insert(lower.clone()));
+            let problem = match header_name_problem(name) {
+                None if twice => Some("stands twice: header names do not tell capitals apart"),
+                None => header_value_problem(value),
+                problem => problem,
             };
             if let Some(problem) = problem {
                 let shown: String = name.chars().take(64).collect();
@@ -274,11 +206,6 @@ impl<'a> Binder<'a> {
                 });
                 continue;
             }
-            let suffix = if name.bytes().any(|b| b.is_ascii_uppercase()) {
-                Cow::Owned(name.to_ascii_lowercase())
-            } else {
-                Cow::Borrowed(name.as_str())
-            };
             self.command.headers.push(Header {
                 name: field.name,
                 suffix,
@@ -425,86 +352,4 @@ impl<'a> Binder<'a> {
             description: description.into(),
         });
     }
-}
-
-/// What is wrong with a header value, if anything. RFC 9110, section 5.5, without `obs-text`.
-fn header_value_problem(value: &str) -> Option<&'static str> {
-    if value.len() > MAX_HEADER_BYTES {
-        Some("is longer than 8192 bytes")
-    } else if !value.is_ascii() {
-        Some(
-            "travels in a header, which holds ASCII only: percent-encode it, or use RFC 2047 or RFC 8187 where the reader knows it",
-        )
-    } else if value.bytes().any(|b| b.is_ascii_control()) {
-        Some("travels in a header, which holds no control characters such as CR, LF or TAB")
-    } else if value.starts_with(' ') || value.ends_with(' ') {
-        Some("travels in a header, whose surrounding spaces are lost on the way: leave them out")
-    } else {
-        None
-    }
-}
-
-/// What is wrong with a bucket name, if anything. Stores may be stricter: the store, or S3's endpoint rules, say so.
-fn bucket_problem(bucket: &str) -> Option<&'static str> {
-    let known = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
-    if bucket.starts_with("arn:") {
-        Some("is an ARN: give the name of a bucket")
-    } else if bucket.is_empty()
-        || bucket.len() > 255
-        || !bucket.bytes().all(known)
-        || bucket.starts_with('.')
-    {
-        Some("is not a bucket name: use 3 to 63 lower-case letters, digits, dots and hyphens")
-    } else {
-        None
-    }
-}
-
-/// What is wrong with a key, if anything.
-fn key_problem(key: &str) -> Option<&'static str> {
-    if key.is_empty() {
-        Some("must not be empty")
-    } else if key.len() > MAX_KEY_BYTES {
-        Some("is longer than 1024 bytes of UTF-8")
-    } else if key.split('/').any(|segment| matches!(segment, "." | "..")) {
-        Some(
-            "has a '.' or '..' segment, which URL parsers collapse, so that the client would address another object",
-        )
-    } else {
-        None
-    }
-}
-
-/// Reads `bucket/key` or `/bucket/key`, unencoded, with an optional `?versionId=`.
-fn parse_reference(text: &str) -> Result<ObjectReference<'_>, &'static str> {
-    if text.starts_with("arn:") {
-        return Err("is an ARN: name the source as bucket/key");
-    }
-    let path = text.strip_prefix('/').unwrap_or(text);
-    let (path, version_id) = match path.rsplit_once("?versionId=") {
-        Some((path, version)) => (path, Some(version)),
-        None => (path, None),
-    };
-    if let Some(version) = version_id
-        && (version.is_empty()
-            || !version
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b)))
-    {
-        return Err("names a version that is not one: use ASCII letters, digits and -._~");
-    }
-    let (bucket, key) = path
-        .split_once('/')
-        .ok_or("is not of the form bucket/key")?;
-    if bucket_problem(bucket).is_some() {
-        return Err("names a bucket that is not a bucket name: write it as bucket/key, unencoded");
-    }
-    if key_problem(key).is_some() {
-        return Err("names a key that is empty, too long, or has a '.' or '..' segment");
-    }
-    Ok(ObjectReference {
-        bucket,
-        key,
-        version_id,
-    })
 }

@@ -282,16 +282,29 @@ fn parameters_of_one_name_are_sorted_by_value() {
 
 #[test]
 fn the_host_label_goes_before_the_host_and_nowhere_else() {
-    let endpoint = endpoint("https://s3-object-lambda.eu-west-1.amazonaws.com", "");
-    for (label, host) in [
+    const AWS: &str = "s3-object-lambda.eu-west-1.amazonaws.com";
+    for (host, label, expected) in [
         (
+            AWS,
             "io-route-1",
             "io-route-1.s3-object-lambda.eu-west-1.amazonaws.com",
         ),
         (
+            AWS,
             "evil.example/?",
             "evil.example%2F%3F.s3-object-lambda.eu-west-1.amazonaws.com",
         ),
+        (
+            "store.example:9000",
+            "io-route-1",
+            "io-route-1.store.example:9000",
+        ),
+        ("localhost", "io-route-1", "io-route-1.localhost"),
+        // An address with a label before it is no host.
+        ("127.0.0.1:9000", "io-route-1", "127.0.0.1:9000"),
+        ("127.0.0.1", "io-route-1", "127.0.0.1"),
+        ("[::1]:9000", "io-route-1", "[::1]:9000"),
+        ("[::1]", "io-route-1", "[::1]"),
     ] {
         let command = BoundCommand {
             headers: [header("x-amz-request-route", "", label)]
@@ -300,15 +313,16 @@ fn the_host_label_goes_before_the_host_and_nowhere_else() {
             host_label: Some(label),
             ..command(&WRITE_GET_OBJECT_RESPONSE)
         };
+        let endpoint = endpoint(&format!("https://{host}"), "");
         let credentials = credentials("s", None);
         let url = presign(&command, &endpoint, &credentials, seconds(0), 1).into_string();
         assert!(
-            url.starts_with(&format!("https://{host}/WriteGetObjectResponse?X-Amz-")),
+            url.starts_with(&format!("https://{expected}/WriteGetObjectResponse?X-Amz-")),
             "{url}"
         );
         let canonical = canonical_request(&command, &endpoint, &credentials, seconds(0), 1);
         assert!(
-            canonical.contains(&format!("\nhost:{host}\nx-amz-request-route:")),
+            canonical.contains(&format!("\nhost:{expected}\nx-amz-request-route:")),
             "{canonical}"
         );
     }

@@ -6,9 +6,8 @@
 use std::fmt::Write;
 
 use arrayvec::ArrayString;
-use jiff::Timestamp;
-use jiff::civil::{DateTime, Weekday};
-use jiff::tz::Offset;
+use jiff::SignedDuration;
+use jiff::civil::{DateTime, Weekday, datetime};
 
 /// RFC 3339 in UTC: `1994-11-06T08:49:37Z`, with six or nine digits of a fraction if there is one.
 ///
@@ -72,7 +71,10 @@ fn civil(seconds: i64, nanos: i32) -> Option<DateTime> {
     if !(0..1_000_000_000).contains(&nanos) {
         return None;
     }
-    let time = Offset::UTC.to_datetime(Timestamp::from_second(seconds).ok()?);
+    // A jiff::Timestamp would end a day before the year 9999 does, to leave room for time zones.
+    let time = datetime(1970, 1, 1, 0, 0, 0, 0)
+        .checked_add(SignedDuration::from_secs(seconds))
+        .ok()?;
     (time.year() >= 1).then_some(time)
 }
 
@@ -124,6 +126,12 @@ mod tests {
                 0,
                 "0001-01-01T00:00:00Z",
                 "Mon, 01 Jan 0001 00:00:00 GMT",
+            ),
+            (
+                253_402_300_799,
+                0,
+                "9999-12-31T23:59:59Z",
+                "Fri, 31 Dec 9999 23:59:59 GMT",
             ),
         ] {
             assert_eq!(iso8601(seconds, nanos).as_deref(), Some(iso));

@@ -4,6 +4,7 @@
 //! path and query from the URL as they stand.
 
 use std::fmt;
+use std::net::Ipv4Addr;
 
 use super::command::{BoundCommand, PathForm};
 use super::encode::Kept;
@@ -100,14 +101,17 @@ pub(super) struct Host<'a> {
 
 impl<'a> Host<'a> {
     pub(super) fn new(command: &'a BoundCommand<'_>, endpoint: &'a SigningEndpoint) -> Self {
-        let prefix = command.operation.host_prefix.map(|prefix| {
-            let (before, label_and_after) = prefix.split_once('{').unwrap_or((prefix, ""));
-            let (label, after) = match label_and_after.split_once('}') {
-                Some((_, after)) => (command.host_label.unwrap_or_default(), after),
-                None => ("", ""),
-            };
-            [before, label, after]
-        });
+        let prefix = command.operation.host_prefix;
+        let prefix = prefix
+            .filter(|_| !is_address(&endpoint.host))
+            .map(|prefix| {
+                let (before, label_and_after) = prefix.split_once('{').unwrap_or((prefix, ""));
+                let (label, after) = match label_and_after.split_once('}') {
+                    Some((_, after)) => (command.host_label.unwrap_or_default(), after),
+                    None => ("", ""),
+                };
+                [before, label, after]
+            });
         Self { endpoint, prefix }
     }
 
@@ -137,6 +141,15 @@ impl<'a> Host<'a> {
             sink.put(after);
         }
     }
+}
+
+/// Whether the host is an IP address, which has no labels and takes none.
+fn is_address(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, _)) => name,
+        None => host,
+    };
+    host.starts_with('[') || name.parse::<Ipv4Addr>().is_ok()
 }
 
 /// Writes the path: the endpoint's base path, and what the operation puts after it.

@@ -1,0 +1,389 @@
+//! What the grants allow, as tables: a grant is written `commands on resources [for seconds]`, as briefly as a configuration does.
+
+mod fields;
+mod laws;
+
+use super::*;
+
+use crate::admit::grant::{CommandSelector, Store};
+use crate::admit::resource::ResourcePattern;
+use crate::proto::s3;
+use crate::sign::bind::BindAny;
+
+/// Grants such as `read, PutObject on files/*, files on 3600`.
+fn grants_of(texts: &[&str], store: Store) -> Vec<Grant> {
+    let grant = |text: &&str| {
+        let (commands, rest) = text.split_once(" on ").unwrap();
+        let (resources, cap) = match rest.split_once(" for ") {
+            Some((resources, seconds)) => (resources, Some(seconds.parse().unwrap())),
+            None => (rest, None),
+        };
+        Grant::new(
+            commands
+                .split(", ")
+                .map(|c| CommandSelector::parse(c).unwrap())
+                .collect(),
+            resources
+                .split(", ")
+                .map(|r| ResourcePattern::parse(r).unwrap())
+                .collect(),
+            cap,
+            store,
+        )
+    };
+    texts.iter().map(grant).collect()
+}
+
+fn decide_on(grants: &[&str], message: &dyn BindAny) -> Result<Allowed, Denied> {
+    decide(&grants_of(grants, Store::Aws), &message.to_bound().unwrap())
+}
+
+fn some(text: &str) -> Option<String> {
+    Some(text.to_owned())
+}
+
+fn get(bucket: &str, key: &str) -> s3::GetObject {
+    s3::GetObject {
+        bucket: some(bucket),
+        key: some(key),
+        ..Default::default()
+    }
+}
+
+fn put(key: &str) -> s3::PutObject {
+    s3::PutObject {
+        bucket: some("files"),
+        key: some(key),
+        ..Default::default()
+    }
+}
+
+fn delete(key: &str) -> s3::DeleteObject {
+    s3::DeleteObject {
+        bucket: some("files"),
+        key: some(key),
+        ..Default::default()
+    }
+}
+
+fn list(prefix: Option<&str>) -> s3::ListObjectsV2 {
+    s3::ListObjectsV2 {
+        bucket: some("files"),
+        prefix: prefix.map(str::to_owned),
+        ..Default::default()
+    }
+}
+
+fn copy(source: &str, key: &str) -> s3::CopyObject {
+    s3::CopyObject {
+        bucket: some("files"),
+        key: some(key),
+        copy_source: some(source),
+        ..Default::default()
+    }
+}
+
+fn delete_objects() -> s3::DeleteObjects {
+    s3::DeleteObjects {
+        bucket: some("files"),
+        ..Default::default()
+    }
+}
+
+/// Each row: grants, a command, and whether they allow it.
+fn check(rows: &[(&[&str], &dyn BindAny, bool)]) {
+    for (grants, message, allowed) in rows {
+        let decision = decide_on(grants, *message);
+        let command = message.operation().name;
+        assert_eq!(
+            decision.is_ok(),
+            *allowed,
+            "{command} under {grants:?}: {decision:?}"
+        );
+    }
+}
+
+#[test]
+fn nothing_is_allowed_that_no_grant_names() {
+    check(&[
+        (&[], &get("files", "a/k"), false),
+        (&["read on files/*"], &get("files", "a/k"), true),
+        (&["GetObject on files/*"], &get("files", "a/k"), true),
+        (&["HeadObject on files/*"], &get("files", "a/k"), false),
+        (
+            &["write, list, delete, admin on files/*"],
+            &get("files", "a/k"),
+            false,
+        ),
+        (&["read on files/a/*"], &get("files", "a/k"), true),
+        (&["read on files/a/*"], &get("files", "ab/k"), false),
+        (&["read on files/a/*"], &get("files", "a"), false),
+        (&["read on files/a/*"], &get("files", "A/k"), false),
+        (&["read on files/a/k"], &get("files", "a/k"), true),
+        (&["read on files/a/k"], &get("files", "a/k2"), false),
+        (&["read on files/*"], &get("others", "a/k"), false),
+        (&["read on files/*"], &get("files2", "a/k"), false),
+        (&["read on files"], &get("files", "a/k"), false),
+        (&["read on *"], &get("files", "a/k"), false),
+        // A command and its resource have to be of one grant.
+        (
+            &["read on files/a/*", "write on files/b/*"],
+            &get("files", "b/k"),
+            false,
+        ),
+        (
+            &["read on files/a/*", "write on files/b/*"],
+            &put("a/k"),
+            false,
+        ),
+        (
+            &["read on files/a/*", "write on files/b/*"],
+            &put("b/k"),
+            true,
+        ),
+    ]);
+}
+
+#[test]
+fn lists_lie_under_the_prefix() {
+    check(&[
+        (&["list on files/*"], &list(None), true),
+        (&["list on files/*"], &list(Some("a/")), true),
+        (&["list on files"], &list(None), true),
+        (&["list on files"], &list(Some("a/")), true),
+        (&["list on files/a/*"], &list(Some("a/")), true),
+        (&["list on files/a/*"], &list(Some("a/b")), true),
+        (&["list on files/a/*"], &list(Some("a")), false),
+        (&["list on files/a/*"], &list(Some("ab/")), false),
+        (&["list on files/a/*"], &list(Some("")), false),
+        (&["list on files/a/*"], &list(None), false),
+        (&["list on files/a/k"], &list(Some("a/k")), false),
+        (&["list on others/*"], &list(Some("a/")), false),
+        (&["read on files/*"], &list(Some("a/")), false),
+        (
+            &["list on files/a/*"],
+            &s3::ListObjectVersions {
+                bucket: some("files"),
+                prefix: some("a/"),
+                ..Default::default()
+            },
+            true,
+        ),
+        // S3 has no way to hold these to a prefix.
+        (
+            &["list on files/a/*"],
+            &s3::ListMultipartUploads {
+                bucket: some("files"),
+                prefix: some("a/"),
+                ..Default::default()
+            },
+            false,
+        ),
+        (
+            &["list on files/a/*"],
+            &s3::HeadBucket {
+                bucket: some("files"),
+                ..Default::default()
+            },
+            false,
+        ),
+    ]);
+}
+
+#[test]
+fn what_names_no_bucket_needs_a_grant_on_the_star() {
+    let buckets = s3::ListBuckets::default();
+    check(&[
+        (&["list on files/*"], &buckets, false),
+        (&["list on files"], &buckets, false),
+        (&["list on *"], &buckets, true),
+        (&["ListBuckets on *"], &buckets, true),
+        (&["read, write, delete, admin on *"], &buckets, false),
+        // A prefix is one of buckets' names here.
+        (
+            &["list on files/a/*"],
+            &s3::ListBuckets {
+                prefix: some("a/"),
+                ..Default::default()
+            },
+            false,
+        ),
+    ]);
+}
+
+#[test]
+fn buckets_are_set_up_with_a_grant_on_the_bucket() {
+    let message = s3::PutBucketPolicy {
+        bucket: some("files"),
+        ..Default::default()
+    };
+    check(&[
+        (&["admin on files"], &message, true),
+        (&["admin on files/*"], &message, true),
+        (&["admin on files/a/*"], &message, false),
+        (&["admin on others"], &message, false),
+        (&["write on files/*"], &message, false),
+    ]);
+}
+
+#[test]
+fn sessions_are_handed_out_by_name_only() {
+    let message = s3::CreateSession {
+        bucket: some("files"),
+        ..Default::default()
+    };
+    check(&[
+        (
+            &["read, write, list, delete, admin on files/*"],
+            &message,
+            false,
+        ),
+        (&["CreateSession on files"], &message, true),
+        (&["CreateSession on files/*"], &message, true),
+        (&["CreateSession on files/a/*"], &message, false),
+    ]);
+}
+
+#[test]
+fn keys_in_the_body_are_held_by_the_session_alone_under_a_prefix() {
+    let bypass = s3::DeleteObjects {
+        bypass_governance_retention: Some(true),
+        ..delete_objects()
+    };
+    let cases: &[(&[&str], &dyn BindAny, bool)] = &[
+        (&["delete on files/*"], &delete_objects(), false),
+        (&["delete on files/a/*"], &delete_objects(), true),
+        (&["delete on files/a/k"], &delete_objects(), true),
+        (
+            &["delete on files/a/*", "delete on files/*"],
+            &delete_objects(),
+            false,
+        ),
+        (
+            &["delete on files/*", "delete on files/a/*"],
+            &delete_objects(),
+            false,
+        ),
+        // That of the whole bucket is of another command.
+        (
+            &["DeleteObjects on files/a/*", "DeleteObject on files/*"],
+            &delete_objects(),
+            true,
+        ),
+        (&["DeleteObjects on files/*"], &bypass, false),
+        // The right to bypass ends where its own grant does.
+        (
+            &["delete on files/*", "DeleteObjects on files/a/*"],
+            &bypass,
+            true,
+        ),
+        // The key is in the URL.
+        (&["delete on files/a/*"], &delete("a/k"), false),
+    ];
+    for (grants, message, expected) in cases {
+        let allowed = decide_on(grants, *message).unwrap();
+        assert_eq!(allowed.bounded_by_session_only, *expected, "{grants:?}");
+    }
+    check(&[
+        (&["delete on files"], &delete_objects(), false),
+        (&["delete on others/*"], &delete_objects(), false),
+        (&["DeleteObject on files/*"], &delete_objects(), false),
+    ]);
+}
+
+#[test]
+fn the_widest_cap_of_a_need_and_the_narrowest_of_all_needs_hold() {
+    let with_acl = s3::PutObject {
+        acl: some("private"),
+        ..put("a/k")
+    };
+    let cases: &[(&[&str], &dyn BindAny, Option<u32>)] = &[
+        (&["read on files/*"], &get("files", "a/k"), None),
+        (&["read on files/* for 60"], &get("files", "a/k"), Some(60)),
+        (
+            &["read on files/* for 60", "GetObject on files/a/* for 3600"],
+            &get("files", "a/k"),
+            Some(3600),
+        ),
+        (
+            &["read on files/* for 60", "GetObject on files/b/* for 3600"],
+            &get("files", "a/k"),
+            Some(60),
+        ),
+        (
+            &["read on files/* for 60", "GetObject on files/a/*"],
+            &get("files", "a/k"),
+            None,
+        ),
+        // A longer grant of another command that shares the IAM action does not count.
+        (
+            &[
+                "GetObject on files/* for 60",
+                "HeadObject on files/* for 3600",
+            ],
+            &get("files", "a/k"),
+            Some(60),
+        ),
+        (
+            &[
+                "PutObject on files/* for 3600",
+                "PutObjectAcl on files/* for 60",
+            ],
+            &with_acl,
+            Some(60),
+        ),
+        (
+            &[
+                "PutObject on files/* for 60",
+                "PutObjectAcl on files/* for 3600",
+            ],
+            &with_acl,
+            Some(60),
+        ),
+        (
+            &["PutObject on files/*", "PutObjectAcl on files/* for 60"],
+            &with_acl,
+            Some(60),
+        ),
+        (
+            &[
+                "CopyObject on files/* for 3600",
+                "GetObject on files/* for 60",
+            ],
+            &copy("files/a/k", "b/k"),
+            Some(60),
+        ),
+        (
+            &[
+                "CopyObject on files/* for 3600",
+                "GetObject on files/* for 60",
+                "HeadObject on files/*",
+            ],
+            &copy("files/a/k", "b/k"),
+            Some(60),
+        ),
+    ];
+    for (grants, message, expected) in cases {
+        let allowed = decide_on(grants, *message).unwrap();
+        assert_eq!(allowed.max_expiry, *expected, "{grants:?}");
+    }
+}
+
+#[test]
+fn an_action_that_stores_do_not_know_is_granted_there_by_name() {
+    let attributes = s3::GetObjectAttributes {
+        bucket: some("files"),
+        key: some("a/k"),
+        object_attributes: vec!["ETag".to_owned()],
+        ..Default::default()
+    };
+    for (grant, store, allowed) in [
+        ("read on files/*", Store::Aws, true),
+        ("read on files/*", Store::Compatible, false),
+        ("GetObjectAttributes on files/*", Store::Compatible, true),
+    ] {
+        let grants = grants_of(&[grant], store);
+        let decision = decide(&grants, &attributes.to_bound().unwrap());
+        assert_eq!(decision.is_ok(), allowed, "{grant} at {store:?}");
+    }
+}

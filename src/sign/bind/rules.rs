@@ -1,0 +1,102 @@
+//! What S3 or HTTP would misread in a value, by the place where it travels. Pure, and without a word of the value itself.
+
+use crate::sign::command::ObjectReference;
+
+/// The longest key that S3 takes, in bytes of UTF-8.
+const MAX_KEY_BYTES: usize = 1024;
+/// The longest header value that presignd takes, in bytes: S3 takes 8 KB of headers in all.
+const MAX_HEADER_BYTES: usize = 8192;
+/// The longest name that presignd takes after a header's prefix, in bytes.
+const MAX_HEADER_NAME_BYTES: usize = 256;
+
+/// What is wrong with the caller's part of a header's name, if anything. RFC 9110, section 5.6.2.
+pub(super) fn header_name_problem(name: &str) -> Option<&'static str> {
+    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    if name.is_empty() || name.len() > MAX_HEADER_NAME_BYTES || !name.bytes().all(token) {
+        Some("is not a header name: use ASCII letters, digits and -._ (RFC 9110, section 5.6.2)")
+    } else {
+        None
+    }
+}
+
+/// What is wrong with a header value, if anything. RFC 9110, section 5.5, without `obs-text`.
+pub(super) fn header_value_problem(value: &str) -> Option<&'static str> {
+    if value.len() > MAX_HEADER_BYTES {
+        Some("is longer than 8192 bytes")
+    } else if !value.is_ascii() {
+        Some(
+            "travels in a header, which holds ASCII only: percent-encode it, or use RFC 2047 or RFC 8187 where the reader knows it",
+        )
+    } else if value.bytes().any(|b| b.is_ascii_control()) {
+        Some("travels in a header, which holds no control characters such as CR, LF or TAB")
+    } else if value.starts_with(' ') || value.ends_with(' ') {
+        Some("travels in a header, whose surrounding spaces are lost on the way: leave them out")
+    } else {
+        None
+    }
+}
+
+/// What is wrong with a bucket name, if anything. Stores may be stricter: the store, or S3's endpoint rules, say so.
+pub(super) fn bucket_problem(bucket: &str) -> Option<&'static str> {
+    let known = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
+    if bucket.starts_with("arn:") {
+        Some("is an ARN: give the name of a bucket")
+    } else if bucket.is_empty()
+        || bucket.len() > 255
+        || !bucket.bytes().all(known)
+        || bucket.starts_with('.')
+    {
+        Some("is not a bucket name: use 3 to 63 lower-case letters, digits, dots and hyphens")
+    } else {
+        None
+    }
+}
+
+/// What is wrong with a key, if anything.
+pub(super) fn key_problem(key: &str) -> Option<&'static str> {
+    if key.is_empty() {
+        Some("must not be empty")
+    } else if key.len() > MAX_KEY_BYTES {
+        Some("is longer than 1024 bytes of UTF-8")
+    } else if key.split('/').any(|segment| matches!(segment, "." | "..")) {
+        Some(
+            "has a '.' or '..' segment, which URL parsers collapse, so that the client would address another object",
+        )
+    } else {
+        None
+    }
+}
+
+/// Reads `bucket/key` or `/bucket/key`, unencoded, with an optional `?versionId=`.
+pub(super) fn parse_reference(text: &str) -> Result<ObjectReference<'_>, &'static str> {
+    if text.starts_with("arn:") {
+        return Err("is an ARN: name the source as bucket/key");
+    }
+    let path = text.strip_prefix('/').unwrap_or(text);
+    let (path, version_id) = match path.rsplit_once("?versionId=") {
+        Some((path, version)) => (path, Some(version)),
+        None => (path, None),
+    };
+    if let Some(version) = version_id
+        && (version.is_empty()
+            || !version
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b)))
+    {
+        return Err("names a version that is not one: use ASCII letters, digits and -._~");
+    }
+    let (bucket, key) = path
+        .split_once('/')
+        .ok_or("is not of the form bucket/key")?;
+    if bucket_problem(bucket).is_some() {
+        return Err("names a bucket that is not a bucket name: write it as bucket/key, unencoded");
+    }
+    if key_problem(key).is_some() {
+        return Err("names a key that is empty, too long, or has a '.' or '..' segment");
+    }
+    Ok(ObjectReference {
+        bucket,
+        key,
+        version_id,
+    })
+}

@@ -1,0 +1,31 @@
+//! What is wrong with a command, field by field, in words for whoever sent it.
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// A rule that a field breaks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// The field in the command message, such as `key` or `metadata["a"]`.
+    pub field: Cow<'static, str>,
+    /// The rule, and what to do. Never holds the value of a sensitive field.
+    pub description: Cow<'static, str>,
+}
+
+/// Every rule that a command breaks; at least one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct Violations(pub Vec<Violation>);
+
+impl fmt::Display for Violations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, violation) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "; " };
+            write!(
+                f,
+                "{separator}{}: {}",
+                violation.field, violation.description
+            )?;
+        }
+        Ok(())
+    }
+}
