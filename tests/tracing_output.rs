@@ -22,7 +22,7 @@ use crate::harness::ceph::Ceph;
 use crate::harness::presignd::{ceph_tenant, get_object, put_object, request};
 use crate::harness::process::{self, static_tenant, with_config};
 
-/// Keeps what it is sent.
+/// Keeps what it is sent, if the sender waits for its slow answer.
 #[derive(Clone, Default)]
 struct Collector(Arc<Mutex<Vec<ExportTraceServiceRequest>>>);
 
@@ -32,6 +32,8 @@ impl TraceService for Collector {
         &self,
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        // tonic drops this, and nothing is kept, where the connection is closed.
+        tokio::time::sleep(Duration::from_millis(300)).await;
         self.0.lock().unwrap().push(request.into_inner());
         Ok(Response::new(ExportTraceServiceResponse::default()))
     }

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tonic::transport::Channel;
 
 /// Longer than anything here takes on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// presignd, about to be started, with an environment that holds nothing but `PATH`.
 pub(crate) struct Start {
@@ -240,7 +240,7 @@ async fn line(said: &watch::Receiver<String>, words: &str) -> String {
     match found {
         Ok(Ok(said)) => find(&said).expect("waited for above"),
         Ok(Err(_)) => panic!("it ended without {words:?}"),
-        Err(_) => panic!("no {words:?} so far"),
+        Err(elapsed) => panic!("no {words:?} so far: {elapsed}"),
     }
 }
 
