@@ -1,6 +1,10 @@
 //! What the tests stand on: a real store, a plain HTTP client, and the programs that a caller would use.
 
 pub(crate) mod ceph;
+pub(crate) mod collector;
 pub(crate) mod http;
 pub(crate) mod presignd;
+pub(crate) mod refusal;
+pub(crate) mod sts;
 pub(crate) mod tools;
+pub(crate) mod url;

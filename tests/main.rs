@@ -2,6 +2,12 @@
 //!
 //! They need what `scripts/install-tools` installs, and fail without it: a test never skips.
 
+mod batch;
+mod contract;
 mod harness;
 mod issuing;
+mod limits;
+mod records;
+mod serving;
 mod store;
+mod sts;
