@@ -245,15 +245,20 @@ fn need(admitted: &Admitted, duration: u32) -> Result<Need, BeyondSession> {
             at_least,
             or_else: Some(FALLBACK.min(at_least)),
         })
-    } else if expiry.seconds <= duration {
-        Ok(Need {
-            at_least: Duration::from_secs(expiry.seconds.into()) + MARGIN,
-            or_else: None,
-        })
     } else {
-        Err(BeyondSession {
-            asked: expiry.seconds,
-            remaining: duration,
+        // Even a new session is a moment old when it signs. To ask STS for one that cannot be enough would only cost a call
+        // for every such request.
+        let longest = Duration::from_secs(duration.into()).saturating_sub(MARGIN);
+        let asked = Duration::from_secs(expiry.seconds.into());
+        if asked > longest {
+            return Err(BeyondSession {
+                asked: expiry.seconds,
+                remaining: u32::try_from(longest.as_secs()).unwrap_or(u32::MAX),
+            });
+        }
+        Ok(Need {
+            at_least: asked + MARGIN,
+            or_else: None,
         })
     }
 }
