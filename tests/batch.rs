@@ -9,9 +9,7 @@ use presignd::proto::v1::{BatchPresignRequest, Command, ExpiryBound};
 use tonic::Code;
 
 use crate::harness::collector::{Collector, attributes};
-use crate::harness::presignd::{
-    Presignd, batch, get_object, put_object, request, static_tenant,
-};
+use crate::harness::presignd::{Presignd, batch, get_object, put_object, request, static_tenant};
 use crate::harness::refusal::{Refused, assert_version_7, refused};
 use crate::harness::url::Presigned;
 
@@ -123,9 +121,17 @@ async fn every_failure_belongs_to_its_command() {
             5,
             Code::InvalidArgument,
             "INVALID_REQUEST",
-            &["commands[5].put_object.bucket", "commands[5].put_object.key"],
+            &[
+                "commands[5].put_object.bucket",
+                "commands[5].put_object.key",
+            ],
         ),
-        (6, Code::InvalidArgument, "INVALID_REQUEST", &["commands[6]"]),
+        (
+            6,
+            Code::InvalidArgument,
+            "INVALID_REQUEST",
+            &["commands[6]"],
+        ),
     ];
     let mut ids = BTreeSet::new();
     for (index, code, reason, fields) in expected {
@@ -204,7 +210,10 @@ async fn a_tenant_that_is_not_the_callers_refuses_the_whole_batch() {
             .presign(request("globex", get_object("acme-files", "k")))
             .await,
     );
-    assert_eq!((single.code, single.message), (of_batch.code, of_batch.message));
+    assert_eq!(
+        (single.code, single.message),
+        (of_batch.code, of_batch.message)
+    );
     presignd.shutdown().await.unwrap();
 }
 
@@ -294,7 +303,10 @@ async fn every_command_has_a_record_and_a_span() {
         assert_version_7(&id);
         let record = presignd.records.of(&id);
         assert_eq!(record["outcome"], outcome);
-        assert_eq!(record["batch"], serde_json::json!({ "index": index, "size": 3 }));
+        assert_eq!(
+            record["batch"],
+            serde_json::json!({ "index": index, "size": 3 })
+        );
         expected.push((id, outcome.to_owned(), index.to_string()));
     }
     assert_eq!(expected[1].1, "denied");

@@ -11,9 +11,7 @@ use presignd::proto::v1::command::Command as Variant;
 use presignd::proto::v1::{Command, ExpiryBound, PresignRequest, PresignResponse};
 use tonic::Code;
 
-use crate::harness::presignd::{
-    Presignd, get_object, lasting, put_object, request, static_tenant,
-};
+use crate::harness::presignd::{Presignd, get_object, lasting, put_object, request, static_tenant};
 use crate::harness::refusal::{Refused, assert_version_7, refused};
 use crate::harness::sts::FakeSts;
 use crate::harness::url::Presigned;
@@ -157,10 +155,7 @@ async fn fields_that_are_not_valid_are_named() {
         ..get()
     };
     let of_tenant = |tenant: &str| request(tenant, get_object("acme-files", "k"));
-    let without_command = |command| PresignRequest {
-        command,
-        ..get()
-    };
+    let without_command = |command| PresignRequest { command, ..get() };
     let expiring = |seconds, nanos| PresignRequest {
         expires_in: Some(prost_types::Duration { seconds, nanos }),
         ..get()

@@ -6,9 +6,7 @@ use presignd::proto::s3;
 use presignd::proto::v1::command::Command as Variant;
 use tonic::Code;
 
-use crate::harness::presignd::{
-    Presignd, get_object, put_object, request, static_tenant,
-};
+use crate::harness::presignd::{Presignd, get_object, put_object, request, static_tenant};
 use crate::harness::refusal::{Refused, refused};
 
 const GRANTS: &str =

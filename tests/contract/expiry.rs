@@ -6,9 +6,7 @@ use presignd::proto::v1::{ExpiryBound, ExpiryMode, PresignRequest, PresignRespon
 use tonic::Code;
 
 use super::assert_recorded;
-use crate::harness::presignd::{
-    Presignd, clamped, get_object, lasting, request, static_tenant,
-};
+use crate::harness::presignd::{Presignd, clamped, get_object, lasting, request, static_tenant};
 use crate::harness::refusal::refused;
 use crate::harness::sts::{Answer, FakeSts};
 use crate::harness::url::Presigned;
@@ -86,8 +84,16 @@ async fn above_a_cap_is_refused_by_the_name_of_the_cap() {
             "the grant's max_expiry",
             "300",
         ),
-        (lasting(1201, get("free")), "the tenant's expiry.max", "1200"),
-        (lasting(1201, get("wide")), "the tenant's expiry.max", "1200"),
+        (
+            lasting(1201, get("free")),
+            "the tenant's expiry.max",
+            "1200",
+        ),
+        (
+            lasting(1201, get("wide")),
+            "the tenant's expiry.max",
+            "1200",
+        ),
     ];
     for (request, cap, seconds) in cases {
         let refused = refused(presignd.presign(request.clone()).await);
@@ -108,7 +114,11 @@ async fn clamping_saves_no_expiry_that_s3_does_not_take() {
         .start()
         .await;
     for seconds in [0, -1, 604_801] {
-        let refused = refused(presignd.presign(clamped(lasting(seconds, get("free")))).await);
+        let refused = refused(
+            presignd
+                .presign(clamped(lasting(seconds, get("free"))))
+                .await,
+        );
         assert_eq!(refused.why(), (Code::InvalidArgument, "INVALID_REQUEST"));
         assert_eq!(refused.fields, ["expires_in"]);
     }

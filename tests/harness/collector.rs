@@ -51,7 +51,12 @@ pub(crate) fn attributes(span: &Span) -> BTreeMap<&str, String> {
     };
     span.attributes
         .iter()
-        .filter_map(|pair| Some((pair.key.as_str(), text(pair.value.as_ref()?.value.as_ref()?))))
+        .filter_map(|pair| {
+            Some((
+                pair.key.as_str(),
+                text(pair.value.as_ref()?.value.as_ref()?),
+            ))
+        })
         .collect()
 }
 

@@ -14,9 +14,9 @@ use presignd::audit::{AuditError, Confirmation, Sink};
 use presignd::clock::{Clock, SystemClock};
 use presignd::config;
 use presignd::proto::s3;
+use presignd::proto::v1::batch_presign_result::Result as ItemResult;
 use presignd::proto::v1::command::Command as Variant;
 use presignd::proto::v1::presign_service_client::PresignServiceClient;
-use presignd::proto::v1::batch_presign_result::Result as ItemResult;
 use presignd::proto::v1::{
     BatchPresignRequest, Command, ExpiryMode, PresignRequest, PresignResponse,
 };
@@ -363,7 +363,10 @@ pub(crate) fn request(tenant: &str, command: Variant) -> PresignRequest {
 }
 
 /// A batch of commands, with nothing else set.
-pub(crate) fn batch(tenant: &str, commands: impl IntoIterator<Item = Variant>) -> BatchPresignRequest {
+pub(crate) fn batch(
+    tenant: &str,
+    commands: impl IntoIterator<Item = Variant>,
+) -> BatchPresignRequest {
     BatchPresignRequest {
         tenant: tenant.to_owned(),
         commands: commands
