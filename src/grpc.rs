@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use crate::audit::TraceContext;
 use crate::authenticate::{Authenticator, Caller};
+use crate::names::TenantId;
 use crate::presign::{Arrival, Item, Presigner};
 use crate::proto::v1::presign_service_server::PresignService;
 use crate::proto::v1::{
@@ -154,7 +155,13 @@ impl PresignService for PresignApi {
                     let issued = inner.presigner.presign(&arrival, &request, &item).await?;
                     Ok(reply::response(issued, issuance_id))
                 }
-                Err(refusal) => Err(inner.presigner.refuse(&arrival, issuance_id, refusal).await),
+                Err(refusal) => {
+                    let tenant = TenantId::parse(&message.tenant).ok();
+                    let presigner = &inner.presigner;
+                    Err(presigner
+                        .refuse(&arrival, issuance_id, tenant.as_ref(), refusal)
+                        .await)
+                }
             }
         })
         .await
@@ -190,7 +197,13 @@ impl PresignService for PresignApi {
                         .await?;
                     Ok(reply::batch_response(&items, results))
                 }
-                Err(refusal) => Err(inner.presigner.refuse(&arrival, issuance_id, refusal).await),
+                Err(refusal) => {
+                    let tenant = TenantId::parse(&message.tenant).ok();
+                    let presigner = &inner.presigner;
+                    Err(presigner
+                        .refuse(&arrival, issuance_id, tenant.as_ref(), refusal)
+                        .await)
+                }
             }
         })
         .await

@@ -172,14 +172,13 @@ impl Presigner {
         decisions
     }
 
-    /// Records a request that could not even be read.
-    ///
-    /// # Errors
-    /// The refusal that was given, or that of the record.
+    /// Records a request that could not even be read, under its tenant if at least that could. Gives the refusal, or that of the
+    /// record.
     pub async fn refuse(
         &self,
         arrival: &Arrival,
         issuance_id: uuid::Uuid,
+        tenant: Option<&TenantId>,
         refusal: Refusal,
     ) -> Refusal {
         let mut record = Record::new(
@@ -189,6 +188,7 @@ impl Presigner {
             arrival.caller.name(),
         );
         record.peer = arrival.peer;
+        record.tenant = tenant.map(|tenant| tenant.as_str().into());
         self.note_refusal(&mut record, &refusal);
         match self.recorder.record(&record, &arrival.trace).await {
             Ok(()) => refusal,
