@@ -20,7 +20,7 @@ const GRANTS: &str =
 const CUSTOMER_KEY: &str = "Y3VzdG9tZXIta2V5LW9mLTMyLWJ5dGVzLW1hcmtlciE=";
 const SOURCE_KEY: &str = "c291cmNlLWtleS1vZi0zMi1ieXRlcy1hcy1tYXJrZXI=";
 
-/// What this thread logs, at the level debug.
+/// What this thread logs: libraries at the level debug, presignd at its lowest.
 #[derive(Clone, Default)]
 struct Logs(Arc<Mutex<Vec<u8>>>);
 
@@ -29,7 +29,7 @@ impl Logs {
     fn capture() -> (Self, tracing::subscriber::DefaultGuard) {
         let logs = Self::default();
         let subscriber = tracing_subscriber::fmt()
-            .with_env_filter("debug")
+            .with_env_filter("debug,presignd=trace")
             .with_ansi(false)
             .with_writer(logs.clone())
             .finish();
