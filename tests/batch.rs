@@ -320,8 +320,9 @@ async fn every_command_has_a_record_and_a_span() {
         let attributes = attributes(span);
         assert_eq!(attributes["presignd.batch.size"], "3");
         let id = attributes["presignd.issuance_id"].clone();
-        let span_id: String = span.span_id.iter().map(|b| format!("{b:02x}")).collect();
-        assert_eq!(records.of(&id)["span_id"], span_id);
+        let span_id = <[u8; 8]>::try_from(&*span.span_id).unwrap();
+        let span_id = format!("{:016x}", u64::from_be_bytes(span_id));
+        assert_eq!(records.of(&id)["span_id"], span_id.as_str());
         seen.push((
             id,
             attributes["presignd.outcome"].clone(),

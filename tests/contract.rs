@@ -89,7 +89,7 @@ async fn an_answer_says_all_that_the_client_has_to_send() {
     assert_eq!(url.expires_in(), 60);
     let expires_at = SystemTime::try_from(issued.expires_at.unwrap()).unwrap();
     assert_eq!(expires_at, url.expires_at());
-    let counted_from = expires_at - Duration::from_secs(60);
+    let counted_from = expires_at - Duration::from_mins(1);
     let after = presignd::clock::Clock::now(&*presignd.clock);
     assert!(before - Duration::from_secs(1) < counted_from && counted_from <= after);
 
@@ -132,7 +132,7 @@ async fn the_session_token_stands_in_the_url_and_is_signed_into_no_header() {
     let issued = presignd.presign(get()).await.unwrap();
     let session = &sts.sessions()[0];
     let url = Presigned::read(&issued.url);
-    assert_eq!(url.parameter("X-Amz-Security-Token"), session.session_token);
+    assert_eq!(url.parameter("X-Amz-Security-Token"), session.token);
     let credential = url.parameter("X-Amz-Credential");
     assert!(
         credential.starts_with(&format!("{}/", session.access_key_id))

@@ -53,7 +53,7 @@ async fn a_burst_is_followed_by_a_refusal_that_says_when_to_come_back() {
     assert_eq!(refused.quotas, ["limit:all"]);
     assert_eq!(refused.metadata["limit"], "all");
     let wait = refused.retry_after.unwrap();
-    assert!(wait > Duration::from_secs(500) && wait <= Duration::from_secs(600));
+    assert!(wait > Duration::from_secs(500) && wait <= Duration::from_mins(10));
     let record = presignd.records.of(&refused.issuance_id);
     assert_eq!(record["outcome"], "denied");
     assert_eq!(record["status"], "RESOURCE_EXHAUSTED");

@@ -6,9 +6,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use presignd::audit::AuditError;
-use presignd::proto::v1::{ErrorReason, PresignRequest};
+use presignd::proto::v1::{ErrorReason as Reason, PresignRequest};
 use tonic::Code;
 
+use crate::harness::collector::{Collector, attributes};
 use crate::harness::presignd::{
     Presignd, batch, get_object, lasting, request, static_credentials, static_tenant,
 };
@@ -49,7 +50,6 @@ async fn every_refusal_leaves_a_record_of_who_wanted_what() {
     let of = |tenant: &str| request(tenant, get_object("acme-files", "k"));
     presignd.presign(of("limited")).await.unwrap();
 
-    use ErrorReason as Reason;
     let cases = [
         (Reason::InvalidRequest, lasting(0, get())),
         (Reason::TenantDenied, of("globex")),
@@ -146,6 +146,12 @@ async fn nothing_is_issued_or_refused_without_a_record() {
     presignd.shutdown().await.unwrap();
 }
 
+/// Whatever a client did before on its connection, presignd has seen once it answers this.
+async fn seen(presignd: &Presignd) {
+    let denied = request("acme", get_object("globex-files", "k"));
+    refused(presignd.presign(denied).await);
+}
+
 #[tokio::test]
 async fn a_caller_who_hangs_up_leaves_a_record() {
     let sts = FakeSts::start().await;
@@ -157,13 +163,11 @@ async fn a_caller_who_hangs_up_leaves_a_record() {
     let asking = tokio::spawn(async move { client.presign(get()).await });
     sts.called(1).await;
     asking.abort();
-    assert!(asking.await.unwrap_err().is_cancelled());
-    assert!(presignd.records.all().is_empty());
-
+    seen(&presignd).await;
     sts.answer(Answer::Session(Duration::from_hours(1)));
-    let records = presignd.records.wait_for(1).await;
-    assert_eq!(records[0]["outcome"], "issued");
-    assert_eq!(records[0]["key"], "k");
+    let records = presignd.records.wait_for(2).await;
+    assert_eq!(records[1]["outcome"], "issued");
+    assert_eq!(records[1]["key"], "k");
     presignd.shutdown().await.unwrap();
 }
 
@@ -180,9 +184,11 @@ async fn a_caller_who_hangs_up_on_a_batch_leaves_all_its_records() {
     let asking = tokio::spawn(async move { client.batch_presign(commands).await });
     sts.called(1).await;
     asking.abort();
+    seen(&presignd).await;
     sts.answer(Answer::denied());
-    let records = presignd.records.wait_for(50).await;
-    assert!(records.iter().all(|r| r["reason_code"] == "ROLE_REFUSED"));
+    let records = presignd.records.wait_for(51).await;
+    let of_batch = |r: &&serde_json::Value| r["reason_code"] == "ROLE_REFUSED";
+    assert_eq!(records.iter().filter(of_batch).count(), 50);
     presignd.shutdown().await.unwrap();
 }
 
@@ -205,4 +211,42 @@ async fn text_of_a_request_stays_within_its_field() {
     assert_eq!(record["subject"], key);
     assert_eq!(presignd.records.all().len(), 1);
     presignd.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_span_continues_the_callers_trace_even_if_that_is_not_sampled() {
+    let (collector, otlp) = Collector::start().await;
+    let presignd = Presignd::with_tenant("acme", &static_tenant(GRANTS))
+        .with_telemetry(&format!("otlp: {{ endpoint: \"{otlp}\" }}"))
+        .start()
+        .await;
+    let mut request = tonic::Request::new(get());
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
+    let metadata = request.metadata_mut();
+    metadata.insert("traceparent", parent.parse().unwrap());
+    let issued = presignd.client.clone().presign(request).await.unwrap();
+    let record = presignd.records.of(&issued.get_ref().issuance_id);
+    assert_eq!(record["trace_id"], "0af7651916cd43dd8448eb211c80319c");
+    presignd.shutdown().await.unwrap();
+
+    let spans = collector.spans();
+    assert_eq!(spans.len(), 1);
+    let bytes = 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c_u128.to_be_bytes();
+    assert_eq!(spans[0].trace_id, bytes);
+    let bytes = 0xb7ad_6b71_6920_3331_u64.to_be_bytes();
+    assert_eq!(spans[0].parent_span_id, bytes);
+    let attributes = attributes(&spans[0]);
+    for (name, value) in [
+        ("rpc.system.name", "grpc"),
+        ("aws.s3.bucket", "acme-files"),
+        ("aws.s3.key", "k"),
+        ("cloud.region", "us-east-1"),
+        ("presignd.tenant", "acme"),
+        ("presignd.command", "GetObject"),
+        ("presignd.caller", "anyone"),
+        ("presignd.expiry", "900"),
+        ("presignd.outcome", "issued"),
+    ] {
+        assert_eq!(attributes[name], value, "{name}");
+    }
 }

@@ -130,7 +130,9 @@ async fn a_request_whose_caller_hung_up_is_recorded_before_the_end() {
     closed(&presignd.address).await;
 
     let records = presignd.records.clone();
-    let end = tokio::spawn(presignd.shutdown());
+    let mut end = tokio::spawn(presignd.shutdown());
+    let early = tokio::time::timeout(Duration::from_millis(300), &mut end).await;
+    assert!(early.is_err(), "it did not wait for the record");
     sts.answer(Answer::Session(Duration::from_hours(1)));
     soon("end", end).await.unwrap().unwrap();
     assert_eq!(records.all().len(), 1);

@@ -167,6 +167,6 @@ async fn an_ended_session_signs_nothing() {
     presignd.presign(get()).await.unwrap();
     presignd.clock.advance(Duration::from_hours(2));
     let issued = presignd.presign(lasting(1, get())).await.unwrap();
-    assert_eq!(token(&issued), sts.sessions()[1].session_token);
+    assert_eq!(token(&issued), sts.sessions()[1].token);
     presignd.shutdown().await.unwrap();
 }

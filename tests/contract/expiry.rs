@@ -48,7 +48,7 @@ async fn the_smallest_of_the_wish_and_the_caps_counts_and_is_named() {
     let presignd = Presignd::with_tenant("acme", &static_tenant(CAPS))
         .start()
         .await;
-    let cases = [
+    let cases = vec![
         (get("free"), (600, Default)),
         (rejecting(get("free")), (600, Default)),
         (clamped(get("free")), (600, Default)),

@@ -13,19 +13,19 @@ use uuid::Uuid;
 pub(crate) struct Refused {
     pub(crate) code: Code,
     pub(crate) message: String,
-    /// Of ErrorInfo.
+    /// Of `ErrorInfo`.
     pub(crate) reason: String,
-    /// Of ErrorInfo.
+    /// Of `ErrorInfo`.
     pub(crate) metadata: HashMap<String, String>,
-    /// The fields of BadRequest, in order.
+    /// The fields of `BadRequest`, in order.
     pub(crate) fields: Vec<String>,
-    /// The subjects of QuotaFailure.
+    /// The subjects of `QuotaFailure`.
     pub(crate) quotas: Vec<String>,
-    /// The types and subjects of PreconditionFailure.
+    /// The types and subjects of `PreconditionFailure`.
     pub(crate) preconditions: Vec<(String, String)>,
-    /// Of RetryInfo.
+    /// Of `RetryInfo`.
     pub(crate) retry_after: Option<Duration>,
-    /// Of RequestInfo.
+    /// Of `RequestInfo`.
     pub(crate) issuance_id: String,
 }
 

@@ -65,7 +65,7 @@ pub(crate) struct Call {
 pub(crate) struct Session {
     pub(crate) access_key_id: String,
     pub(crate) secret_access_key: String,
-    pub(crate) session_token: String,
+    pub(crate) token: String,
     pub(crate) expires_at: SystemTime,
 }
 
@@ -264,13 +264,13 @@ impl State {
         let session = Session {
             access_key_id: format!("ASIA{}", unique()),
             secret_access_key: format!("secret-of-the-session-{}", unique()),
-            session_token: format!("token/of+the=session-{}", unique()),
+            token: format!("token/of+the=session-{}", unique()),
             expires_at: SystemTime::UNIX_EPOCH + Duration::from_secs(ends),
         };
         let xml = answer_xml(
             &session.access_key_id,
             &session.secret_access_key,
-            &session.session_token,
+            &session.token,
             &Timestamp::from_second(ends.cast_signed())
                 .expect("a time")
                 .to_string(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use presignd::proto::s3;
 use presignd::proto::v1::PresignRequest;
+use presignd::proto::v1::batch_presign_result::Result as ItemResult;
 use presignd::proto::v1::command::Command as Variant;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -98,68 +99,112 @@ fn broken_upload(tenant: &str) -> PresignRequest {
     )
 }
 
-#[tokio::test]
-async fn no_secret_leaves_but_in_the_answer() {
-    let (logs, _capturing) = Logs::capture();
-    tracing::debug!("the capture works");
-    let (collector, otlp) = Collector::start().await;
-    let sts = FakeSts::start().await;
-    let keys = file("static-secret-key-marker");
-    let token = file("static/session+token=marker");
-    let static_tenant = format!(
-        "region: us-east-1
-endpoint: {{ url: \"http://s3.test:9000\", path_style: true }}
-credentials:
-  static: {{ access_key_id: AKIDSTATIC, secret_access_key: {{ file: {:?} }}, session_token: {{ file: {:?} }} }}
-{GRANTS}",
-        keys.path(),
-        token.path(),
-    );
-    let presignd = Presignd::with_sts_tenant(&sts, "acme", "", GRANTS)
-        .with_tenant("keys", &static_tenant)
-        .with_telemetry(&format!("otlp: {{ endpoint: \"{otlp}\" }}"))
-        .start()
-        .await;
+/// What clients were told.
+#[derive(Default)]
+struct Told {
+    /// Statuses, in every form that a client may print.
+    statuses: Vec<String>,
+    /// The signatures of the URLs.
+    signatures: Vec<String>,
+}
 
-    let mut statuses = Vec::new();
-    let mut signatures = Vec::new();
-    for tenant in ["acme", "keys"] {
+impl Told {
+    async fn refusal(&mut self, presignd: &Presignd, request: PresignRequest) {
+        let status = presignd.presign(request).await.unwrap_err();
+        let details = String::from_utf8_lossy(status.details());
+        self.statuses.push(format!("{status:?} {status} {details}"));
+    }
+
+    /// Two URLs, a batch of one URL and one refusal, and four refusals.
+    async fn everything(&mut self, presignd: &Presignd, tenant: &str) {
         let get = request(tenant, get_object("acme-files", "k"));
-        for request in [get.clone(), upload(tenant)] {
+        for request in [get, upload(tenant)] {
             let issued = presignd.presign(request).await.unwrap();
             let url = Presigned::read(&issued.url);
-            signatures.push(url.parameter("X-Amz-Signature").to_owned());
+            let signature = url.parameter("X-Amz-Signature");
+            self.signatures.push(signature.to_owned());
         }
-        let commands = batch(
-            tenant,
-            [upload(tenant), broken_upload(tenant)]
-                .into_iter()
-                .filter_map(|request| request.command?.command),
-        );
-        let results = presignd.presign_batch(commands).await.unwrap();
-        assert_eq!(results.len(), 2);
-        statuses.push(format!("{:?}", results[1]));
+        let commands = [upload(tenant), broken_upload(tenant)];
+        let commands = commands.into_iter().filter_map(|r| r.command?.command);
+        let results = presignd
+            .presign_batch(batch(tenant, commands))
+            .await
+            .unwrap();
+        assert!(matches!(&results[1], ItemResult::Error(_)));
+        self.statuses.push(format!("{:?}", results[1]));
         for request in [
             broken_upload(tenant),
             lasting(3601, upload(tenant)),
             lasting(0, upload(tenant)),
             request(tenant, get_object("globex-files", "k")),
         ] {
-            let status = presignd.presign(request).await.unwrap_err();
-            statuses.push(format!("{status:?}"));
-            statuses.push(status.to_string());
-            statuses.push(String::from_utf8_lossy(status.details()).into_owned());
+            self.refusal(presignd, request).await;
         }
+    }
+}
+
+/// A tenant whose long-lived keys are markers, and the files that hold them.
+fn tenant_with_keys() -> (String, [tempfile::NamedTempFile; 2]) {
+    let files = [
+        file("static-secret-key-marker"),
+        file("static/session+token=marker"),
+    ];
+    let yaml = format!(
+        "region: us-east-1
+endpoint: {{ url: \"http://s3.test:9000\", path_style: true }}
+credentials:
+  static: {{ access_key_id: AKIDSTATIC, secret_access_key: {{ file: {:?} }}, session_token: {{ file: {:?} }} }}
+{GRANTS}",
+        files[0].path(),
+        files[1].path(),
+    );
+    (yaml, files)
+}
+
+/// Everything that must not be found.
+fn secrets(told: &Told, sts: &FakeSts) -> Vec<String> {
+    let mut secrets: Vec<String> = [
+        "static-secret-key-marker",
+        "static/session+token=marker",
+        "static%2Fsession%2Btoken%3Dmarker",
+        "unread-secret-key-marker",
+        "unread-session-token-marker",
+        CUSTOMER_KEY,
+        SOURCE_KEY,
+        "presignd's own secret",
+        "X-Amz-Signature",
+    ]
+    .map(str::to_owned)
+    .into();
+    assert_eq!(told.signatures.len(), 4);
+    secrets.extend(told.signatures.iter().cloned());
+    let session = &sts.sessions()[0];
+    secrets.push(session.token.replace('/', "%2F"));
+    secrets.extend([session.secret_access_key.clone(), session.token.clone()]);
+    secrets
+}
+
+#[tokio::test]
+async fn no_secret_leaves_but_in_the_answer() {
+    let (logs, _capturing) = Logs::capture();
+    tracing::debug!("the capture works");
+    let (collector, otlp) = Collector::start().await;
+    let sts = FakeSts::start().await;
+    let (keys, _files) = tenant_with_keys();
+    let presignd = Presignd::with_sts_tenant(&sts, "acme", "", GRANTS)
+        .with_tenant("keys", &keys)
+        .with_telemetry(&format!("otlp: {{ endpoint: \"{otlp}\" }}"))
+        .start()
+        .await;
+    let mut told = Told::default();
+    for tenant in ["acme", "keys"] {
+        told.everything(&presignd, tenant).await;
     }
     // STS that answers with credentials and something else wrong.
     presignd.clock.advance(Duration::from_hours(2));
     let session = |ends| {
-        Answer::session(
-            "ASIAMARKER",
-            "unread-secret-key-marker",
-            "unread-session-token-marker",
-            ends,
-        )
+        let (secret, token) = ("unread-secret-key-marker", "unread-session-token-marker");
+        Answer::session("ASIAMARKER", secret, token, ends)
     };
     for answer in [
         session("tomorrow"),
@@ -168,53 +213,33 @@ credentials:
     ] {
         sts.answer(answer);
         let get = request("acme", get_object("acme-files", "k"));
-        let status = presignd.presign(get).await.unwrap_err();
-        statuses.push(format!("{status:?} {status}"));
+        told.refusal(&presignd, get).await;
     }
 
     let records = presignd.records.all();
-    assert_eq!(records.len(), 19);
-    let records = serde_json::Value::from(records).to_string();
     presignd.shutdown().await.unwrap();
     let spans: Vec<String> = collector
         .spans()
         .iter()
         .map(|span| format!("{:?} {:?}", attributes(span), span))
         .collect();
-    assert_eq!(spans.len(), 19);
+    assert_eq!((records.len(), spans.len()), (19, 19));
     let logs = logs.text();
     for sign_of_life in ["the capture works", "not issued", "ROLE_REFUSED"] {
         assert!(logs.contains(sign_of_life), "no {sign_of_life:?} in {logs}");
     }
-
-    let mut secrets = vec![
-        "static-secret-key-marker".to_owned(),
-        "static/session+token=marker".to_owned(),
-        "static%2Fsession%2Btoken%3Dmarker".to_owned(),
-        "unread-secret-key-marker".to_owned(),
-        "unread-session-token-marker".to_owned(),
-        CUSTOMER_KEY.to_owned(),
-        SOURCE_KEY.to_owned(),
-        "presignd's own secret".to_owned(),
-        "X-Amz-Signature".to_owned(),
-    ];
-    secrets.extend(signatures);
-    for session in sts.sessions() {
-        secrets.push(session.session_token.replace('/', "%2F"));
-        secrets.extend([session.secret_access_key, session.session_token]);
-    }
-    assert_eq!(secrets.len(), 9 + 4 + 3);
     let places = [
-        ("records", records),
+        ("records", serde_json::Value::from(records).to_string()),
         ("spans", spans.join("\n")),
-        ("statuses", statuses.join("\n")),
+        ("statuses", told.statuses.join("\n")),
         ("logs", logs),
     ];
-    for (place, text) in &places {
-        for secret in &secrets {
-            let at = text.find(secret.as_str());
-            let shown = at.map(|at| &text[at.saturating_sub(300)..at]);
-            assert_eq!(shown, None, "{secret} stands in the {place} after this");
+    for secret in secrets(&told, &sts) {
+        for (place, text) in &places {
+            let at = text.find(&secret);
+            let before = at.map(|at| &text.as_bytes()[at.saturating_sub(300)..at]);
+            let before = before.map(String::from_utf8_lossy);
+            assert_eq!(before, None, "{secret} stands in the {place} after this");
         }
     }
 }

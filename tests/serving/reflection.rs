@@ -65,7 +65,7 @@ macro_rules! client {
 client!(current, v1);
 client!(alpha, v1alpha);
 
-/// A FileDescriptorSet, whose only field is its files.
+/// A `FileDescriptorSet`, whose only field is its files.
 #[derive(Clone, PartialEq, prost::Message)]
 struct FileSet {
     #[prost(bytes = "vec", repeated, tag = "1")]
