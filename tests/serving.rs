@@ -71,8 +71,8 @@ async fn health_is_told_of_the_server_and_of_the_service() {
 
 #[tokio::test]
 async fn whoever_watches_is_told_when_it_stops() {
-    let sts = FakeSts::start().await;
-    let mut presignd = Presignd::with_sts_tenant(&sts, "acme", "", GRANTS)
+    let mut presignd = Presignd::with_tenant("acme", &static_tenant(GRANTS))
+        .with_server("grace: 1h")
         .start()
         .await;
     let mut watches = Vec::new();
@@ -89,8 +89,11 @@ async fn whoever_watches_is_told_when_it_stops() {
         let next = next.unwrap().expect("a status");
         assert_eq!(next.status(), ServingStatus::NotServing);
     }
-    drop(watches);
+    // And does not hold it.
     soon("end", presignd.shutdown()).await.unwrap();
+    for watch in &mut watches {
+        assert_eq!(watch.message().await.unwrap(), None);
+    }
 }
 
 #[tokio::test]
