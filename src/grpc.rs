@@ -97,8 +97,9 @@ impl Inner {
         request: &Request<T>,
     ) -> (Arrival, Result<(), Refusal>) {
         let headers = request.metadata().as_ref();
-        let patience =
-            request::timeout(headers).map_or(self.patience, |asked| asked.min(self.patience));
+        let patience = request::timeout(headers).map_or(self.patience, |timeout| {
+            request::patience(timeout).min(self.patience)
+        });
         let (caller, known) = match self.authenticator.authenticate(headers) {
             Ok(caller) => (caller, Ok(())),
             Err(error) => (Caller::Unknown, Err(error.into())),

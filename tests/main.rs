@@ -3,8 +3,10 @@
 //! They need what `scripts/install-tools` installs, and fail without it: a test never skips.
 
 mod audit_output;
+mod batch;
 mod command_line;
 mod conformance;
+mod contract;
 mod denying;
 mod draining;
 mod expiring;
@@ -14,9 +16,13 @@ mod isolation;
 mod issuing;
 mod keys;
 mod layers;
+mod limits;
 mod multipart;
 mod recording;
+mod records;
 mod sandbox;
+mod serving;
 mod store;
+mod sts;
 mod tampering;
 mod tracing_output;

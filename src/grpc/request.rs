@@ -16,6 +16,9 @@ const MAX_BATCH: usize = 500;
 /// The longest `reason` and `subject`, in bytes.
 const MAX_FREE_TEXT: usize = 256;
 
+/// The most of a caller's deadline that is kept for the way back.
+const MAX_HEADROOM: Duration = Duration::from_millis(100);
+
 /// What a request asks for, and its command.
 pub(super) fn read_presign(request: PresignRequest) -> Result<(Request, Command), Refusal> {
     let command = request.command.unwrap_or_default();
@@ -122,6 +125,11 @@ fn whole_seconds(duration: prost_types::Duration) -> Result<u32, &'static str> {
         .ok()
         .filter(|seconds| (1..=MAX_EXPIRY).contains(seconds))
         .ok_or("is not from 1 s to 604800 s (seven days), which is what S3 takes")
+}
+
+/// How long presignd works for a caller who waits so long: a little less, so that the refusal arrives while somebody still listens.
+pub(super) fn patience(timeout: Duration) -> Duration {
+    timeout.saturating_sub((timeout / 10).min(MAX_HEADROOM))
 }
 
 /// The caller's deadline, from the gRPC header `grpc-timeout`. What cannot be read counts as none.
@@ -237,6 +245,15 @@ mod tests {
         };
         assert!(read_batch(batch(1)).is_ok() && read_batch(batch(500)).is_ok());
         assert!(read_batch(batch(0)).is_err() && read_batch(batch(501)).is_err());
+    }
+
+    #[test]
+    fn a_refusal_has_time_to_arrive() {
+        let millis = Duration::from_millis;
+        assert_eq!(patience(millis(0)), millis(0));
+        assert_eq!(patience(millis(10)), millis(9));
+        assert_eq!(patience(millis(1000)), millis(900));
+        assert_eq!(patience(Duration::from_mins(1)), millis(59_900));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use futures_util::future::join;
 use tokio::net::TcpListener;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
@@ -124,7 +125,12 @@ impl PresignServer {
                 set_serving(&health, false).await;
                 let _ = stopping.send(());
                 let drained = async {
-                    let served = serving.await;
+                    let answered = async {
+                        api.drained().await;
+                        end_watches(health).await;
+                    };
+                    let (served, ()) = join(serving, answered).await;
+                    // Those that came in meanwhile, and whose callers are gone.
                     api.drained().await;
                     served
                 };
@@ -136,6 +142,13 @@ impl PresignServer {
             }
         }
         Ok(())
+    }
+}
+
+/// Ends the streams of whoever watches the health: they were told, and would hold their connections for as long as they like.
+async fn end_watches(mut health: HealthReporter) {
+    for service in ["", SERVICE] {
+        health.clear_service_status(service).await;
     }
 }
 

@@ -18,6 +18,11 @@ const CAPACITY: u64 = 100_000;
 /// A session that nobody has used for so long is dropped. STS gives none longer.
 const IDLE: Duration = Duration::from_hours(12);
 
+/// A session with less than that signs nothing.
+const LEAST: Duration = Duration::from_secs(1);
+/// How long a request waits for a new session where the known one would do.
+const RENEWAL_PATIENCE: Duration = Duration::from_millis(500);
+
 /// Sessions by the call that brings them.
 #[derive(Debug)]
 pub(super) struct SessionCache {
@@ -71,19 +76,23 @@ impl SessionCache {
                 .covering(need.at_least, self.clock.now())
                 .ok_or_else(lost);
         };
-        let landed = flight
-            .wait_for(Option::is_some)
-            .await
-            .ok()
-            .and_then(|result| result.clone());
+        let fallback = || {
+            need.or_else
+                .and_then(|least| slot.covering(least, self.clock.now()))
+        };
+        let landing = flight.wait_for(Option::is_some);
+        let landed = if fallback().is_some() {
+            match tokio::time::timeout(RENEWAL_PATIENCE, landing).await {
+                Ok(landed) => landed,
+                Err(_) => return fallback().ok_or_else(slow),
+            }
+        } else {
+            landing.await
+        };
+        let landed = landed.ok().and_then(|result| result.clone());
         match landed.unwrap_or_else(|| Err(lost())) {
             Ok(session) => Ok(session),
-            Err(error) => {
-                let fallback = need
-                    .or_else
-                    .and_then(|least| slot.covering(least, self.clock.now()));
-                fallback.ok_or(error)
-            }
+            Err(error) => fallback().ok_or(error),
         }
     }
 
@@ -110,11 +119,14 @@ impl SessionCache {
         tokio::spawn(async move {
             // Dropped even if the call panics: the next request starts another.
             let _clear = ClearFlight(&slot);
-            let result = sts.assume_role(&call).await.map(|credentials| {
+            let result = sts.assume_role(&call).await.and_then(|credentials| {
                 let session = Session::begun(credentials, &call.session_name, clock.now());
+                if session.life < LEAST {
+                    return Err(already_over());
+                }
                 let session = Arc::new(session);
                 slot.current.store(Some(Arc::clone(&session)));
-                session
+                Ok(session)
             });
             landing.send_replace(Some(result));
         });
@@ -139,6 +151,18 @@ struct ClearFlight<'a>(&'a Slot);
 impl Drop for ClearFlight<'_> {
     fn drop(&mut self) {
         *self.0.flight() = None;
+    }
+}
+
+fn already_over() -> ScopeError {
+    ScopeError::Unavailable {
+        detail: "STS gave a session that is over: do its clock and this machine's agree?".into(),
+    }
+}
+
+fn slow() -> ScopeError {
+    ScopeError::Unavailable {
+        detail: "STS did not answer in time".into(),
     }
 }
 

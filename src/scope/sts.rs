@@ -5,13 +5,14 @@
 //! decides.
 
 use std::collections::HashMap;
+use std::error::Error;
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
 use aws_sdk_sts::config::Region;
 use aws_sdk_sts::config::retry::RetryConfig;
 use aws_sdk_sts::config::timeout::TimeoutConfig;
-use aws_sdk_sts::error::{DisplayErrorContext, ProvideErrorMetadata as _, SdkError};
+use aws_sdk_sts::error::{ProvideErrorMetadata as _, SdkError};
 use aws_sdk_sts::operation::assume_role::{AssumeRoleError, AssumeRoleOutput};
 use secrecy::SecretString;
 
@@ -114,10 +115,16 @@ fn credentials(output: AssumeRoleOutput) -> Result<Credentials, ScopeError> {
 fn failure(error: &SdkError<AssumeRoleError>) -> ScopeError {
     let SdkError::ServiceError(service) = error else {
         return ScopeError::Unavailable {
-            detail: DisplayErrorContext(error).to_string().into(),
+            detail: causes(error).into(),
         };
     };
     let status = service.raw().status().as_u16();
+    if (200..300).contains(&status) {
+        // The body may hold a secret key, and stays out of the log.
+        return ScopeError::Unavailable {
+            detail: format!("STS answered {status} and nothing that reads as a session").into(),
+        };
+    }
     let body = service.raw().body().bytes().unwrap_or_default();
     let body = String::from_utf8_lossy(&body[..body.len().min(SHOWN_BODY)]);
     let code = service
@@ -146,4 +153,16 @@ fn failure(error: &SdkError<AssumeRoleError>) -> ScopeError {
     } else {
         ScopeError::Unavailable { detail }
     }
+}
+
+/// An error and what caused it, in their own words: their debug form would hold what STS answered, secrets included.
+fn causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text += ": ";
+        text += &cause.to_string();
+        source = cause.source();
+    }
+    text
 }

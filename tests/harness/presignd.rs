@@ -15,10 +15,13 @@ use presignd::audit::{AuditError, Confirmation, Sink};
 use presignd::clock::{Clock, SystemClock};
 use presignd::config::{self, Settings};
 use presignd::proto::s3;
+use presignd::proto::v1::batch_presign_result::Result as ItemResult;
 use presignd::proto::v1::command::Command as Variant;
 use presignd::proto::v1::presign_service_client::PresignServiceClient;
-use presignd::proto::v1::{Command, ExpiryMode, PresignRequest, PresignResponse};
-use tokio::sync::oneshot;
+use presignd::proto::v1::{
+    BatchPresignRequest, Command, ExpiryMode, PresignRequest, PresignResponse,
+};
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tonic::Status;
 use tonic::transport::Channel;
@@ -26,6 +29,8 @@ use tonic_types::StatusExt as _;
 
 use super::ceph::{Ceph, CephTenant};
 use super::http::{self, Response};
+use super::sts::FakeSts;
+use super::tools;
 
 /// What presignd is to be started with.
 pub(crate) struct Builder {
@@ -99,6 +104,13 @@ grants: {grants}",
         builder
     }
 
+    /// With a tenant whose sessions are this STS's, and which lives by its clock: see [`FakeSts::tenant`].
+    pub(crate) fn with_sts_tenant(sts: &FakeSts, id: &str, role: &str, rest: &str) -> Builder {
+        let mut builder = Self::with_tenant(id, &sts.tenant(id, role, rest));
+        builder.clock = sts.clock();
+        builder
+    }
+
     /// Asks for a URL.
     pub(crate) async fn presign(&self, request: PresignRequest) -> Result<PresignResponse, Status> {
         self.client
@@ -126,6 +138,18 @@ grants: {grants}",
         fetch(&self.issue(tenant, command).await, body).await
     }
 
+    /// Asks for many URLs.
+    pub(crate) async fn presign_batch(
+        &self,
+        request: BatchPresignRequest,
+    ) -> Result<Vec<ItemResult>, Status> {
+        let answer = self.client.clone().batch_presign(request).await?;
+        let results = answer.into_inner().results.into_iter();
+        Ok(results
+            .map(|item| item.result.expect("an item has a result"))
+            .collect())
+    }
+
     /// Stops as SIGTERM would, and waits for the end.
     pub(crate) async fn shutdown(mut self) -> anyhow::Result<()> {
         if let Some(stop) = self.stop.take() {
@@ -140,6 +164,25 @@ grants: {grants}",
             let _ = stop.send(());
         }
     }
+}
+
+/// A tenant with long-lived keys of a store that is never called, as configuration. `rest` is the rest of the tenant.
+pub(crate) fn static_tenant(rest: &str) -> String {
+    format!(
+        "region: us-east-1
+endpoint: {{ url: \"http://s3.test:9000\", path_style: true }}
+{}",
+        static_credentials(rest)
+    )
+}
+
+/// Long-lived keys, as configuration, with the rest of the tenant.
+pub(crate) fn static_credentials(rest: &str) -> String {
+    let secret = tools::repository().join("tests/config/good/secrets/secret.txt");
+    format!(
+        "credentials: {{ static: {{ access_key_id: AKIDSTATIC, secret_access_key: {{ file: {secret:?} }} }} }}
+{rest}"
+    )
 }
 
 /// A tenant of Ceph's, as configuration.
@@ -317,7 +360,7 @@ impl Clock for TestClock {
 
 /// The records so far, as JSON, and how taking them is to fail.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Records(Arc<Mutex<Kept>>);
+pub(crate) struct Records(Arc<Mutex<Kept>>, Arc<Notify>);
 
 #[derive(Debug, Default)]
 struct Kept {
@@ -342,6 +385,23 @@ impl Records {
         found[0].clone()
     }
 
+    /// Waits for so many records, and gives all of them.
+    pub(crate) async fn wait_for(&self, count: usize) -> Vec<serde_json::Value> {
+        let enough = async {
+            loop {
+                let more = self.1.notified();
+                let all = self.all();
+                if all.len() >= count {
+                    return all;
+                }
+                more.await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), enough)
+            .await
+            .unwrap_or_else(|_| panic!("no {count} records in {:#?}", self.all()))
+    }
+
     /// Fails from now on, or no longer.
     pub(crate) fn fail(&self, error: Option<AuditError>) {
         self.0.lock().expect("no panic").failure = error;
@@ -358,6 +418,7 @@ impl Sink for Records {
                 kept.lines
                     .push(serde_json::from_slice(line).expect("a record is JSON"));
             }
+            self.1.notify_waiters();
             Ok(())
         };
         Box::pin(std::future::ready(result))
@@ -376,6 +437,23 @@ pub(crate) fn request(tenant: &str, command: Variant) -> PresignRequest {
             command: Some(command),
         }),
         ..PresignRequest::default()
+    }
+}
+
+/// A batch of commands, with nothing else set.
+pub(crate) fn batch(
+    tenant: &str,
+    commands: impl IntoIterator<Item = Variant>,
+) -> BatchPresignRequest {
+    BatchPresignRequest {
+        tenant: tenant.to_owned(),
+        commands: commands
+            .into_iter()
+            .map(|command| Command {
+                command: Some(command),
+            })
+            .collect(),
+        ..BatchPresignRequest::default()
     }
 }
 
