@@ -52,7 +52,7 @@ struct EndpointOfCase {
 }
 
 /// Where presignd leaves botocore, case by case: what botocore writes in its canonical request and URL, and what presignd does.
-const DIFFERENCES: [(&str, &str, &[(&str, &str)]); 4] = [
+const DIFFERENCES: [(&str, &str, Replacements); 4] = [
     // S3's endpoint rules put the bucket into the host for GetBucketLocation as for all others.
     ("GetBucketLocation", "minimal", BUCKET_IN_HOST),
     ("GetBucketLocation", "full", BUCKET_IN_HOST),
@@ -65,7 +65,10 @@ const DIFFERENCES: [(&str, &str, &[(&str, &str)]); 4] = [
     ),
 ];
 
-const BUCKET_IN_HOST: &[(&str, &str)] = &[
+/// Texts of botocore, and what presignd has in their place.
+type Replacements = &'static [(&'static str, &'static str)];
+
+const BUCKET_IN_HOST: Replacements = &[
     ("GET\n/acme-files\n", "GET\n/\n"),
     (
         "//s3.eu-west-1.amazonaws.com/acme-files?",
@@ -135,7 +138,7 @@ impl Case {
     }
 
     /// What is listed for this case in [`DIFFERENCES`].
-    fn difference(&self, operation: &str) -> Option<&'static [(&'static str, &'static str)]> {
+    fn difference(&self, operation: &str) -> Option<Replacements> {
         let listed = DIFFERENCES
             .iter()
             .find(|(of, name, _)| *of == operation && *name == self.name);

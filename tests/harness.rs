@@ -1,7 +1,10 @@
 //! What the tests stand on: a real store, a plain HTTP client, and the programs that a caller would use.
 
 pub(crate) mod ceph;
+pub(crate) mod commands;
 pub(crate) mod http;
 pub(crate) mod presignd;
 pub(crate) mod process;
+pub(crate) mod relay;
+pub(crate) mod session;
 pub(crate) mod tools;

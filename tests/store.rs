@@ -15,7 +15,7 @@ use crate::harness::{
     http::{self, NO_HEADERS, Response},
 };
 
-async fn assume(
+pub(crate) async fn assume(
     keys: &Credentials,
     role_arn: &str,
     seconds: i32,
@@ -73,7 +73,7 @@ fn five_minutes() -> PresigningConfig {
     PresigningConfig::expires_in(Duration::from_mins(5)).expect("a valid expiry")
 }
 
-async fn get(session: &Session, bucket: &str, key: &str) -> Response {
+pub(crate) async fn get(session: &Session, bucket: &str, key: &str) -> Response {
     let request = s3(session).get_object().bucket(bucket).key(key);
     let url = request.presigned(five_minutes()).await.expect("a URL");
     http::send(url.method(), url.uri(), url.headers(), "").await

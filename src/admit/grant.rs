@@ -199,12 +199,12 @@ mod tests {
         for text in [
             "getobject",
             "get_object",
-            "ListObjectV2",
             "Read",
             "all",
             "*",
             "",
             "s3:GetObject",
+            "GetObject ",
         ] {
             assert_eq!(
                 CommandSelector::parse(text),

@@ -1,7 +1,7 @@
 //! May this tenant run this command? A pure decision.
 //!
 //! Default deny. A command needs a grant of itself on what it reaches for, and for each IAM permission that its fields add a grant
-//! that carries it and is of the command which the permission belongs to. That HeadObject is checked under s3:GetObject as well
+//! that carries it and is of the command which the permission belongs to. That `HeadObject` is checked under `s3:GetObject`
 //! gives nobody the right to copy.
 
 #[cfg(test)]

@@ -142,14 +142,7 @@ mod tests {
             service: service.to_owned(),
             ..endpoint("http://127.0.0.1:9000", "/files")
         };
-        presign(
-            &command(&GET_OBJECT),
-            &endpoint,
-            credentials,
-            seconds(at),
-            1,
-        )
-        .into_string()
+        presign(&command(GET_OBJECT), &endpoint, credentials, seconds(at), 1).into_string()
     }
 
     fn fresh() -> Credentials {

@@ -142,7 +142,7 @@ fn a_long_token_changes_nothing_about_allocations() {
     let token = session_token(900);
     let credentials = credentials("secret", Some(&token));
     let endpoint = endpoint("https://files.s3.eu-west-1.amazonaws.com", "");
-    for operation in [&GET_OBJECT, &PUT_OBJECT] {
+    for operation in [GET_OBJECT, PUT_OBJECT] {
         let command = BoundCommand {
             bucket: Some("files"),
             key: Some("reports/2026/november.pdf"),
@@ -208,9 +208,9 @@ fn each_path_form_is_written_as_botocore_writes_it() {
         ),
     ] {
         for (operation, expected) in [
-            (&LIST_BUCKETS, service),
-            (&GET_BUCKET_ACL, bucket_path),
-            (&GET_OBJECT, object),
+            (LIST_BUCKETS, service),
+            (GET_BUCKET_ACL, bucket_path),
+            (GET_OBJECT, object),
         ] {
             let command = BoundCommand {
                 bucket: Some(bucket),
@@ -238,7 +238,7 @@ fn fixed_and_asked_parameters_are_merged() {
         ]
         .into_iter()
         .collect(),
-        ..command(&LIST_OBJECTS_V2)
+        ..command(LIST_OBJECTS_V2)
     };
     let endpoint = endpoint("http://127.0.0.1:9000", "/files");
     let url = presign(&command, &endpoint, &credentials("s", None), seconds(0), 1).into_string();
@@ -249,7 +249,7 @@ fn fixed_and_asked_parameters_are_merged() {
 
     let command = BoundCommand {
         query: [].into_iter().collect(),
-        ..super::samples::command(&GET_BUCKET_ACL)
+        ..super::samples::command(GET_BUCKET_ACL)
     };
     let url = presign(&command, &endpoint, &credentials("s", None), seconds(0), 1).into_string();
     assert!(
@@ -263,7 +263,7 @@ fn parameters_of_one_name_are_sorted_by_value() {
     let values = ["b", "", "ab", "a", "a/", "a~", "ä"];
     let command = BoundCommand {
         query: values.iter().map(|value| parameter("tag", value)).collect(),
-        ..command(&LIST_BUCKETS)
+        ..command(LIST_BUCKETS)
     };
     let endpoint = endpoint("http://127.0.0.1:9000", "");
     let canonical = canonical_request(&command, &endpoint, &credentials("s", None), seconds(0), 1);
@@ -311,7 +311,7 @@ fn the_host_label_goes_before_the_host_and_nowhere_else() {
                 .into_iter()
                 .collect(),
             host_label: Some(label),
-            ..command(&WRITE_GET_OBJECT_RESPONSE)
+            ..command(WRITE_GET_OBJECT_RESPONSE)
         };
         let endpoint = endpoint(&format!("https://{host}"), "");
         let credentials = credentials("s", None);
@@ -336,7 +336,7 @@ fn a_bound_payload_stands_in_the_canonical_request() {
         headers: [header("x-amz-content-sha256", "", &hash)]
             .into_iter()
             .collect(),
-        ..command(&PUT_OBJECT)
+        ..command(PUT_OBJECT)
     };
     let endpoint = endpoint("http://127.0.0.1:9000", "/files");
     let canonical = canonical_request(&command, &endpoint, &credentials("s", None), seconds(0), 1);
@@ -360,7 +360,7 @@ fn header_values_lose_superfluous_spaces_in_the_canonical_request() {
         let command = BoundCommand {
             key: Some("k"),
             headers: [header("x-amz-meta-", "note", value)].into_iter().collect(),
-            ..command(&PUT_OBJECT)
+            ..command(PUT_OBJECT)
         };
         let endpoint = endpoint("http://127.0.0.1:9000", "/files");
         let canonical =
@@ -376,7 +376,7 @@ fn header_values_lose_superfluous_spaces_in_the_canonical_request() {
 fn the_string_to_sign_names_the_time_and_the_scope() {
     let endpoint = endpoint("http://127.0.0.1:9000", "/files");
     let text = string_to_sign(
-        &command(&LIST_BUCKETS),
+        &command(LIST_BUCKETS),
         &endpoint,
         &credentials("s", None),
         seconds(1_369_400_645),
@@ -395,7 +395,7 @@ fn nothing_secret_is_printed() {
     let credentials = credentials("SECRETMARKER", Some("TOKENMARKER/"));
     let endpoint = endpoint("http://127.0.0.1:9000", "/files");
     let url = presign(
-        &command(&LIST_BUCKETS),
+        &command(LIST_BUCKETS),
         &endpoint,
         &credentials,
         seconds(0),

@@ -21,7 +21,7 @@ fn the_published_example_is_met_at_every_stage() {
     let command = BoundCommand {
         bucket: Some("examplebucket"),
         key: Some("test.txt"),
-        ..command(&GET_OBJECT)
+        ..command(GET_OBJECT)
     };
     let endpoint = SigningEndpoint {
         origin: "https://examplebucket.s3.amazonaws.com".to_owned(),

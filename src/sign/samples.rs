@@ -7,47 +7,18 @@ use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
-use super::command::{
-    BodyKind, BoundCommand, CommandClass, Header, Operation, PathForm, QueryParameter, Value,
-};
+use super::bind::Bind;
+use super::command::{BoundCommand, Header, Operation, QueryParameter, Value};
 use super::{Credentials, SigningEndpoint};
+use crate::proto::s3;
 
-const fn operation(name: &'static str, method: &'static str, path: PathForm) -> Operation {
-    Operation {
-        name,
-        field: "",
-        method,
-        path,
-        fixed_query: &[],
-        class: CommandClass::Read,
-        body: BodyKind::None,
-        checksum_required: false,
-        endpoint_parameters: &[],
-        host_prefix: None,
-        actions: &[],
-        by_name_only: false,
-    }
-}
-
-pub(super) static GET_OBJECT: Operation = operation("GetObject", "GET", PathForm::Object);
-pub(super) static PUT_OBJECT: Operation = operation("PutObject", "PUT", PathForm::Object);
-pub(super) static LIST_BUCKETS: Operation = operation("ListBuckets", "GET", PathForm::Service);
-pub(super) static GET_BUCKET_ACL: Operation = Operation {
-    fixed_query: &[("acl", "")],
-    ..operation("GetBucketAcl", "GET", PathForm::Bucket)
-};
-pub(super) static LIST_OBJECTS_V2: Operation = Operation {
-    fixed_query: &[("list-type", "2")],
-    ..operation("ListObjectsV2", "GET", PathForm::Bucket)
-};
-pub(super) static WRITE_GET_OBJECT_RESPONSE: Operation = Operation {
-    host_prefix: Some("{RequestRoute}."),
-    ..operation(
-        "WriteGetObjectResponse",
-        "POST",
-        PathForm::Fixed("/WriteGetObjectResponse"),
-    )
-};
+pub(super) const GET_OBJECT: &Operation = <s3::GetObject as Bind>::OPERATION;
+pub(super) const PUT_OBJECT: &Operation = <s3::PutObject as Bind>::OPERATION;
+pub(super) const LIST_BUCKETS: &Operation = <s3::ListBuckets as Bind>::OPERATION;
+pub(super) const GET_BUCKET_ACL: &Operation = <s3::GetBucketAcl as Bind>::OPERATION;
+pub(super) const LIST_OBJECTS_V2: &Operation = <s3::ListObjectsV2 as Bind>::OPERATION;
+pub(super) const WRITE_GET_OBJECT_RESPONSE: &Operation =
+    <s3::WriteGetObjectResponse as Bind>::OPERATION;
 
 /// The operation without any values.
 pub(super) fn command<'a>(operation: &'static Operation) -> BoundCommand<'a> {
@@ -130,7 +101,7 @@ pub(super) struct Sample {
 
 impl Sample {
     pub(super) fn command(&self) -> BoundCommand<'_> {
-        let operation = if self.put { &PUT_OBJECT } else { &GET_OBJECT };
+        let operation = if self.put { PUT_OBJECT } else { GET_OBJECT };
         let headers = self
             .headers
             .iter()

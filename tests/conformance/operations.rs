@@ -14,7 +14,7 @@ const DEPRECATED: [&str; 4] = [
 macro_rules! of_the_sdk {
     ($($module:ident::$operation:ident,)*) => {
         [$({
-            let _: Option<aws_sdk_s3::operation::$module::$operation> = None;
+            let _ = std::marker::PhantomData::<aws_sdk_s3::operation::$module::$operation>;
             stringify!($operation)
         },)*]
     };

@@ -32,15 +32,17 @@ pub(crate) struct Ceph {
     _stop: ChildStdin,
 }
 
-/// A tenant's side of the store: a bucket, its owner, and a role for that bucket alone.
+/// A tenant's side of the store: two buckets, their owner, and a role for these buckets alone.
 pub(crate) struct CephTenant {
     /// Such as `acme`.
     pub(crate) name: &'static str,
     /// `{name}-files`
     pub(crate) bucket: String,
+    /// `{name}-media`
+    pub(crate) other_bucket: String,
     /// Of `presignd-{name}`, which presignd's user alone may assume. It has no account: `arn:aws:iam:::role/..`.
     pub(crate) role_arn: String,
-    /// Keys of the bucket's owner, who reads and writes every object in it.
+    /// Keys of the buckets' owner, who reads and writes every object in them.
     pub(crate) owner: Credentials,
 }
 
@@ -84,18 +86,53 @@ impl Ceph {
 
     /// Writes an object as the bucket's owner.
     pub(crate) async fn put_object(&self, bucket: &str, key: &str, body: impl Into<Bytes>) {
-        let response = self.as_owner("PUT", bucket, key, body).await;
+        let response = self.as_owner("PUT", bucket, key, "", body).await;
         assert_eq!(response.status, 200, "PUT {bucket}/{key}: {response:?}");
     }
 
     /// Reads an object as the bucket's owner. `None` where there is no such object.
     pub(crate) async fn object(&self, bucket: &str, key: &str) -> Option<Bytes> {
-        let response = self.as_owner("GET", bucket, key, "").await;
+        let response = self.as_owner("GET", bucket, key, "", "").await;
         match (response.status, response.s3_code().as_str()) {
             (200, _) => Some(response.body),
             (404, "NoSuchKey") => None,
             _ => panic!("GET {bucket}/{key}: {response:?}"),
         }
+    }
+
+    /// The bucket's objects under a prefix, by their very keys: XML of their keys, entity tags, sizes and times.
+    pub(crate) async fn objects(&self, bucket: &str, prefix: &str) -> Objects {
+        let query = format!("list-type=2&prefix={}", rest::encode(prefix, ""));
+        let response = self.as_owner("GET", bucket, "", &query, "").await;
+        assert_eq!(response.status, 200, "{bucket}/{prefix}*: {response:?}");
+        assert_eq!(response.xml("IsTruncated").as_deref(), Some("false"));
+        Objects(response.text())
+    }
+
+    /// Sends a request to S3 as the bucket's owner. The query is encoded, and each of its parameters has a `=`.
+    pub(crate) async fn as_owner(
+        &self,
+        method: &str,
+        bucket: &str,
+        key: &str,
+        query: &str,
+        body: impl Into<Bytes>,
+    ) -> Response {
+        let tenant = self
+            .tenants
+            .iter()
+            .find(|tenant| tenant.bucket == bucket || tenant.other_bucket == bucket)
+            .unwrap_or_else(|| panic!("no tenant owns {bucket} in the harness"));
+        rest::s3(
+            &self.endpoint,
+            &tenant.owner,
+            method,
+            bucket,
+            key,
+            query,
+            body,
+        )
+        .await
     }
 
     /// Creates a role that presignd's user may assume for up to 12 hours, and returns its ARN. `permissions` is an IAM
@@ -149,21 +186,6 @@ impl Ceph {
         response
     }
 
-    async fn as_owner(
-        &self,
-        method: &str,
-        bucket: &str,
-        key: &str,
-        body: impl Into<Bytes>,
-    ) -> Response {
-        let tenant = self
-            .tenants
-            .iter()
-            .find(|tenant| tenant.bucket == bucket)
-            .unwrap_or_else(|| panic!("no tenant owns {bucket} in the harness"));
-        rest::s3(&self.endpoint, &tenant.owner, method, bucket, key, "", body).await
-    }
-
     async fn start() -> Self {
         let dir = cluster_directory();
         let stop = start_until_closed(&dir);
@@ -184,10 +206,12 @@ impl Ceph {
     }
 
     async fn create_tenant(&self, name: &'static str, owner: Credentials) -> CephTenant {
-        let bucket = format!("{name}-files");
+        let (bucket, other_bucket) = (format!("{name}-files"), format!("{name}-media"));
         let resources = json!([
             format!("arn:aws:s3:::{bucket}"),
-            format!("arn:aws:s3:::{bucket}/*")
+            format!("arn:aws:s3:::{bucket}/*"),
+            format!("arn:aws:s3:::{other_bucket}"),
+            format!("arn:aws:s3:::{other_bucket}/*")
         ]);
         // What a role writes belongs to the user who assumed it: the owner of the bucket needs a policy to read it.
         let owners = policy(&json!({
@@ -196,12 +220,15 @@ impl Ceph {
             "Action": ["s3:*"],
             "Resource": resources,
         }));
-        for (query, body) in [("", String::new()), ("policy=", owners.to_string())] {
-            let response = rest::s3(&self.endpoint, &owner, "PUT", &bucket, "", query, body).await;
-            assert!(
-                (200..300).contains(&response.status),
-                "PUT {bucket}?{query}: {response:?}"
-            );
+        for bucket in [&bucket, &other_bucket] {
+            for (query, body) in [("", String::new()), ("policy=", owners.to_string())] {
+                let response =
+                    rest::s3(&self.endpoint, &owner, "PUT", bucket, "", query, body).await;
+                assert!(
+                    (200..300).contains(&response.status),
+                    "PUT {bucket}?{query}: {response:?}"
+                );
+            }
         }
         let permissions = policy(&json!({
             "Effect": "Allow",
@@ -214,10 +241,37 @@ impl Ceph {
         CephTenant {
             name,
             bucket,
+            other_bucket,
             role_arn,
             owner,
         }
     }
+}
+
+/// A listing of objects. Equal to another only if no object came, went or was written in between.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Objects(String);
+
+impl Objects {
+    /// The keys, in the store's order.
+    pub(crate) fn keys(&self) -> Vec<String> {
+        let element = |part: &str| part.split_once("</Key>").map(|(key, _)| unescape(key));
+        self.0.split("<Key>").skip(1).filter_map(element).collect()
+    }
+}
+
+/// The text of an XML element without elements in it.
+fn unescape(xml: &str) -> String {
+    let named = [
+        ("&lt;", "<"),
+        ("&gt;", ">"),
+        ("&quot;", "\""),
+        ("&apos;", "'"),
+        ("&amp;", "&"),
+    ];
+    named.iter().fold(xml.to_owned(), |text, (name, char)| {
+        text.replace(name, char)
+    })
 }
 
 /// An IAM policy of one statement.

@@ -62,8 +62,16 @@ pub(crate) async fn send(
     for (name, value) in headers {
         request = request.header(name.as_ref(), value.as_ref());
     }
+    let body = body.into();
+    // RFC 9110, section 8.6; hyper leaves it out where there is no body.
+    let states_length = request
+        .headers_ref()
+        .is_some_and(|headers| headers.contains_key("content-length"));
+    if body.is_empty() && !states_length && matches!(method, "PUT" | "POST") {
+        request = request.header("content-length", "0");
+    }
     let request = request
-        .body(Full::new(body.into()))
+        .body(Full::new(body))
         .unwrap_or_else(|e| panic!("{method} {url}: {e}"));
 
     // A pooled connection would belong to the runtime of the test that opened it.

@@ -6,13 +6,14 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use aws_config::SdkConfig;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use presignd::app::tenants::ProcessSurroundings;
 use presignd::app::{App, Surroundings, aws_from_environment};
 use presignd::audit::{AuditError, Confirmation, Sink};
 use presignd::clock::{Clock, SystemClock};
-use presignd::config;
+use presignd::config::{self, Settings};
 use presignd::proto::s3;
 use presignd::proto::v1::command::Command as Variant;
 use presignd::proto::v1::presign_service_client::PresignServiceClient;
@@ -21,6 +22,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tonic::Status;
 use tonic::transport::Channel;
+use tonic_types::StatusExt as _;
 
 use super::ceph::{Ceph, CephTenant};
 use super::http::{self, Response};
@@ -33,6 +35,8 @@ pub(crate) struct Builder {
     clock: Arc<TestClock>,
     credentials: Credentials,
     records: Records,
+    sessions: Option<Duration>,
+    secrets: Vec<tempfile::NamedTempFile>,
 }
 
 /// A presignd that answers.
@@ -61,6 +65,8 @@ impl Presignd {
                 "test",
             ),
             records: Records::default(),
+            sessions: None,
+            secrets: Vec::new(),
         }
         .with_tenant(id, yaml)
     }
@@ -73,6 +79,26 @@ impl Presignd {
         builder
     }
 
+    /// With a tenant of Ceph's that has no role, but the keys of its buckets' owner.
+    pub(crate) fn with_ceph_owner(id: &str, grants: &str) -> Builder {
+        let tenant = Ceph::shared().tenant(id);
+        let secret = tempfile::NamedTempFile::new().expect("a temporary file");
+        std::fs::write(&secret, tenant.owner.secret_access_key()).expect("it can be written");
+        let yaml = format!(
+            "region: us-east-1
+endpoint: {{ url: \"{}\", path_style: true }}
+credentials:
+  static: {{ access_key_id: {}, secret_access_key: {{ file: \"{}\" }} }}
+grants: {grants}",
+            Ceph::shared().endpoint(),
+            tenant.owner.access_key_id(),
+            secret.path().display()
+        );
+        let mut builder = Self::with_tenant(id, &yaml);
+        builder.secrets.push(secret);
+        builder
+    }
+
     /// Asks for a URL.
     pub(crate) async fn presign(&self, request: PresignRequest) -> Result<PresignResponse, Status> {
         self.client
@@ -80,6 +106,24 @@ impl Presignd {
             .presign(request)
             .await
             .map(tonic::Response::into_inner)
+    }
+
+    /// A URL for this command, for five minutes. Panics if it is refused.
+    pub(crate) async fn issue(&self, tenant: &str, command: Variant) -> PresignResponse {
+        let asked = format!("{command:?}");
+        self.presign(lasting(300, request(tenant, command)))
+            .await
+            .unwrap_or_else(|status| panic!("{asked}: {status:?}"))
+    }
+
+    /// Issues a URL and uses it at once.
+    pub(crate) async fn run(
+        &self,
+        tenant: &str,
+        command: Variant,
+        body: impl Into<hyper::body::Bytes>,
+    ) -> Response {
+        fetch(&self.issue(tenant, command).await, body).await
     }
 
     /// Stops as SIGTERM would, and waits for the end.
@@ -111,6 +155,22 @@ grants: {grants}",
     )
 }
 
+/// The settings of a configuration without mistakes.
+pub(super) fn parse(text: &str) -> Settings {
+    config::parse(text, "test.yaml", Path::new("."), &ProcessSurroundings)
+        .map_err(config::ConfigError::Mistakes)
+        .unwrap_or_else(|mistakes| panic!("{mistakes}\nin\n{text}"))
+}
+
+/// presignd's surroundings, where it has these credentials.
+pub(super) async fn aws_of(credentials: Credentials) -> SdkConfig {
+    aws_from_environment()
+        .await
+        .into_builder()
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .build()
+}
+
 impl Builder {
     /// And this tenant.
     pub(crate) fn with_tenant(mut self, id: &str, yaml: &str) -> Self {
@@ -139,6 +199,22 @@ impl Builder {
         self
     }
 
+    /// As somebody else.
+    pub(crate) fn with_credentials(self, credentials: Credentials) -> Self {
+        Self {
+            credentials,
+            ..self
+        }
+    }
+
+    /// With sessions of less than the 15 minutes that a configuration may ask for.
+    pub(crate) fn with_sessions_of(self, duration: Duration) -> Self {
+        Self {
+            sessions: Some(duration),
+            ..self
+        }
+    }
+
     /// With records that fail so.
     pub(crate) fn with_failing_records(self, error: AuditError) -> Self {
         self.records.0.lock().expect("no panic").failure = Some(error);
@@ -159,6 +235,8 @@ impl Builder {
             clock,
             credentials,
             records,
+            sessions,
+            secrets,
         } = self;
         let telemetry = if telemetry.is_empty() {
             String::new()
@@ -167,17 +245,18 @@ impl Builder {
         };
         let text =
             format!("server:\n  listen: 127.0.0.1:0\n{server}{telemetry}tenants:\n{tenants}");
-        let settings = config::parse(&text, "test.yaml", Path::new("."), &ProcessSurroundings)
-            .map_err(config::ConfigError::Mistakes)
-            .unwrap_or_else(|mistakes| panic!("{mistakes}\nin\n{text}"));
-        let aws = aws_from_environment()
-            .await
-            .into_builder()
-            .credentials_provider(SharedCredentialsProvider::new(credentials))
-            .build();
+        let mut settings = parse(&text);
+        drop(secrets);
+        for tenant in settings.tenants.values_mut() {
+            if let (Some(duration), config::Credentials::AssumeRole(role)) =
+                (sessions, &mut tenant.value.credentials)
+            {
+                role.duration = duration;
+            }
+        }
         let surroundings = Surroundings {
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
-            aws,
+            aws: aws_of(credentials).await,
             sink: records.clone(),
         };
         let app = App::start(&settings, surroundings)
@@ -332,6 +411,14 @@ pub(crate) fn put_object(bucket: &str, key: &str) -> Variant {
         key: Some(key.to_owned()),
         ..s3::PutObject::default()
     })
+}
+
+/// The published reason of a refusal, such as `COMMAND_DENIED`.
+pub(crate) fn reason(refusal: &Status) -> String {
+    refusal
+        .get_details_error_info()
+        .unwrap_or_else(|| panic!("no google.rpc.ErrorInfo in {refusal:?}"))
+        .reason
 }
 
 /// Uses a URL as it was issued: its method and headers, and this body.

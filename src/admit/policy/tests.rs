@@ -38,6 +38,10 @@ fn decide_on(grants: &[&str], message: &dyn BindAny) -> Result<Allowed, Denied> 
     decide(&grants_of(grants, Store::Aws), &message.to_bound().unwrap())
 }
 
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "the members of messages are optional"
+)]
 fn some(text: &str) -> Option<String> {
     Some(text.to_owned())
 }

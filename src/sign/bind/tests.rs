@@ -7,6 +7,10 @@ use super::*;
 
 use crate::proto::s3;
 
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "the members of messages are optional"
+)]
 fn some(text: &str) -> Option<String> {
     Some(text.to_owned())
 }

@@ -86,7 +86,7 @@ async fn signed(
 }
 
 /// Percent-encodes all but RFC 3986's unreserved characters and those of `also_kept`.
-fn encode(text: &str, also_kept: &str) -> String {
+pub(super) fn encode(text: &str, also_kept: &str) -> String {
     let mut encoded = String::new();
     for byte in text.bytes() {
         let char = char::from(byte);

@@ -6,6 +6,7 @@ use crate::proto::s3;
 use crate::sign::bind::BindAny;
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn fields_decide_which_iam_actions_a_request_needs() {
     let bucket = || some("b");
     let key = || some("k");
