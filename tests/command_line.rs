@@ -178,6 +178,14 @@ async fn check_prints_what_each_tenant_may_do() {
 }
 
 #[tokio::test]
+async fn check_does_not_mind_a_reader_who_has_seen_enough() {
+    let start = with_config("check", GOOD).env("INITECH_SECRET", "s");
+    let ended = start.with_closed_stdout().run().await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(!ended.stderr.contains("panicked"), "{ended:?}");
+}
+
+#[tokio::test]
 async fn check_reports_mistakes_of_every_kind_in_one_run() {
     let bad = r#"
 server:

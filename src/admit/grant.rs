@@ -161,8 +161,6 @@ mod tests {
         grant(commands, store).actions().keys().copied().collect()
     }
 
-    const CLASSES: [&str; 5] = ["read", "write", "list", "delete", "admin"];
-
     #[test]
     fn every_command_is_of_one_class_or_granted_by_name_only() {
         for operation in OPERATIONS {

@@ -100,6 +100,13 @@ impl Start {
         self
     }
 
+    /// With a pipe as standard output whose reader has gone.
+    pub(crate) fn with_closed_stdout(mut self) -> Self {
+        let (_, writer) = std::io::pipe().expect("a pipe");
+        self.command.stdout(writer);
+        self
+    }
+
     pub(crate) fn start(mut self) -> Process {
         let mut child = self.command.spawn().expect("presignd starts");
         let mut unread = child.stdout.take();
