@@ -4,24 +4,27 @@
 //!
 //! Invariant: a URL leaves [`Presigner`] only after its record was confirmed, and a refusal leaves a record too.
 
+mod placed;
+mod record;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
 
+use self::placed::Placed;
+use crate::admit::Admitted;
 use crate::admit::expiry::{Asked, Bound};
-use crate::admit::{Admitted, Authorized};
-use crate::audit::{Batch, Record, Recorder, TraceContext};
+use crate::audit::{Recorder, TraceContext};
 use crate::authenticate::Caller;
 use crate::clock::SharedClock;
 use crate::endpoint::Endpoints;
 use crate::names::TenantId;
-use crate::proto::v1::{Command, ExpiryBound};
-use crate::refusal::{Refusal, reason_name};
+use crate::proto::v1::Command;
+use crate::refusal::Refusal;
 use crate::scope::{ScopedCredentials, Scoper};
-use crate::sign::bind::{Violation, Violations};
-use crate::sign::command::{BoundCommand, Operation};
-use crate::sign::{self, PresignedUrl, SigningEndpoint, operations};
+use crate::sign::command::BoundCommand;
+use crate::sign::{self, PresignedUrl, SigningEndpoint};
 use crate::tenant::{Tenant, Tenants};
 
 /// Issues URLs.
@@ -90,7 +93,7 @@ pub struct Issued {
     /// When the URL ends.
     pub expires_at: SystemTime,
     /// What set that.
-    pub bound: ExpiryBound,
+    pub bound: Bound,
     expires_in: u32,
     endpoint: Arc<SigningEndpoint>,
     credentials: ScopedCredentials,
@@ -107,19 +110,18 @@ impl Presigner {
         request: &Request,
         item: &Item,
     ) -> Result<Issued, Refusal> {
-        let bound = bind(&item.command, "command");
+        let placed = Placed::bind(&item.command, "command");
         let decide = async {
-            let command = bound.as_ref().map_err(Clone::clone)?;
+            let command = placed.command()?;
             let tenant = self.tenants.of(&arrival.caller, &request.tenant)?;
-            let admitted =
-                tenant
-                    .rules
-                    .admit(authorize(&tenant, command, request.asked, "command")?)?;
+            let authorized = placed.authorize(&tenant, request.asked)?;
+            let admitted = tenant.rules.admit(authorized)?;
             self.issue(arrival, &tenant, command, admitted).await
         };
         let decision = within(arrival.patience, decide).await;
+        let now = self.clock.now();
         {
-            let record = self.record(arrival, request, item, &bound, &decision);
+            let record = record::of_command(now, arrival, request, item, &placed, &decision);
             self.recorder.record(&record, &arrival.trace).await?;
         }
         decision
@@ -136,42 +138,36 @@ impl Presigner {
         issuance_id: uuid::Uuid,
         items: &[Item],
     ) -> Result<Vec<Result<Issued, Refusal>>, Refusal> {
-        let place = |index| format!("commands[{index}]");
-        let bound: Vec<_> = items
-            .iter()
-            .enumerate()
-            .map(|(index, item)| bind(&item.command, &place(index)))
+        let numbered = items.iter().enumerate();
+        let placed: Vec<_> = numbered
+            .map(|(index, item)| Placed::bind(&item.command, format!("commands[{index}]")))
             .collect();
         let decide = async {
             let tenant = self.tenants.of(&arrival.caller, &request.tenant)?;
-            let authorize = |(index, command): (usize, &Result<BoundCommand<'_>, Refusal>)| {
-                authorize(
-                    &tenant,
-                    command.as_ref().map_err(Clone::clone)?,
-                    request.asked,
-                    &place(index),
-                )
-            };
-            let admitted = tenant
-                .rules
-                .admit_all(bound.iter().enumerate().map(authorize).collect())?;
+            let authorized = placed
+                .iter()
+                .map(|item| item.authorize(&tenant, request.asked));
+            let admitted = tenant.rules.admit_all(authorized.collect())?;
             let mut issuing = Vec::with_capacity(items.len());
-            for (command, admitted) in bound.iter().zip(admitted) {
+            for (item, admitted) in placed.iter().zip(admitted) {
                 let tenant = &tenant;
                 issuing.push(within(arrival.patience, async move {
-                    let command = command.as_ref().map_err(Clone::clone)?;
-                    self.issue(arrival, tenant, command, admitted?).await
+                    self.issue(arrival, tenant, item.command()?, admitted?)
+                        .await
                 }));
             }
             Ok(join_all(issuing).await)
         };
         let decisions = decide.await;
+        let now = self.clock.now();
         {
             let records = match &decisions {
-                Ok(decisions) => self.batch_records(arrival, request, items, &bound, decisions),
-                // What was refused as one has one record.
+                Ok(decisions) => record::of_batch(now, arrival, request, items, &placed, decisions),
                 Err(refusal) => {
-                    vec![self.refused_batch(arrival, request, issuance_id, items.len(), refusal)]
+                    let size = items.len();
+                    let record =
+                        record::of_refused_batch(now, arrival, request, issuance_id, size, refusal);
+                    vec![record]
                 }
             };
             self.recorder.record_all(&records, &arrival.trace).await?;
@@ -188,15 +184,8 @@ impl Presigner {
         tenant: Option<&TenantId>,
         refusal: Refusal,
     ) -> Refusal {
-        let mut record = Record::new(
-            issuance_id,
-            arrival.started,
-            arrival.method,
-            arrival.caller.name(),
-        );
-        record.peer = arrival.peer;
-        record.tenant = tenant.map(|tenant| tenant.as_str().into());
-        self.note_refusal(&mut record, &refusal);
+        let now = self.clock.now();
+        let record = record::of_unreadable(now, arrival, issuance_id, tenant, &refusal);
         match self.recorder.record(&record, &arrival.trace).await {
             Ok(()) => refusal,
             Err(error) => error.into(),
@@ -231,178 +220,14 @@ impl Presigner {
         Ok(Issued {
             url,
             method: command.operation.method,
-            headers: headers(command),
+            headers: command.headers_to_send(),
             expires_at: whole_seconds(signed_at) + Duration::from_secs(expires_in.into()),
-            bound: published(bound),
+            bound,
             expires_in,
             endpoint,
             credentials,
         })
     }
-
-    fn record<'a>(
-        &self,
-        arrival: &'a Arrival,
-        request: &'a Request,
-        item: &'a Item,
-        bound: &'a Result<BoundCommand<'_>, Refusal>,
-        decision: &'a Result<Issued, Refusal>,
-    ) -> Record<'a> {
-        let mut record = Record::new(
-            item.issuance_id,
-            arrival.started,
-            arrival.method,
-            arrival.caller.name(),
-        );
-        record.peer = arrival.peer;
-        describe(&mut record, request);
-        record.command = operation(&item.command).map(|operation| operation.name);
-        if let Ok(command) = bound {
-            let version = command
-                .query
-                .iter()
-                .find(|parameter| parameter.name == "versionId");
-            let source = command.reference.as_ref();
-            record.bucket = command.bucket.map(Into::into);
-            record.key = command.key.map(Into::into);
-            record.version_id = version.map(|parameter| parameter.value.as_str().into());
-            record.copy_source =
-                source.map(|source| format!("{}/{}", source.bucket, source.key).into());
-        }
-        match decision {
-            Ok(issued) => {
-                record.issued(self.clock.now());
-                record.region = Some(issued.endpoint.region.as_str().into());
-                record.endpoint = Some(issued.endpoint.host.as_str().into());
-                record.expires_in = Some(issued.expires_in);
-                record.expires_at = Some(issued.expires_at);
-                record.expiry_bound = Some(bound_name(issued.bound));
-                record.role_session_name = issued.credentials.role_session_name().map(Into::into);
-                record.access_key_id =
-                    Some(issued.credentials.credentials().access_key_id().into());
-            }
-            Err(refusal) => self.note_refusal(&mut record, refusal),
-        }
-        record
-    }
-
-    /// One record for each command.
-    fn batch_records<'a>(
-        &self,
-        arrival: &'a Arrival,
-        request: &'a Request,
-        items: &'a [Item],
-        bound: &'a [Result<BoundCommand<'_>, Refusal>],
-        decisions: &'a [Result<Issued, Refusal>],
-    ) -> Vec<Record<'a>> {
-        let parts = items.iter().zip(bound).zip(decisions).enumerate();
-        let record = |(index, ((item, bound), decision))| {
-            let mut record = self.record(arrival, request, item, bound, decision);
-            record.batch = Some(batch(index, items.len()));
-            record
-        };
-        parts.map(record).collect()
-    }
-
-    fn refused_batch<'a>(
-        &self,
-        arrival: &'a Arrival,
-        request: &'a Request,
-        issuance_id: uuid::Uuid,
-        size: usize,
-        refusal: &Refusal,
-    ) -> Record<'a> {
-        let mut record = Record::new(
-            issuance_id,
-            arrival.started,
-            arrival.method,
-            arrival.caller.name(),
-        );
-        record.peer = arrival.peer;
-        describe(&mut record, request);
-        record.batch = Some(batch(0, size));
-        self.note_refusal(&mut record, refusal);
-        record
-    }
-
-    fn note_refusal(&self, record: &mut Record<'_>, refusal: &Refusal) {
-        let verdict = refusal.verdict();
-        let reason = reason_name(verdict.reason);
-        record.refused(
-            self.clock.now(),
-            verdict.outcome,
-            verdict.code.name(),
-            reason,
-            refusal.sentence(),
-        );
-    }
-}
-
-fn describe<'a>(record: &mut Record<'a>, request: &'a Request) {
-    let given = |text: &'a str| (!text.is_empty()).then(|| text.into());
-    record.tenant = Some(request.tenant.as_str().into());
-    record.reason = given(&request.reason);
-    record.subject = given(&request.subject);
-}
-
-fn batch(index: usize, size: usize) -> Batch {
-    let number = |n| u32::try_from(n).unwrap_or(u32::MAX);
-    Batch {
-        index: number(index),
-        size: number(size),
-    }
-}
-
-/// The command in the places where it travels. `place` is the field of the request that holds it.
-fn bind<'a>(command: &'a Command, place: &str) -> Result<BoundCommand<'a>, Refusal> {
-    let Some(variant) = &command.command else {
-        return Err(Refusal::field(
-            place,
-            "names no command: set one of its fields, such as get_object",
-        ));
-    };
-    let message = operations::message(variant);
-    let placed = |violations| {
-        Refusal::Invalid(inside(
-            violations,
-            &format!("{place}.{}.", message.operation().field),
-        ))
-    };
-    message.to_bound().map_err(placed)
-}
-
-fn operation(command: &Command) -> Option<&'static Operation> {
-    command
-        .command
-        .as_ref()
-        .map(|variant| operations::message(variant).operation())
-}
-
-/// Violations with the paths of the whole request.
-fn inside(violations: Violations, place: &str) -> Violations {
-    let placed = |violation: Violation| Violation {
-        field: format!("{place}{}", violation.field).into(),
-        ..violation
-    };
-    Violations(violations.0.into_iter().map(placed).collect())
-}
-
-fn authorize(
-    tenant: &Tenant,
-    command: &BoundCommand<'_>,
-    asked: Asked,
-    place: &str,
-) -> Result<Authorized, Refusal> {
-    if tenant.endpoint.url.is_none() {
-        let placed = |violations| {
-            Refusal::Invalid(inside(
-                violations,
-                &format!("{place}.{}.", command.operation.field),
-            ))
-        };
-        command.known_to_aws().map_err(placed)?;
-    }
-    Ok(tenant.rules.authorize(command, asked)?)
 }
 
 async fn within<T>(
@@ -415,36 +240,10 @@ async fn within<T>(
     }
 }
 
-/// Every header that is signed, but host.
-fn headers(command: &BoundCommand<'_>) -> Vec<(String, String)> {
-    let owned = |header: &crate::sign::command::Header<'_>| {
-        (
-            format!("{}{}", header.name, header.suffix),
-            header.value.as_str().to_owned(),
-        )
-    };
-    command.headers.iter().map(owned).collect()
-}
-
 /// A signature's time has whole seconds, and the URL's life counts from there.
 fn whole_seconds(time: SystemTime) -> SystemTime {
     let since = time
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
     SystemTime::UNIX_EPOCH + Duration::from_secs(since.as_secs())
-}
-
-fn published(bound: Bound) -> ExpiryBound {
-    match bound {
-        Bound::Request => ExpiryBound::Request,
-        Bound::Default => ExpiryBound::Default,
-        Bound::GrantCap => ExpiryBound::GrantCap,
-        Bound::TenantCap => ExpiryBound::TenantCap,
-        Bound::Credentials => ExpiryBound::Credentials,
-    }
-}
-
-fn bound_name(bound: ExpiryBound) -> &'static str {
-    let name = bound.as_str_name();
-    name.strip_prefix("EXPIRY_BOUND_").unwrap_or(name)
 }

@@ -49,6 +49,20 @@ pub enum Bound {
     Credentials,
 }
 
+impl Bound {
+    /// The name in records: that of the contract's `ExpiryBound`, without its prefix.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Request => "REQUEST",
+            Self::Default => "DEFAULT",
+            Self::GrantCap => "GRANT_CAP",
+            Self::TenantCap => "TENANT_CAP",
+            Self::Credentials => "CREDENTIALS",
+        }
+    }
+}
+
 /// An expiry within the caps, not yet held against a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Expiry {

@@ -3,9 +3,10 @@
 use uuid::Uuid;
 
 use super::status;
+use crate::admit::expiry::Bound;
 use crate::presign::{Issued, Item};
 use crate::proto::v1::batch_presign_result::Result as ItemResult;
-use crate::proto::v1::{BatchPresignResponse, BatchPresignResult, PresignResponse};
+use crate::proto::v1::{BatchPresignResponse, BatchPresignResult, ExpiryBound, PresignResponse};
 use crate::refusal::Refusal;
 
 /// One URL.
@@ -15,7 +16,7 @@ pub(super) fn response(issued: Issued, issuance_id: Uuid) -> PresignResponse {
         method: issued.method.to_owned(),
         headers: issued.headers.into_iter().collect(),
         expires_at: Some(issued.expires_at.into()),
-        expiry_bound: issued.bound.into(),
+        expiry_bound: published(issued.bound).into(),
         issuance_id: issuance_id.to_string(),
     }
 }
@@ -36,5 +37,15 @@ pub(super) fn batch_response(
     };
     BatchPresignResponse {
         results: items.iter().zip(results).map(result).collect(),
+    }
+}
+
+fn published(bound: Bound) -> ExpiryBound {
+    match bound {
+        Bound::Request => ExpiryBound::Request,
+        Bound::Default => ExpiryBound::Default,
+        Bound::GrantCap => ExpiryBound::GrantCap,
+        Bound::TenantCap => ExpiryBound::TenantCap,
+        Bound::Credentials => ExpiryBound::Credentials,
     }
 }

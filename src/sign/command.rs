@@ -202,3 +202,15 @@ impl Operation {
                 .any(|a| a.resource == IamResource::Object)
     }
 }
+
+impl BoundCommand<'_> {
+    /// Every header that is signed, but `host`: what the client has to send, by lower-case name.
+    #[must_use]
+    pub fn headers_to_send(&self) -> Vec<(String, String)> {
+        let owned = |header: &Header<'_>| {
+            let name = format!("{}{}", header.name, header.suffix);
+            (name, header.value.as_str().to_owned())
+        };
+        self.headers.iter().map(owned).collect()
+    }
+}

@@ -1,0 +1,133 @@
+//! What the record of a decision says.
+
+use std::time::SystemTime;
+
+use uuid::Uuid;
+
+use super::placed::Placed;
+use super::{Arrival, Issued, Item, Request};
+use crate::audit::{Batch, Record};
+use crate::names::TenantId;
+use crate::refusal::{Refusal, reason_name};
+use crate::sign::command::BoundCommand;
+
+/// The record of one command.
+pub(super) fn of_command<'a>(
+    now: SystemTime,
+    arrival: &'a Arrival,
+    request: &'a Request,
+    item: &Item,
+    placed: &'a Placed<'_>,
+    decision: &'a Result<Issued, Refusal>,
+) -> Record<'a> {
+    let mut record = arrived(arrival, item.issuance_id);
+    note_request(&mut record, request);
+    record.command = placed.operation().map(|operation| operation.name);
+    if let Ok(command) = placed.command() {
+        note_names(&mut record, command);
+    }
+    match decision {
+        Ok(issued) => note_issued(&mut record, issued, now),
+        Err(refusal) => note_refusal(&mut record, refusal, now),
+    }
+    record
+}
+
+/// The records of a batch's commands.
+pub(super) fn of_batch<'a>(
+    now: SystemTime,
+    arrival: &'a Arrival,
+    request: &'a Request,
+    items: &[Item],
+    placed: &'a [Placed<'_>],
+    decisions: &'a [Result<Issued, Refusal>],
+) -> Vec<Record<'a>> {
+    let parts = items.iter().zip(placed).zip(decisions).enumerate();
+    let record = |(index, ((item, placed), decision))| {
+        let mut record = of_command(now, arrival, request, item, placed, decision);
+        record.batch = Some(batch(index, items.len()));
+        record
+    };
+    parts.map(record).collect()
+}
+
+/// The one record of a batch that was refused as one.
+pub(super) fn of_refused_batch<'a>(
+    now: SystemTime,
+    arrival: &'a Arrival,
+    request: &'a Request,
+    issuance_id: Uuid,
+    size: usize,
+    refusal: &Refusal,
+) -> Record<'a> {
+    let mut record = arrived(arrival, issuance_id);
+    note_request(&mut record, request);
+    record.batch = Some(batch(0, size));
+    note_refusal(&mut record, refusal, now);
+    record
+}
+
+/// The record of a request that could not be read, with its tenant as far as that could.
+pub(super) fn of_unreadable<'a>(
+    now: SystemTime,
+    arrival: &'a Arrival,
+    issuance_id: Uuid,
+    tenant: Option<&'a TenantId>,
+    refusal: &Refusal,
+) -> Record<'a> {
+    let mut record = arrived(arrival, issuance_id);
+    record.tenant = tenant.map(|tenant| tenant.as_str().into());
+    note_refusal(&mut record, refusal, now);
+    record
+}
+
+fn arrived(arrival: &Arrival, issuance_id: Uuid) -> Record<'_> {
+    let caller = arrival.caller.name();
+    let mut record = Record::new(issuance_id, arrival.started, arrival.method, caller);
+    record.peer = arrival.peer;
+    record
+}
+
+fn note_request<'a>(record: &mut Record<'a>, request: &'a Request) {
+    let given = |text: &'a str| (!text.is_empty()).then(|| text.into());
+    record.tenant = Some(request.tenant.as_str().into());
+    record.reason = given(&request.reason);
+    record.subject = given(&request.subject);
+}
+
+fn note_names<'a>(record: &mut Record<'a>, command: &'a BoundCommand<'_>) {
+    let mut query = command.query.iter();
+    let version = query.find(|parameter| parameter.name == "versionId");
+    let source = command.reference.as_ref();
+    record.bucket = command.bucket.map(Into::into);
+    record.key = command.key.map(Into::into);
+    record.version_id = version.map(|parameter| parameter.value.as_str().into());
+    record.copy_source = source.map(|source| format!("{}/{}", source.bucket, source.key).into());
+}
+
+fn note_issued<'a>(record: &mut Record<'a>, issued: &'a Issued, now: SystemTime) {
+    let session = &issued.credentials;
+    record.issued(now);
+    record.region = Some(issued.endpoint.region.as_str().into());
+    record.endpoint = Some(issued.endpoint.host.as_str().into());
+    record.expires_in = Some(issued.expires_in);
+    record.expires_at = Some(issued.expires_at);
+    record.expiry_bound = Some(issued.bound.name());
+    record.role_session_name = session.role_session_name().map(Into::into);
+    record.access_key_id = Some(session.credentials().access_key_id().into());
+}
+
+fn note_refusal(record: &mut Record<'_>, refusal: &Refusal, now: SystemTime) {
+    let verdict = refusal.verdict();
+    let reason = reason_name(verdict.reason);
+    let sentence = refusal.sentence();
+    record.refused(now, verdict.outcome, verdict.code.name(), reason, sentence);
+}
+
+fn batch(index: usize, size: usize) -> Batch {
+    let number = |n| u32::try_from(n).unwrap_or(u32::MAX);
+    Batch {
+        index: number(index),
+        size: number(size),
+    }
+}

@@ -1,0 +1,155 @@
+//! A tenant's role, and the session policies that its grants come to.
+//!
+//! The policies are made when the configuration is read, one for each set of buckets that a single request can name, so that a request
+//! only looks its own up.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+
+use super::StsEndpoint;
+use super::session_policy::{MAX_SESSION_POLICY, SessionPolicyInput, session_policy};
+use crate::admit::grant::Grant;
+use crate::names::TenantId;
+use crate::sign::command::BoundCommand;
+
+/// A tenant's role, and what its sessions are narrowed to.
+#[derive(Debug)]
+pub struct Role {
+    /// The role's ARN.
+    pub arn: String,
+    /// The secret handshake between the role and presignd, if it asks for one.
+    pub external_id: Option<String>,
+    /// How long a session lasts, in seconds.
+    pub duration: u32,
+    /// Where the session comes from.
+    pub sts: StsEndpoint,
+    /// What a session is good for.
+    pub policies: SessionPolicies,
+}
+
+/// How much of a tenant's grants one session holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionScope {
+    /// All of them.
+    Tenant,
+    /// Those on the buckets of the request.
+    Bucket,
+}
+
+/// The session policies of a tenant.
+#[derive(Debug)]
+pub struct SessionPolicies {
+    grants: Arc<Vec<Grant>>,
+    kms_keys: Vec<String>,
+    partition: String,
+    scope: SessionScope,
+    /// The policy for each set of buckets that one request can name alone; made once.
+    known: HashMap<Option<String>, Arc<SessionPolicy>>,
+}
+
+/// A session policy, and a digest that stands for it.
+#[derive(Debug)]
+pub(super) struct SessionPolicy {
+    /// The policy's JSON.
+    pub(super) text: String,
+    digest: [u8; 32],
+}
+
+impl Role {
+    /// A digest of every parameter of the call but the caller's name.
+    pub(super) fn digest(&self, tenant: &TenantId, policy: &SessionPolicy) -> [u8; 32] {
+        let mut digest = Sha256::new();
+        let parts = [
+            tenant.as_str(),
+            &self.arn,
+            self.external_id.as_deref().unwrap_or_default(),
+            &self.sts.region,
+            self.sts.url.as_deref().unwrap_or_default(),
+        ];
+        for part in parts {
+            digest.update(part.len().to_le_bytes());
+            digest.update(part.as_bytes());
+        }
+        digest.update(self.duration.to_le_bytes());
+        digest.update(policy.digest);
+        digest.finalize().into()
+    }
+}
+
+impl SessionPolicies {
+    /// The session policies for these grants.
+    #[must_use]
+    pub fn new(
+        grants: Arc<Vec<Grant>>,
+        kms_keys: Vec<String>,
+        partition: String,
+        scope: SessionScope,
+    ) -> Self {
+        let mut policies = Self {
+            grants,
+            kms_keys,
+            partition,
+            scope,
+            known: HashMap::new(),
+        };
+        policies.known = match scope {
+            SessionScope::Tenant => HashMap::from([(None, policies.make(None))]),
+            SessionScope::Bucket => {
+                let resources = policies.grants.iter().flat_map(Grant::resources);
+                let buckets = resources.map(|r| r.bucket().map(str::to_owned));
+                buckets
+                    .map(|bucket| {
+                        let policy = policies.make(Some(bucket.as_deref().as_slice()));
+                        (bucket, policy)
+                    })
+                    .collect()
+            }
+        };
+        policies
+    }
+
+    /// The lengths of the policies in characters, by the bucket that they are for.
+    pub fn lengths(&self) -> BTreeMap<Option<&str>, usize> {
+        self.known
+            .iter()
+            .map(|(bucket, policy)| (bucket.as_deref(), policy.text.len()))
+            .collect()
+    }
+
+    /// Those that are too long for STS.
+    pub fn too_long(&self) -> impl Iterator<Item = (Option<&str>, usize)> {
+        self.lengths()
+            .into_iter()
+            .filter(|(_, length)| *length > MAX_SESSION_POLICY)
+    }
+
+    pub(super) fn policy_for(&self, command: &BoundCommand<'_>) -> Arc<SessionPolicy> {
+        let bucket = command.bucket;
+        let source = command.reference.as_ref().map(|reference| reference.bucket);
+        let key = match self.scope {
+            SessionScope::Tenant => None,
+            SessionScope::Bucket => bucket.map(str::to_owned),
+        };
+        match (self.known.get(&key), bucket, source, self.scope) {
+            // A copy between buckets needs both in one session.
+            (_, Some(bucket), Some(source), SessionScope::Bucket) if source != bucket => {
+                self.make(Some(&[bucket, source]))
+            }
+            (Some(policy), ..) => Arc::clone(policy),
+            (None, bucket, ..) => self.make(Some(bucket.as_slice())),
+        }
+    }
+
+    fn make(&self, buckets: Option<&[&str]>) -> Arc<SessionPolicy> {
+        let text = session_policy(&SessionPolicyInput {
+            grants: &self.grants,
+            buckets,
+            kms_keys: &self.kms_keys,
+            partition: &self.partition,
+        });
+        let digest = Sha256::digest(text.as_bytes()).into();
+        Arc::new(SessionPolicy { text, digest })
+    }
+}
