@@ -190,3 +190,28 @@ async fn what_no_session_lasts_for_is_refused_without_asking_sts() {
     assert_eq!(expiry(&presignd, &issued), expected);
     presignd.shutdown().await.unwrap();
 }
+
+/// Stores may give shorter sessions than they are asked for.
+#[tokio::test]
+async fn a_session_that_is_shorter_than_configured_counts_as_it_is() {
+    let sts = FakeSts::start().await;
+    sts.answer(Answer::Session(Duration::from_mins(5)));
+    let presignd = Presignd::with_sts_tenant(&sts, "acme", "duration: 1h", CAPS)
+        .start()
+        .await;
+    let refused = refused(presignd.presign(lasting(400, get("free"))).await);
+    let why = (Code::FailedPrecondition, "EXPIRY_BEYOND_SESSION");
+    assert_eq!(refused.why(), why);
+    let longest: u32 = refused.metadata["session_seconds"].parse().unwrap();
+    assert!((200..=300).contains(&longest), "{longest}");
+    assert_recorded(&presignd, &refused);
+    for request in [get("free"), clamped(lasting(400, get("free")))] {
+        let issued = presignd.presign(request).await.unwrap();
+        let (seconds, bound) = expiry(&presignd, &issued);
+        assert_eq!(bound, ExpiryBound::Credentials);
+        assert!((200..=300).contains(&seconds), "{seconds}");
+        let ends = sts.sessions().last().unwrap().expires_at;
+        assert!(Presigned::read(&issued.url).expires_at() <= ends);
+    }
+    presignd.shutdown().await.unwrap();
+}

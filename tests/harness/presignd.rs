@@ -180,8 +180,9 @@ endpoint: {{ url: \"http://s3.test:9000\", path_style: true }}
 pub(crate) fn static_credentials(rest: &str) -> String {
     let secret = tools::repository().join("tests/config/good/secrets/secret.txt");
     format!(
-        "credentials: {{ static: {{ access_key_id: AKIDSTATIC, secret_access_key: {{ file: {secret:?} }} }} }}
-{rest}"
+        "credentials: {{ static: {{ access_key_id: AKIDSTATIC, secret_access_key: {{ file: \"{}\" }} }} }}
+{rest}",
+        secret.display()
     )
 }
 

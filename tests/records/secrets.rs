@@ -153,10 +153,10 @@ fn tenant_with_keys() -> (String, [tempfile::NamedTempFile; 2]) {
         "region: us-east-1
 endpoint: {{ url: \"http://s3.test:9000\", path_style: true }}
 credentials:
-  static: {{ access_key_id: AKIDSTATIC, secret_access_key: {{ file: {:?} }}, session_token: {{ file: {:?} }} }}
+  static: {{ access_key_id: AKIDSTATIC, secret_access_key: {{ file: \"{}\" }}, session_token: {{ file: \"{}\" }} }}
 {GRANTS}",
-        files[0].path(),
-        files[1].path(),
+        files[0].path().display(),
+        files[1].path().display(),
     );
     (yaml, files)
 }
@@ -198,7 +198,7 @@ async fn no_secret_leaves_but_in_the_answer() {
         .await;
     let mut told = Told::default();
     for tenant in ["acme", "keys"] {
-        told.everything(&presignd, tenant).await;
+        Box::pin(told.everything(&presignd, tenant)).await;
     }
     // STS that answers with credentials and something else wrong.
     presignd.clock.advance(Duration::from_hours(2));
@@ -221,7 +221,7 @@ async fn no_secret_leaves_but_in_the_answer() {
     let spans: Vec<String> = collector
         .spans()
         .iter()
-        .map(|span| format!("{:?} {:?}", attributes(span), span))
+        .map(|span| format!("{:?} {span:?}", attributes(span)))
         .collect();
     assert_eq!((records.len(), spans.len()), (19, 19));
     let logs = logs.text();
