@@ -47,9 +47,6 @@ pub enum Refusal {
     /// The caller's deadline passed.
     #[error("the deadline passed before a URL could be signed")]
     DeadlineExceeded,
-    /// presignd is going away.
-    #[error("presignd is shutting down: ask another replica")]
-    ShuttingDown,
     /// A defect of presignd.
     #[error("presignd failed: its log has more under the issuance id")]
     Internal,
@@ -155,8 +152,11 @@ impl Refusal {
             Self::Scope(ScopeError::Unavailable { .. }) => {
                 (Outcome::Failed, Code::Unavailable, Reason::StsUnavailable)
             }
+            // The records are closed last, so only who comes after the end meets that.
+            Self::Audit(AuditError::Stopped) => {
+                (Outcome::Failed, Code::Unavailable, Reason::ShuttingDown)
+            }
             Self::Audit(_) => (Outcome::Failed, Code::Unavailable, Reason::AuditUnavailable),
-            Self::ShuttingDown => (Outcome::Failed, Code::Unavailable, Reason::ShuttingDown),
             Self::DeadlineExceeded => (
                 Outcome::Failed,
                 Code::DeadlineExceeded,
@@ -181,6 +181,9 @@ impl Refusal {
             Self::Scope(ScopeError::Refused { .. }) => {
                 "STS refuses presignd the tenant's role: an operator has to mend the role's trust policy or presignd's configuration"
                     .to_owned()
+            }
+            Self::Audit(AuditError::Stopped) => {
+                "presignd is shutting down: ask another replica".to_owned()
             }
             Self::Audit(_) => "the record could not be written, so nothing was issued: try again later".to_owned(),
             other => other.to_string(),

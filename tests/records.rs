@@ -120,19 +120,23 @@ async fn nothing_is_issued_or_refused_without_a_record() {
         .await;
     let denied = request("acme", get_object("globex-files", "k"));
     let invalid = lasting(0, get());
-    for error in [AuditError::Closed, AuditError::Full(1), AuditError::Stopped] {
+    for (error, reason) in [
+        (AuditError::Closed, "AUDIT_UNAVAILABLE"),
+        (AuditError::Full(1), "AUDIT_UNAVAILABLE"),
+        (AuditError::Stopped, "SHUTTING_DOWN"),
+    ] {
         presignd.records.fail(Some(error));
         for request in [get(), denied.clone(), invalid.clone()] {
             let status = presignd.presign(request.clone()).await.unwrap_err();
             let refused = Refused::read(&status);
-            let why = (Code::Unavailable, "AUDIT_UNAVAILABLE");
+            let why = (Code::Unavailable, reason);
             assert_eq!(refused.why(), why, "{request:?}");
             assert!(refused.retry_after.is_some());
             assert!(!format!("{status:?}").contains("X-Amz-"), "{status:?}");
         }
         let commands = [get_object("acme-files", "a"), get_object("acme-files", "b")];
         let of_batch = refused(presignd.presign_batch(batch("acme", commands)).await);
-        assert_eq!(of_batch.why(), (Code::Unavailable, "AUDIT_UNAVAILABLE"));
+        assert_eq!(of_batch.why(), (Code::Unavailable, reason));
     }
     assert!(presignd.records.all().is_empty());
 

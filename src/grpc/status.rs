@@ -87,9 +87,7 @@ fn details(refusal: &Refusal, issuance_id: Uuid) -> ErrorDetails {
                 details.set_retry_info(Some(*retry_after));
             }
         }
-        Refusal::Scope(ScopeError::Unavailable { .. })
-        | Refusal::Audit(_)
-        | Refusal::ShuttingDown => {
+        Refusal::Scope(ScopeError::Unavailable { .. }) | Refusal::Audit(_) => {
             details.set_retry_info(Some(RETRY_LATER));
         }
         Refusal::NoEndpoint(_)
