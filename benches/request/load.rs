@@ -122,7 +122,7 @@ fn request(n: usize) -> PresignRequest {
     PresignRequest {
         tenant: "acme".to_owned(),
         command: Some(command(n)),
-        reason: "download of an invoice by its customer".to_owned(),
+        reason: "download of an invoice by its customer, from the portal".to_owned(),
         subject: "user-7f3a91c2".to_owned(),
         ..PresignRequest::default()
     }
