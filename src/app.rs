@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use aws_config::SdkConfig;
+use aws_config::environment::EnvironmentVariableRegionProvider;
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::ProfileFileRegionProvider;
 
 use crate::audit::{Recorder, Sink};
 use crate::authenticate::AnyoneAuthenticator;
@@ -109,9 +112,13 @@ impl App {
 
 /// presignd's own credentials and AWS settings, from the environment, profile files, web identity, ECS or EC2, in the SDK's order.
 pub async fn aws_from_environment() -> SdkConfig {
+    // For presignd's own credentials; every tenant has a region of its own. Naming one at last keeps the SDK from asking the instance
+    // metadata for it.
+    let region = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
+        .or_else(ProfileFileRegionProvider::new())
+        .or_else("us-east-1");
     aws_config::defaults(aws_config::BehaviorVersion::latest())
-        // Every tenant has a region of its own; naming one here keeps the SDK from asking the instance metadata for one.
-        .region("us-east-1")
+        .region(region)
         .load()
         .await
 }

@@ -123,6 +123,15 @@ impl Grant {
             .any(|selector| selector.selects(operation))
     }
 
+    /// Whether the grant names this operation, rather than its class alone.
+    #[must_use]
+    pub fn names(&self, operation: &Operation) -> bool {
+        let mut commands = self.commands.iter();
+        commands.any(|selector| {
+            matches!(selector, CommandSelector::Named(named) if named.name == operation.name)
+        })
+    }
+
     /// The longest expiry that the grant allows, in seconds.
     #[must_use]
     pub fn max_expiry(&self) -> Option<u32> {

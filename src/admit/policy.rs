@@ -144,7 +144,9 @@ fn source_cap(
 }
 
 fn carries(grant: &Grant, owner: &Operation, action: &IamAction) -> bool {
-    grant.is_of(owner) && grant.actions().contains_key(action.action)
+    // Another command's name in the same grant must not lend this one what only its own name brings.
+    let named = !action.by_name_only || grant.names(owner);
+    named && grant.is_of(owner) && grant.actions().contains_key(action.action)
 }
 
 /// The command that an operator has to grant for an action: the operation, unless the action is granted apart from it.

@@ -20,6 +20,7 @@ use smallvec::SmallVec;
 
 use self::rules::{
     bucket_problem, header_name_problem, header_value_problem, key_problem, parse_reference,
+    query_problem,
 };
 use super::command::{BoundCommand, Header, Operation, PathForm, QueryParameter, Value};
 use super::encode;
@@ -81,6 +82,11 @@ impl BoundCommand<'_> {
     }
 }
 
+/// The longest that all headers of a command may be together, in bytes of names and values.
+const MAX_HEADERS_BYTES: usize = 16_384;
+/// How many violations are told one by one.
+const MAX_VIOLATIONS: usize = 16;
+
 /// Collects a command's fields and the rules that they break.
 pub struct Binder<'a> {
     command: BoundCommand<'a>,
@@ -118,7 +124,10 @@ impl<'a> Binder<'a> {
         match field.place {
             Place::Bucket => self.bucket(field, value),
             Place::Key => self.key(field, value),
-            Place::Query => self.query(field, Value::Text(value.into())),
+            Place::Query => match query_problem(field.name, value) {
+                Some(problem) => self.refuse(field, problem),
+                None => self.query(field, Value::Text(value.into())),
+            },
             Place::Header if field.object_reference => self.reference(field, value),
             Place::Header | Place::HeaderPrefix => self.header_text(field, value),
         }
@@ -246,11 +255,29 @@ impl<'a> Binder<'a> {
             !self.violations.is_empty() || self.command.key.is_some() || path != PathForm::Object,
             "the key is a required member of every operation on an object"
         );
-        if self.violations.is_empty() {
-            Ok(self.command)
-        } else {
-            Err(Violations(self.violations))
+        let headers = self.command.headers.iter();
+        let header_bytes: usize = headers
+            .map(|h| h.name.len() + h.suffix.len() + h.value.as_str().len())
+            .sum();
+        if header_bytes > MAX_HEADERS_BYTES {
+            self.violations.push(Violation {
+                field: "*".into(),
+                description: "the headers together are longer than 16384 bytes".into(),
+            });
         }
+        if self.violations.is_empty() {
+            return Ok(self.command);
+        }
+        // What is refused goes into the answer, the log and the record: a caller must not make these any length.
+        let more = self.violations.len().saturating_sub(MAX_VIOLATIONS);
+        if more > 0 {
+            self.violations.truncate(MAX_VIOLATIONS);
+            self.violations.push(Violation {
+                field: "*".into(),
+                description: format!("{more} more fields break a rule").into(),
+            });
+        }
+        Err(Violations(self.violations))
     }
 
     /// Notes a value that AWS does not know. Whether that matters depends on the store.

@@ -6,6 +6,10 @@ use crate::sign::command::ObjectReference;
 const MAX_KEY_BYTES: usize = 1024;
 /// The longest header value that presignd takes, in bytes: S3 takes 8 KB of headers in all.
 const MAX_HEADER_BYTES: usize = 8192;
+/// The longest query value that presignd takes, in bytes: continuation tokens are the longest, and far below.
+const MAX_QUERY_BYTES: usize = 8192;
+/// The longest version id, in bytes. Source: the S3 user guide, "Using versioning in S3 buckets".
+const MAX_VERSION_BYTES: usize = 1024;
 /// The longest name that presignd takes after a header's prefix, in bytes.
 const MAX_HEADER_NAME_BYTES: usize = 256;
 
@@ -47,6 +51,17 @@ pub(super) fn bucket_problem(bucket: &str) -> Option<&'static str> {
         || bucket.starts_with('.')
     {
         Some("is not a bucket name: use 3 to 63 lower-case letters, digits, dots and hyphens")
+    } else {
+        None
+    }
+}
+
+/// What is wrong with a query value, if anything.
+pub(super) fn query_problem(name: &str, value: &str) -> Option<&'static str> {
+    if name == "versionId" && value.len() > MAX_VERSION_BYTES {
+        Some("is longer than 1024 bytes, which no version id is")
+    } else if value.len() > MAX_QUERY_BYTES {
+        Some("is longer than 8192 bytes")
     } else {
         None
     }

@@ -422,3 +422,32 @@ fn violations_never_hold_a_sensitive_value() {
     let printed = format!("{error} {error:?}");
     assert!(!printed.contains(MARKER), "{printed}");
 }
+
+#[test]
+fn what_a_caller_sends_cannot_make_urls_or_answers_any_length() {
+    let version = |length: usize| s3::GetObject {
+        version_id: some(&"v".repeat(length)),
+        ..get("b", "k")
+    };
+    assert!(refused(&version(1024)).is_empty());
+    assert_eq!(refused(&version(1025)), ["version_id"]);
+
+    let disposition = |length: usize| s3::GetObject {
+        response_content_disposition: some(&"d".repeat(length)),
+        ..get("b", "k")
+    };
+    assert!(refused(&disposition(8192)).is_empty());
+    assert_eq!(
+        refused(&disposition(8193)),
+        ["response_content_disposition"]
+    );
+
+    let long = "x".repeat(8192);
+    let entries = [("a", long.as_str()), ("b", &long)];
+    assert!(refused(&with_metadata(&entries[..1])).is_empty());
+    assert_eq!(refused(&with_metadata(&entries)), ["*"]);
+
+    let names: Vec<String> = (0..1000).map(|n| format!("bad name {n}")).collect();
+    let bad: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "x")).collect();
+    assert_eq!(refused(&with_metadata(&bad)).len(), MAX_VIOLATIONS + 1);
+}

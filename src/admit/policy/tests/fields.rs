@@ -102,6 +102,7 @@ fn a_bypass_of_retention_is_granted_by_name_only() {
             &bypass,
             false,
         ),
+        (&["delete, PutObjectRetention on files/*"], &bypass, false),
         (
             &["delete on files/*", "DeleteObject on files/b/*"],
             &bypass,
