@@ -48,7 +48,7 @@ pub struct Record<'a> {
     /// The `ErrorReason` without its prefix, such as `COMMAND_DENIED`, where no URL was issued.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason_code: Option<&'static str>,
-    /// Why no URL was issued: presignd's own sentence, never text from a request or from STS.
+    /// Why no URL was issued: presignd's own sentence, which may hold names of the request, and never text from STS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<Cow<'a, str>>,
     /// The full name of the RPC's method, such as `presignd.v1.PresignService/Presign`.

@@ -1,7 +1,7 @@
 //! A tenant's role, and the session policies that its grants come to.
 //!
-//! The policies are made when the configuration is read, one for each set of buckets that a single request can name, so that a request
-//! only looks its own up.
+//! The policies are made when the configuration is read, so that a request only looks its own up. Only a copy between two buckets, under
+//! the scope of buckets, has one made for it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -45,7 +45,7 @@ pub struct SessionPolicies {
     kms_keys: Vec<String>,
     partition: String,
     scope: SessionScope,
-    /// The policy for each set of buckets that one request can name alone; made once.
+    /// The policy for each bucket, or the one for all; made once.
     known: HashMap<Option<String>, Arc<SessionPolicy>>,
 }
 
