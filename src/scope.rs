@@ -81,13 +81,24 @@ pub struct AssumeRoleCall {
     pub policy: String,
 }
 
+/// What STS gave.
+#[derive(Debug)]
+pub struct Assumed {
+    /// The session's credentials.
+    pub credentials: Credentials,
+    /// How much of the room for policies and tags is used up, in percent; stores other than AWS may not say.
+    pub packed_policy_size: Option<u32>,
+    /// How much of the longest session token this one uses up, in percent.
+    pub session_token_utilization: Option<u32>,
+}
+
 /// Calls AssumeRole.
 pub trait AssumeRole: Send + Sync + fmt::Debug {
-    /// Credentials of a new session.
+    /// A new session.
     fn assume_role<'a>(
         &'a self,
         call: &'a AssumeRoleCall,
-    ) -> BoxFuture<'a, Result<Credentials, ScopeError>>;
+    ) -> BoxFuture<'a, Result<Assumed, ScopeError>>;
 }
 
 /// There are no credentials to sign with.

@@ -119,8 +119,8 @@ impl SessionCache {
         tokio::spawn(async move {
             // Dropped even if the call panics: the next request starts another.
             let _clear = ClearFlight(&slot);
-            let result = sts.assume_role(&call).await.and_then(|credentials| {
-                let session = Session::begun(credentials, &call.session_name, clock.now());
+            let result = sts.assume_role(&call).await.and_then(|assumed| {
+                let session = Session::begun(assumed.credentials, &call.session_name, clock.now());
                 if session.life < LEAST {
                     return Err(already_over());
                 }
