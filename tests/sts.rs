@@ -65,7 +65,7 @@ async fn the_role_is_assumed_as_configured() {
         ("DurationSeconds", "1800"),
         ("ExternalId", "acme-7f3a"),
         ("RoleArn", "arn:aws:iam::111122223333:role/presignd-acme"),
-        ("RoleSessionName", "presignd-acme-anyone"),
+        ("RoleSessionName", "presignd-acme.anyone"),
         ("Version", "2011-06-15"),
     ];
     let form: Vec<(&str, &str)> = form.iter().map(|(n, v)| (&**n, &**v)).collect();
@@ -102,7 +102,7 @@ async fn the_role_is_assumed_as_configured() {
         "{authorization}"
     );
     let record = presignd.records.of(&issued.issuance_id);
-    assert_eq!(record["role_session_name"], "presignd-acme-anyone");
+    assert_eq!(record["role_session_name"], "presignd-acme.anyone");
     let session = &sts.sessions()[0];
     assert_eq!(record["access_key_id"], session.access_key_id.as_str());
     presignd.shutdown().await.unwrap();

@@ -195,7 +195,7 @@ async fn each_decision_is_one_server_span_in_the_callers_trace() {
         ("presignd.issuance_id", &*issued.issuance_id),
         ("presignd.outcome", "issued"),
         ("presignd.expiry", "900"),
-        ("presignd.role_session_name", "presignd-acme-anyone"),
+        ("presignd.role_session_name", "presignd-acme.anyone"),
         ("presignd.reason", "why"),
         ("presignd.subject", "whom"),
         ("rpc.system.name", "grpc"),

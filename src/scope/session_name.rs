@@ -1,7 +1,7 @@
 //! The role session name: who asked, in AWS's own logs.
 //!
-//! `presignd-TENANT-CALLER`, within STS's rule of 2 to 64 of `[\w+=,.@-]`. What has to be shortened or replaced ends in a hash of the
-//! whole, so that two callers never share a name.
+//! `presignd-TENANT.CALLER`, within STS's rule of 2 to 64 of `[\w+=,.@-]`. A tenant's id has no dot, so the first one ends it. What has to
+//! be shortened or replaced ends in a hash of the whole, so that two callers never share a name.
 
 use sha2::{Digest as _, Sha256};
 
@@ -13,7 +13,7 @@ const HASH_DIGITS: usize = 12;
 /// The session name for a caller of a tenant.
 #[must_use]
 pub fn role_session_name(tenant: &TenantId, caller: &str) -> String {
-    let plain = format!("presignd-{tenant}-{caller}");
+    let plain = format!("presignd-{tenant}.{caller}");
     let allowed = |c: char| c.is_ascii_alphanumeric() || "_+=,.@-".contains(c);
     if plain.len() <= MAX && plain.chars().all(allowed) {
         return plain;
@@ -45,7 +45,7 @@ mod tests {
 
     #[test]
     fn short_names_are_readable() {
-        assert_eq!(name("acme", "anyone"), "presignd-acme-anyone");
+        assert_eq!(name("acme", "anyone"), "presignd-acme.anyone");
     }
 
     #[test]
@@ -57,6 +57,12 @@ mod tests {
         );
         assert_ne!(a, b);
         assert_ne!(name("acme", "spiffe://a/b"), name("acme", "spiffe://a.b"));
+    }
+
+    #[test]
+    fn a_tenant_and_its_caller_are_never_another_pair() {
+        assert_ne!(name("acme", "media-api"), name("acme-media", "api"));
+        assert_ne!(name("acme", "media.api"), name("acme-media", "api"));
     }
 
     proptest! {

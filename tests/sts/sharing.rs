@@ -98,9 +98,9 @@ async fn tenants_of_one_role_have_sessions_of_their_own() {
         .map(|call| call.form["RoleSessionName"].clone())
         .collect();
     let expected = [
-        "presignd-acme-anyone",
-        "presignd-globex-anyone",
-        "presignd-initech-anyone",
+        "presignd-acme.anyone",
+        "presignd-globex.anyone",
+        "presignd-initech.anyone",
     ];
     assert_eq!(names, expected);
     presignd.shutdown().await.unwrap();
