@@ -44,10 +44,23 @@ fn tenant_lines(text: &mut String, id: &str, tenant: &config::Tenant) -> std::fm
     };
     writeln!(text, "{id}: {store}, region {}", tenant.region)?;
     match &tenant.credentials {
-        config::Credentials::AssumeRole(role) => {
+        config::Credentials::Role(role) => {
             write!(text, "  signs as {}", role.role_arn.value.as_str())?;
-            writeln!(text, ", in sessions of {}", duration_text(role.duration))?;
-            if let Ok(grants) = grants(tenant) {
+            write!(
+                text,
+                ", in sessions of {}",
+                duration_text(role.duration.value)
+            )?;
+            identity_lines(text, &role.identity)?;
+            if let Some(arns) = &role.policy_arns {
+                writeln!(
+                    text,
+                    "  sessions are narrowed by these managed policies, and not by the grants:"
+                )?;
+                for arn in &arns.value {
+                    writeln!(text, "    {}", arn.as_str())?;
+                }
+            } else if let Ok(grants) = grants(tenant) {
                 let policies = session_policies(tenant, role, Arc::new(grants));
                 for (bucket, length) in policies.lengths() {
                     let of = bucket.map_or_else(String::new, |bucket| format!(" for {bucket}"));
@@ -94,6 +107,29 @@ fn tenant_lines(text: &mut String, id: &str, tenant: &config::Tenant) -> std::fm
             "  limit {}: {} of {of}, {} at once",
             limit.name, limit.rate, limit.burst
         )?;
+    }
+    Ok(())
+}
+
+/// Ends the line about the role, and says what the sessions tell of themselves.
+fn identity_lines(text: &mut String, identity: &config::Identity) -> std::fmt::Result {
+    let own = match identity {
+        config::Identity::WebIdentity(web) => {
+            return writeln!(text, ", with the token in {}", web.token_file.display());
+        }
+        config::Identity::AssumeRole(own) => own,
+    };
+    writeln!(text)?;
+    for tag in &own.session_tags {
+        let transitive = if tag.transitive { ", transitive" } else { "" };
+        writeln!(
+            text,
+            "  sessions are tagged {} = {}{transitive}",
+            tag.key, tag.value
+        )?;
+    }
+    if let Some(source) = &own.source_identity {
+        writeln!(text, "  sessions have the source identity {source}")?;
     }
     Ok(())
 }

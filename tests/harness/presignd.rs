@@ -292,10 +292,10 @@ impl Builder {
         let mut settings = parse(&text);
         drop(secrets);
         for tenant in settings.tenants.values_mut() {
-            if let (Some(duration), config::Credentials::AssumeRole(role)) =
+            if let (Some(duration), config::Credentials::Role(role)) =
                 (sessions, &mut tenant.value.credentials)
             {
-                role.duration = duration;
+                role.duration.value = duration;
             }
         }
         let surroundings = Surroundings {
