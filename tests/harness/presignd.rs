@@ -106,9 +106,7 @@ grants: {grants}",
 
     /// With a tenant whose sessions are this STS's, and which lives by its clock: see [`FakeSts::tenant`].
     pub(crate) fn with_sts_tenant(sts: &FakeSts, id: &str, role: &str, rest: &str) -> Builder {
-        let mut builder = Self::with_tenant(id, &sts.tenant(id, role, rest));
-        builder.clock = sts.clock();
-        builder
+        Self::with_tenant(id, &sts.tenant(id, role, rest)).with_clock(sts.clock())
     }
 
     /// Asks for a URL.
@@ -263,6 +261,11 @@ impl Builder {
     pub(crate) fn with_failing_records(self, error: AuditError) -> Self {
         self.records.0.lock().expect("no panic").failure = Some(error);
         self
+    }
+
+    /// Living by this clock.
+    pub(crate) fn with_clock(self, clock: Arc<TestClock>) -> Self {
+        Self { clock, ..self }
     }
 
     /// Starts it.
