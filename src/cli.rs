@@ -31,6 +31,9 @@ enum Command {
         /// The configuration file.
         #[arg(long, value_name = "FILE", env = "PRESIGND_CONFIG")]
         config: PathBuf,
+        /// Assume each tenant's role once with every session policy that is known, by presignd's own credentials, and say what fails.
+        #[arg(long)]
+        live: bool,
     },
     /// Runs a sandbox: presignd with two demo tenants, on an S3 and an STS in this process. Needs no account and no configuration.
     #[cfg(feature = "dev")]
@@ -45,7 +48,7 @@ impl Cli {
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Serve { config } => serve::run(&config).await,
-            Command::Check { config } => Ok(check::run(&config)),
+            Command::Check { config, live } => Ok(check::run(&config, live).await),
             #[cfg(feature = "dev")]
             Command::Dev(options) => dev::run(options).await,
         }

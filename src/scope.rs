@@ -103,6 +103,17 @@ pub struct Assumed {
     pub session_token_utilization: Option<u32>,
 }
 
+impl Assumed {
+    /// How long the session still lasts.
+    #[must_use]
+    pub fn left(&self, now: SystemTime) -> Duration {
+        let end = self.credentials.expires_at();
+        end.map_or(Duration::MAX, |end| {
+            end.duration_since(now).unwrap_or_default()
+        })
+    }
+}
+
 /// Calls AssumeRole.
 pub trait AssumeRole: Send + Sync + fmt::Debug {
     /// A new session.

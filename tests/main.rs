@@ -17,6 +17,7 @@ mod issuing;
 mod keys;
 mod layers;
 mod limits;
+mod live_check;
 mod multipart;
 mod recording;
 mod records;

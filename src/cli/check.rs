@@ -1,4 +1,6 @@
-//! `presignd check`: every mistake in a configuration, or what it lets each tenant do.
+//! `presignd check`: every mistake in a configuration, or what it lets each tenant do; and whether STS plays along.
+
+mod live;
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -9,21 +11,27 @@ use std::sync::Arc;
 use crate::app::tenants::{ProcessSurroundings, grants, session_policies};
 use crate::config::{self, Located, Settings, duration_text};
 
-pub(super) fn run(path: &Path) -> ExitCode {
-    match config::load(path, &ProcessSurroundings) {
-        Ok(settings) => {
-            for warning in &settings.warnings {
-                eprintln!("warning: {warning}");
-            }
-            // A reader who has seen enough has gone: that is no fault of the configuration.
-            let _ = std::io::stdout().write_all(describe(&settings).as_bytes());
-            ExitCode::SUCCESS
-        }
+pub(super) async fn run(path: &Path, live: bool) -> ExitCode {
+    let settings = match config::load(path, &ProcessSurroundings) {
+        Ok(settings) => settings,
         Err(error) => {
             eprintln!("{error}");
-            ExitCode::FAILURE
+            return ExitCode::FAILURE;
         }
+    };
+    for warning in &settings.warnings {
+        eprintln!("warning: {warning}");
     }
+    say(&describe(&settings));
+    if live && !live::check(&settings).await {
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+/// A reader who has seen enough has gone: that is no fault of the configuration.
+fn say(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
 /// What the configuration comes to, for a person to read.

@@ -77,6 +77,27 @@ impl Role {
         }
     }
 
+    /// What sessions are narrowed to, as far as that is known before any request, by the bucket that they are for. At least one.
+    #[must_use]
+    pub fn known_narrowings(&self) -> BTreeMap<Option<&str>, NarrowedTo> {
+        let policies = match &self.narrowing {
+            Narrowing::Managed(arns) => {
+                return BTreeMap::from([(None, NarrowedTo::Managed(Arc::clone(arns)))]);
+            }
+            Narrowing::Grants(policies) => policies,
+        };
+        let known = policies.known.iter();
+        let mut known: BTreeMap<_, _> = known
+            .map(|(bucket, policy)| (bucket.as_deref(), NarrowedTo::Policy(Arc::clone(policy))))
+            .collect();
+        if known.is_empty() {
+            // Every request has its own. This one is for none, and the role is assumed with it like with any.
+            let policy = policies.make(Some(&[]));
+            known.insert(None, NarrowedTo::Policy(policy));
+        }
+        known
+    }
+
     /// The call that brings a session for a caller of the tenant.
     #[must_use]
     pub fn call(&self, tenant: &TenantId, caller: &str, narrowed_to: NarrowedTo) -> AssumeRoleCall {
@@ -161,14 +182,6 @@ impl SessionPolicies {
         self.known
             .iter()
             .map(|(bucket, policy)| (bucket.as_deref(), policy.text.len()))
-            .collect()
-    }
-
-    /// The policies that are known before any request, by the bucket that they are for.
-    pub fn known(&self) -> BTreeMap<Option<&str>, Arc<SessionPolicy>> {
-        self.known
-            .iter()
-            .map(|(bucket, policy)| (bucket.as_deref(), Arc::clone(policy)))
             .collect()
     }
 
