@@ -1,5 +1,6 @@
 //! The command line.
 
+mod aws;
 mod check;
 #[cfg(feature = "dev")]
 mod dev;
@@ -35,6 +36,9 @@ enum Command {
         #[arg(long)]
         live: bool,
     },
+    /// Prints the IAM documents that a tenant's role needs, from the configuration.
+    #[command(subcommand)]
+    Aws(aws::AwsCommand),
     /// Runs a sandbox: presignd with two demo tenants, on an S3 and an STS in this process. Needs no account and no configuration.
     #[cfg(feature = "dev")]
     Dev(dev::DevOptions),
@@ -49,6 +53,7 @@ impl Cli {
         match self.command {
             Command::Serve { config } => serve::run(&config).await,
             Command::Check { config, live } => Ok(check::run(&config, live).await),
+            Command::Aws(command) => aws::run(&command),
             #[cfg(feature = "dev")]
             Command::Dev(options) => dev::run(options).await,
         }

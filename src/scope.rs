@@ -10,6 +10,7 @@ mod role;
 pub mod session_name;
 pub mod session_policy;
 pub mod sts;
+pub mod trust_policy;
 
 use std::fmt;
 use std::future::Future;

@@ -18,7 +18,7 @@ use crate::config::{self, Located, Mistake};
 use crate::endpoint::TenantEndpoint;
 use crate::names::TenantId;
 use crate::scope::identity::{Identity, OwnIdentity, SessionTag};
-use crate::scope::session_policy::MAX_SESSION_POLICY;
+use crate::scope::session_policy::{MAX_SESSION_POLICY, SessionPolicyInput, policy};
 use crate::scope::{Narrowing, Role, SessionPolicies, SessionScope, StsEndpoint, TenantSession};
 use crate::sign::Credentials;
 use crate::sign::operations::OPERATIONS;
@@ -195,11 +195,7 @@ pub fn session_policies(
     role: &config::Role,
     grants: Arc<Vec<Grant>>,
 ) -> SessionPolicies {
-    let kms_keys = tenant
-        .kms_keys
-        .iter()
-        .map(|key| key.value.as_str().to_owned())
-        .collect();
+    let kms_keys = kms_keys(tenant);
     let scope = match tenant.session.scope {
         config::SessionScope::Tenant => SessionScope::Tenant,
         config::SessionScope::Bucket => SessionScope::Bucket,
@@ -210,6 +206,27 @@ pub fn session_policies(
         role.role_arn.value.partition().to_owned(),
         scope,
     )
+}
+
+/// The permissions that a tenant's role needs: what all the grants carry.
+///
+/// # Errors
+/// If a command or resource is not one.
+pub fn role_policy(
+    tenant: &config::Tenant,
+    role: &config::Role,
+) -> anyhow::Result<serde_json::Value> {
+    Ok(policy(&SessionPolicyInput {
+        grants: &grants(tenant)?,
+        buckets: None,
+        kms_keys: &kms_keys(tenant),
+        partition: role.role_arn.value.partition(),
+    }))
+}
+
+fn kms_keys(tenant: &config::Tenant) -> Vec<String> {
+    let keys = tenant.kms_keys.iter();
+    keys.map(|key| key.value.as_str().to_owned()).collect()
 }
 
 /// A tenant's grants, as admission knows them.
