@@ -1,5 +1,6 @@
 //! The command line.
 
+mod aws;
 mod check;
 #[cfg(feature = "dev")]
 mod dev;
@@ -31,7 +32,13 @@ enum Command {
         /// The configuration file.
         #[arg(long, value_name = "FILE", env = "PRESIGND_CONFIG")]
         config: PathBuf,
+        /// Assume each tenant's role once with every session policy that is known, by presignd's own credentials, and say what fails.
+        #[arg(long)]
+        live: bool,
     },
+    /// Prints the IAM documents that a tenant's role needs, from the configuration.
+    #[command(subcommand)]
+    Aws(aws::AwsCommand),
     /// Runs a sandbox: presignd with two demo tenants, on an S3 and an STS in this process. Needs no account and no configuration.
     #[cfg(feature = "dev")]
     Dev(dev::DevOptions),
@@ -45,7 +52,8 @@ impl Cli {
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Serve { config } => serve::run(&config).await,
-            Command::Check { config } => Ok(check::run(&config)),
+            Command::Check { config, live } => Ok(check::run(&config, live).await),
+            Command::Aws(command) => aws::run(&command),
             #[cfg(feature = "dev")]
             Command::Dev(options) => dev::run(options).await,
         }

@@ -178,14 +178,25 @@ impl Refusal {
             Self::Scope(ScopeError::Unavailable { .. }) => {
                 "STS did not give a session of the tenant's role: try again later".to_owned()
             }
-            Self::Scope(ScopeError::Refused { .. }) => {
-                "STS refuses presignd the tenant's role: an operator has to mend the role's trust policy or presignd's configuration"
-                    .to_owned()
+            Self::Scope(ScopeError::Refused { needs, .. }) => {
+                let rights = match needs {
+                    [] => String::new(),
+                    needs => format!(
+                        ". The trust policy has to allow {} too, for the session tags or source identity that are configured",
+                        needs.join(" and ")
+                    ),
+                };
+                format!(
+                    "STS refuses presignd the tenant's role: an operator has to mend the role's trust policy or presignd's \
+                     configuration{rights}"
+                )
             }
             Self::Audit(AuditError::Stopped) => {
                 "presignd is shutting down: ask another replica".to_owned()
             }
-            Self::Audit(_) => "the record could not be written, so nothing was issued: try again later".to_owned(),
+            Self::Audit(_) => {
+                "the record could not be written, so nothing was issued: try again later".to_owned()
+            }
             other => other.to_string(),
         }
     }

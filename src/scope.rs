@@ -4,10 +4,13 @@
 //! for the tenant and the caller whose names are in it.
 
 mod cache;
+mod fit;
+pub mod identity;
 mod role;
 pub mod session_name;
 pub mod session_policy;
 pub mod sts;
+pub mod trust_policy;
 
 use std::fmt;
 use std::future::Future;
@@ -16,8 +19,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use self::cache::{Need, SessionCache};
-pub use self::role::{Role, SessionPolicies, SessionScope};
-use self::session_name::role_session_name;
+use self::identity::{Identity, TrustRights};
+pub use self::role::{Narrowing, Role, SessionPolicies, SessionPolicy, SessionScope};
 use crate::admit::{Admitted, expiry::BeyondSession};
 use crate::authenticate::Caller;
 use crate::clock::SharedClock;
@@ -65,20 +68,29 @@ pub struct Session {
 }
 
 /// What presignd asks of STS.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct AssumeRoleCall {
     /// Where.
     pub endpoint: StsEndpoint,
     /// The tenant's role.
     pub role_arn: String,
-    /// The role's external id.
-    pub external_id: Option<String>,
+    /// As whom presignd comes, with the names of tenant and caller in it.
+    pub identity: Identity,
     /// Tenant and caller, for AWS's own logs.
     pub session_name: String,
     /// For how long, in seconds.
     pub duration: u32,
     /// What the session is narrowed to.
-    pub policy: String,
+    pub narrowed_to: NarrowedTo,
+}
+
+/// What a session is narrowed to.
+#[derive(Debug, Clone)]
+pub enum NarrowedTo {
+    /// What this policy allows, which comes from grants.
+    Policy(Arc<SessionPolicy>),
+    /// What these managed policies allow, by their ARNs.
+    Managed(Arc<[String]>),
 }
 
 /// What STS gave.
@@ -90,6 +102,17 @@ pub struct Assumed {
     pub packed_policy_size: Option<u32>,
     /// How much of the longest session token this one uses up, in percent.
     pub session_token_utilization: Option<u32>,
+}
+
+impl Assumed {
+    /// How long the session still lasts.
+    #[must_use]
+    pub fn left(&self, now: SystemTime) -> Duration {
+        let end = self.credentials.expires_at();
+        end.map_or(Duration::MAX, |end| {
+            end.duration_since(now).unwrap_or_default()
+        })
+    }
 }
 
 /// Calls AssumeRole.
@@ -115,6 +138,8 @@ pub enum ScopeError {
     Refused {
         /// For the operator.
         detail: Arc<str>,
+        /// What the call asked for besides the role: the trust policy may not allow it.
+        needs: TrustRights,
     },
     /// No session of the tenant lasts so long.
     #[error(transparent)]
@@ -171,19 +196,12 @@ impl Scoper {
             Source::Role(role) => role,
         };
         let need = need(admitted, role.duration)?;
-        let policy = role.policies.policy_for(command);
+        let narrowed_to = role.narrowed_for(command);
         let key = SessionKey {
-            role: role.digest(&tenant.tenant, &policy),
+            role: role.digest(&tenant.tenant, &narrowed_to),
             caller: caller.name().into(),
         };
-        let call = || AssumeRoleCall {
-            endpoint: role.sts.clone(),
-            role_arn: role.arn.clone(),
-            external_id: role.external_id.clone(),
-            session_name: role_session_name(&tenant.tenant, caller.name()),
-            duration: role.duration,
-            policy: policy.text.clone(),
-        };
+        let call = || role.call(&tenant.tenant, caller.name(), narrowed_to);
         let session = self.cache.session(key, need, call).await?;
         Ok(ScopedCredentials { session })
     }

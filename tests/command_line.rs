@@ -65,8 +65,30 @@ fn assert_says(said: &str, wanted: &[&str]) {
 
 #[tokio::test]
 async fn help_says_what_each_command_is_for() {
-    let wanted: [(&[&str], &[&str]); 5] = [
-        (&["--help"], &["presigned S3 URLs", "serve", "check", "dev"]),
+    let wanted: [(&[&str], &[&str]); 8] = [
+        (
+            &["--help"],
+            &["presigned S3 URLs", "serve", "check", "aws", "dev"],
+        ),
+        (
+            &["aws", "--help"],
+            &["IAM documents", "trust-policy", "role-policy"],
+        ),
+        (
+            &["aws", "trust-policy", "--help"],
+            &[
+                "--tenant <TENANT>",
+                "--config <FILE>",
+                "--principal <ARN>",
+                "--oidc-provider <URL>",
+                "--subject <SUBJECT>",
+                "--audience <AUDIENCE>",
+            ],
+        ),
+        (
+            &["aws", "role-policy", "--help"],
+            &["--tenant <TENANT>", "--config <FILE>", "KMS keys"],
+        ),
         (
             &["serve", "--help"],
             &[
@@ -82,6 +104,7 @@ async fn help_says_what_each_command_is_for() {
                 "every mistake",
                 "what each tenant may do",
                 "--config <FILE>",
+                "--live",
             ],
         ),
         (

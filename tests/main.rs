@@ -3,6 +3,7 @@
 //! They need what `scripts/install-tools` installs, and fail without it: a test never skips.
 
 mod audit_output;
+mod aws_documents;
 mod batch;
 mod command_line;
 mod conformance;
@@ -17,6 +18,7 @@ mod issuing;
 mod keys;
 mod layers;
 mod limits;
+mod live_check;
 mod multipart;
 mod recording;
 mod records;

@@ -1,7 +1,10 @@
 //! The sessions that presignd gets from STS: what it asks for, how long it keeps them, and what it does where STS does not play along.
 
+mod chaining;
 mod failures;
+mod parameters;
 mod sharing;
+mod web_identity;
 
 use std::time::Duration;
 

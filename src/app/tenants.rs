@@ -17,8 +17,9 @@ use crate::clock::SharedClock;
 use crate::config::{self, Located, Mistake};
 use crate::endpoint::TenantEndpoint;
 use crate::names::TenantId;
-use crate::scope::session_policy::MAX_SESSION_POLICY;
-use crate::scope::{Role, SessionPolicies, SessionScope, StsEndpoint, TenantSession};
+use crate::scope::identity::{Identity, OwnIdentity, SessionTag};
+use crate::scope::session_policy::{MAX_SESSION_POLICY, SessionPolicyInput, policy};
+use crate::scope::{Narrowing, Role, SessionPolicies, SessionScope, StsEndpoint, TenantSession};
 use crate::sign::Credentials;
 use crate::sign::operations::OPERATIONS;
 use crate::tenant::{Tenant, Tenants};
@@ -53,8 +54,8 @@ impl config::Surroundings for ProcessSurroundings {
     }
 
     fn tenant(&self, _id: &str, tenant: &Located<config::Tenant>) -> Vec<Mistake> {
-        match (grants(&tenant.value), &tenant.value.credentials) {
-            (Ok(grants), config::Credentials::AssumeRole(role)) => {
+        match (grants(&tenant.value), tenant.value.credentials.role()) {
+            (Ok(grants), Some(role)) if role.policy_arns.is_none() => {
                 session_policies(&tenant.value, role, Arc::new(grants))
                     .too_long()
                     .map(|(bucket, length)| tenant.mistake(too_long(bucket, length)))
@@ -102,9 +103,8 @@ fn build_one(id: &str, tenant: &config::Tenant, clock: &SharedClock) -> anyhow::
     let id = TenantId::parse(id)?;
     let endpoint = tenant.endpoint.as_ref();
     let session = match &tenant.credentials {
-        config::Credentials::AssumeRole(role) => {
-            let policies = session_policies(tenant, role, Arc::new(grants(tenant)?));
-            TenantSession::assume_role(id.clone(), build_role(tenant, role, policies))
+        config::Credentials::Role(role) => {
+            TenantSession::assume_role(id.clone(), build_role(tenant, role)?)
         }
         config::Credentials::Static(fixed) => {
             let access_key_id = fixed.access_key_id.expose_secret().to_owned();
@@ -126,7 +126,10 @@ fn build_one(id: &str, tenant: &config::Tenant, clock: &SharedClock) -> anyhow::
                 .iter()
                 .map(|limit| build_limit(&limit.value, clock))
                 .collect::<Result<_, _>>()?,
-            has_session_policy: matches!(tenant.credentials, config::Credentials::AssumeRole(_)),
+            has_session_policy: tenant
+                .credentials
+                .role()
+                .is_some_and(|role| role.policy_arns.is_none()),
         },
         session,
         endpoint: TenantEndpoint::new(
@@ -138,15 +141,34 @@ fn build_one(id: &str, tenant: &config::Tenant, clock: &SharedClock) -> anyhow::
     })
 }
 
-fn build_role(
-    tenant: &config::Tenant,
-    role: &config::AssumeRole,
-    policies: SessionPolicies,
-) -> Role {
-    Role {
+/// A tenant's role, as whoever assumes it knows it.
+///
+/// # Errors
+/// If a command or resource is not one.
+pub fn build_role(tenant: &config::Tenant, role: &config::Role) -> anyhow::Result<Role> {
+    let identity = match &role.identity {
+        config::Identity::AssumeRole(own) => Identity::Own(OwnIdentity {
+            external_id: own.external_id.clone(),
+            session_tags: own.session_tags.iter().map(session_tag).collect(),
+            source_identity: own.source_identity.clone(),
+        }),
+        config::Identity::WebIdentity(web) => Identity::Web {
+            token_file: web.token_file.clone(),
+        },
+    };
+    let narrowing = match &role.policy_arns {
+        Some(arns) => Narrowing::Managed(
+            arns.value
+                .iter()
+                .map(|arn| arn.as_str().to_owned())
+                .collect(),
+        ),
+        None => Narrowing::Grants(session_policies(tenant, role, Arc::new(grants(tenant)?))),
+    };
+    Ok(Role {
         arn: role.role_arn.value.as_str().to_owned(),
-        external_id: role.external_id.clone(),
-        duration: seconds(role.duration),
+        identity,
+        duration: seconds(role.duration.value),
         sts: StsEndpoint {
             region: tenant.region.clone(),
             url: role
@@ -154,7 +176,15 @@ fn build_role(
                 .as_ref()
                 .map(|url| url.as_str().to_owned()),
         },
-        policies,
+        narrowing,
+    })
+}
+
+fn session_tag(tag: &config::SessionTag) -> SessionTag {
+    SessionTag {
+        key: tag.key.clone(),
+        value: tag.value.clone(),
+        transitive: tag.transitive,
     }
 }
 
@@ -162,14 +192,10 @@ fn build_role(
 #[must_use]
 pub fn session_policies(
     tenant: &config::Tenant,
-    role: &config::AssumeRole,
+    role: &config::Role,
     grants: Arc<Vec<Grant>>,
 ) -> SessionPolicies {
-    let kms_keys = tenant
-        .kms_keys
-        .iter()
-        .map(|key| key.value.as_str().to_owned())
-        .collect();
+    let kms_keys = kms_keys(tenant);
     let scope = match tenant.session.scope {
         config::SessionScope::Tenant => SessionScope::Tenant,
         config::SessionScope::Bucket => SessionScope::Bucket,
@@ -180,6 +206,27 @@ pub fn session_policies(
         role.role_arn.value.partition().to_owned(),
         scope,
     )
+}
+
+/// The permissions that a tenant's role needs: what all the grants carry.
+///
+/// # Errors
+/// If a command or resource is not one.
+pub fn role_policy(
+    tenant: &config::Tenant,
+    role: &config::Role,
+) -> anyhow::Result<serde_json::Value> {
+    Ok(policy(&SessionPolicyInput {
+        grants: &grants(tenant)?,
+        buckets: None,
+        kms_keys: &kms_keys(tenant),
+        partition: role.role_arn.value.partition(),
+    }))
+}
+
+fn kms_keys(tenant: &config::Tenant) -> Vec<String> {
+    let keys = tenant.kms_keys.iter();
+    keys.map(|key| key.value.as_str().to_owned()).collect()
 }
 
 /// A tenant's grants, as admission knows them.
@@ -343,7 +390,7 @@ mod tests {
         let length_of = |count| {
             let settings = parse(&tenant("tenant", &prefixes("files", count))).ok()?;
             let tenant = &settings.tenants["acme"].value;
-            let config::Credentials::AssumeRole(role) = &tenant.credentials else {
+            let Some(role) = tenant.credentials.role() else {
                 panic!("{:?}", tenant.credentials)
             };
             let grants = Arc::new(grants(tenant).unwrap());

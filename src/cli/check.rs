@@ -1,4 +1,6 @@
-//! `presignd check`: every mistake in a configuration, or what it lets each tenant do.
+//! `presignd check`: every mistake in a configuration, or what it lets each tenant do; and whether STS plays along.
+
+mod live;
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -9,21 +11,27 @@ use std::sync::Arc;
 use crate::app::tenants::{ProcessSurroundings, grants, session_policies};
 use crate::config::{self, Located, Settings, duration_text};
 
-pub(super) fn run(path: &Path) -> ExitCode {
-    match config::load(path, &ProcessSurroundings) {
-        Ok(settings) => {
-            for warning in &settings.warnings {
-                eprintln!("warning: {warning}");
-            }
-            // A reader who has seen enough has gone: that is no fault of the configuration.
-            let _ = std::io::stdout().write_all(describe(&settings).as_bytes());
-            ExitCode::SUCCESS
-        }
+pub(super) async fn run(path: &Path, live: bool) -> ExitCode {
+    let settings = match config::load(path, &ProcessSurroundings) {
+        Ok(settings) => settings,
         Err(error) => {
             eprintln!("{error}");
-            ExitCode::FAILURE
+            return ExitCode::FAILURE;
         }
+    };
+    for warning in &settings.warnings {
+        eprintln!("warning: {warning}");
     }
+    say(&describe(&settings));
+    if live && !live::check(&settings).await {
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+/// A reader who has seen enough has gone: that is no fault of the configuration.
+fn say(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
 /// What the configuration comes to, for a person to read.
@@ -44,10 +52,23 @@ fn tenant_lines(text: &mut String, id: &str, tenant: &config::Tenant) -> std::fm
     };
     writeln!(text, "{id}: {store}, region {}", tenant.region)?;
     match &tenant.credentials {
-        config::Credentials::AssumeRole(role) => {
+        config::Credentials::Role(role) => {
             write!(text, "  signs as {}", role.role_arn.value.as_str())?;
-            writeln!(text, ", in sessions of {}", duration_text(role.duration))?;
-            if let Ok(grants) = grants(tenant) {
+            write!(
+                text,
+                ", in sessions of {}",
+                duration_text(role.duration.value)
+            )?;
+            identity_lines(text, &role.identity)?;
+            if let Some(arns) = &role.policy_arns {
+                writeln!(
+                    text,
+                    "  sessions are narrowed by these managed policies, and not by the grants:"
+                )?;
+                for arn in &arns.value {
+                    writeln!(text, "    {}", arn.as_str())?;
+                }
+            } else if let Ok(grants) = grants(tenant) {
                 let policies = session_policies(tenant, role, Arc::new(grants));
                 for (bucket, length) in policies.lengths() {
                     let of = bucket.map_or_else(String::new, |bucket| format!(" for {bucket}"));
@@ -94,6 +115,29 @@ fn tenant_lines(text: &mut String, id: &str, tenant: &config::Tenant) -> std::fm
             "  limit {}: {} of {of}, {} at once",
             limit.name, limit.rate, limit.burst
         )?;
+    }
+    Ok(())
+}
+
+/// Ends the line about the role, and says what the sessions tell of themselves.
+fn identity_lines(text: &mut String, identity: &config::Identity) -> std::fmt::Result {
+    let own = match identity {
+        config::Identity::WebIdentity(web) => {
+            return writeln!(text, ", with the token in {}", web.token_file.display());
+        }
+        config::Identity::AssumeRole(own) => own,
+    };
+    writeln!(text)?;
+    for tag in &own.session_tags {
+        let transitive = if tag.transitive { ", transitive" } else { "" };
+        writeln!(
+            text,
+            "  sessions are tagged {} = {}{transitive}",
+            tag.key, tag.value
+        )?;
+    }
+    if let Some(source) = &own.source_identity {
+        writeln!(text, "  sessions have the source identity {source}")?;
     }
     Ok(())
 }

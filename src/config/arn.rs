@@ -1,6 +1,6 @@
-//! Amazon Resource Names of the roles and keys that a tenant uses.
+//! Amazon Resource Names of the roles, policies and keys that a tenant uses.
 //!
-//! Invariant: a [`RoleArn`] names one role and a [`KmsKeyArn`] one key: no wildcard passes. The partition is free and the
+//! Invariant: a [`RoleArn`] names one role, a [`PolicyArn`] one policy and a [`KmsKeyArn`] one key: no wildcard passes. The partition is free and the
 //! account may be missing, since compatible stores have partitions and accounts of their own; twelve digits are demanded only
 //! where AWS itself answers (see the tenant's checks).
 //!
@@ -37,6 +37,17 @@ impl RoleArn {
     }
 }
 
+/// `arn:PARTITION:iam::ACCOUNT:policy/NAME`, where `aws` as the account means a policy of AWS.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PolicyArn(String);
+
+impl PolicyArn {
+    /// The whole ARN.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// `arn:PARTITION:kms:REGION:ACCOUNT:key/ID`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct KmsKeyArn(String);
@@ -50,31 +61,42 @@ impl KmsKeyArn {
 
 pub(super) fn role_arn(text: &str) -> Result<RoleArn, String> {
     let form = "write it as `arn:aws:iam::111122223333:role/NAME`";
+    iam(text, "role", 64, form).map(RoleArn)
+}
+
+pub(super) fn policy_arn(text: &str) -> Result<PolicyArn, String> {
+    let form = "write it as `arn:aws:iam::111122223333:policy/NAME`";
+    iam(text, "policy", 128, form).map(PolicyArn)
+}
+
+/// The ARN of a thing of IAM's, whose name has so many characters at most.
+fn iam(text: &str, kind: &str, longest_name: usize, form: &str) -> Result<String, String> {
     let [partition, service, region, account, resource] = split(text, form)?;
     if service != "iam" || !region.is_empty() {
-        return Err(format!("this is not the ARN of an IAM role: {form}"));
+        return Err(format!("this is not the ARN of an IAM {kind}: {form}"));
     }
     check_partition(partition, form)?;
     if !account.is_empty() {
         check_account(account, form)?;
     }
-    let Some(name) = resource.strip_prefix("role/") else {
-        return Err(format!("this ARN does not name a role: {form}"));
+    let name = resource.split_once('/').filter(|(found, _)| *found == kind);
+    let Some((_, name)) = name else {
+        return Err(format!("this ARN does not name a {kind}: {form}"));
     };
     let (path, name) = name.rsplit_once('/').unwrap_or(("", name));
     let name_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"_+=,.@-".contains(&byte);
     let path_byte = |byte: u8| byte.is_ascii_graphic() && !b"*?".contains(&byte);
-    if name.is_empty() || name.len() > 64 || !name.bytes().all(name_byte) {
+    if name.is_empty() || name.len() > longest_name || !name.bytes().all(name_byte) {
         return Err(format!(
-            "the name of a role is 1 to 64 letters, digits or `_+=,.@-`: {form}"
+            "the name of a {kind} is 1 to {longest_name} letters, digits or `_+=,.@-`: {form}"
         ));
     }
     if path.len() > 510 || !path.bytes().all(path_byte) {
         return Err(format!(
-            "the path of a role is at most 512 printable ASCII characters, without `*` and `?`: {form}"
+            "the path of a {kind} is at most 512 printable ASCII characters, without `*` and `?`: {form}"
         ));
     }
-    Ok(RoleArn(text.to_owned()))
+    Ok(text.to_owned())
 }
 
 pub(super) fn kms_key_arn(text: &str) -> Result<KmsKeyArn, String> {
@@ -204,6 +226,25 @@ mod tests {
     }
 
     #[test]
+    fn managed_policies_are_read_and_wildcards_are_not() {
+        for text in [
+            "arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess",
+            "arn:aws:iam::111122223333:policy/path/tenant-acme",
+        ] {
+            assert_eq!(policy_arn(text).unwrap().as_str(), text);
+        }
+        for (text, why) in [
+            ("arn:aws:iam::111122223333:role/x", "does not name a policy"),
+            ("arn:aws:iam::111122223333:policy/*", "name of a policy"),
+            ("arn:aws:s3:::policy/x", "not the ARN of an IAM policy"),
+            ("arn:aws:iam::1111:policy/x", "12 digits"),
+        ] {
+            let message = policy_arn(text).expect_err(text);
+            assert!(message.contains(why), "{text}: {message}");
+        }
+    }
+
+    #[test]
     fn keys_are_read_and_aliases_are_not() {
         let key = "arn:aws:kms:eu-west-1:111122223333:key/mrk-1234abcd12ab34cd56ef1234567890ab";
         assert_eq!(kms_key_arn(key).unwrap().as_str(), key);
@@ -227,7 +268,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_panics(text in ".*", tail in ".*") {
-            let _ = (role_arn(&text), kms_key_arn(&text));
+            let _ = (role_arn(&text), policy_arn(&text), kms_key_arn(&text));
             let _ = role_arn(&format!("arn:aws:iam::1:role/{tail}"));
             let _ = kms_key_arn(&format!("arn:aws:kms:r:{tail}"));
         }

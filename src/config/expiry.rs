@@ -95,13 +95,13 @@ pub(super) fn warn_of_expiry(
     let written = [("default", &expiry.default), ("max", &expiry.max)];
     for (name, setting) in written {
         let Some(setting) = setting else { continue };
-        if let Credentials::AssumeRole(role) = credentials
-            && setting.value > role.duration
+        if let Credentials::Role(role) = credentials
+            && setting.value > role.duration.value
         {
             let message = format!(
-                "`expiry.{name}` ({}) is longer than a session lives (`assume_role.duration`, {}): no URL lives that long",
+                "`expiry.{name}` ({}) is longer than a session lives (`duration` in `credentials`, {}): no URL lives that long",
                 duration_text(setting.value),
-                duration_text(role.duration)
+                duration_text(role.duration.value)
             );
             reader.warn_in(setting, message);
         }

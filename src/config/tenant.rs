@@ -89,6 +89,21 @@ pub(super) fn tenant(
             "`kms_keys` widens the session of a role, and `credentials.static` has none: remove it";
         reader.warn_in(keys, message);
     }
+    let role = credentials.as_ref().and_then(Credentials::role);
+    if role.is_some_and(|role| role.policy_arns.is_some()) {
+        if let Some(Some(session)) = &session
+            && session.value.scope != SessionScope::Tenant
+        {
+            let message = "`session.scope` is about the session policy that the grants come to, and with `policy_arns` there is \
+                           none: remove one of the two";
+            reader.mistake_in(session, message);
+        }
+        if let Some(Some(keys)) = &kms_keys {
+            let message = "`kms_keys` are for the session policy that the grants come to, and with `policy_arns` there is none: \
+                           remove it, and allow the keys in those policies";
+            reader.warn_in(keys, message);
+        }
+    }
     if let (Some(expiry), Some(credentials)) = (&expiry, &credentials) {
         warn_of_expiry(reader, expiry, credentials);
     }
@@ -186,7 +201,7 @@ fn check_account(
     endpoint: Option<&StoreEndpoint>,
     credentials: &Credentials,
 ) {
-    if let Credentials::AssumeRole(role) = credentials
+    if let Credentials::Role(role) = credentials
         && endpoint.is_none()
         && role.sts_endpoint.is_none()
         && !role.role_arn.value.has_aws_account()

@@ -127,11 +127,15 @@ fn defaults_are_those_of_the_documentation() {
     assert_eq!(tenant.session.scope, SessionScope::Tenant);
     assert_eq!(tenant.expiry.default, Duration::from_mins(15));
     assert_eq!(tenant.expiry.max, Duration::from_hours(12));
-    let Credentials::AssumeRole(role) = &tenant.credentials else {
-        panic!("{:?}", tenant.credentials);
+    let role = tenant.credentials.role().expect("a role");
+    assert_eq!(role.duration.value, Duration::from_hours(1));
+    assert!(role.policy_arns.is_none());
+    let Identity::AssumeRole(own) = &role.identity else {
+        panic!("{:?}", role.identity);
     };
-    assert_eq!(role.duration, Duration::from_hours(1));
-    assert_eq!(role.external_id, None);
+    assert_eq!(own.external_id, None);
+    assert_eq!(own.session_tags, []);
+    assert_eq!(own.source_identity, None);
     assert_eq!(role.sts_endpoint, None);
 }
 
@@ -156,12 +160,26 @@ fn every_key_reaches_its_setting() {
     let endpoint = tenant.endpoint.as_ref().expect("a store is given");
     assert_eq!(endpoint.url.as_str(), "http://store.example.com");
     assert!(endpoint.path_style);
-    let Credentials::AssumeRole(role) = &tenant.credentials else {
-        panic!("{:?}", tenant.credentials);
-    };
+    let role = tenant.credentials.role().expect("a role");
     assert_eq!(role.role_arn.value.role_name(), "presignd-acme");
-    assert_eq!(role.external_id.as_deref(), Some("acme-7f3a"));
-    assert_eq!(role.duration, Duration::from_hours(12));
+    assert_eq!(role.duration.value, Duration::from_hours(12));
+    let Identity::AssumeRole(own) = &role.identity else {
+        panic!("{:?}", role.identity);
+    };
+    assert_eq!(own.external_id.as_deref(), Some("acme-7f3a"));
+    let tag = |key: &str, value: &str, transitive| SessionTag {
+        key: key.to_owned(),
+        value: value.to_owned(),
+        transitive,
+    };
+    assert_eq!(
+        own.session_tags,
+        [
+            tag("presignd:tenant", "{tenant}", true),
+            tag("team", "files and more", false)
+        ]
+    );
+    assert_eq!(own.source_identity.as_deref(), Some("{tenant}.{caller}"));
     let sts = role.sts_endpoint.as_ref().map(BaseUrl::as_str);
     assert_eq!(sts, Some("http://127.0.0.1:9000"));
     assert_eq!(tenant.session.scope, SessionScope::Bucket);
@@ -204,11 +222,9 @@ fn settings_know_their_places() {
     let command = &tenant.value.grants[0].value.commands[2];
     assert_eq!(
         command.mistake("is unknown").to_string(),
-        "every-key.yaml:24:34: tenants.acme.grants[0].commands[2]: is unknown"
+        "every-key.yaml:27:34: tenants.acme.grants[0].commands[2]: is unknown"
     );
-    let Credentials::AssumeRole(role) = &tenant.value.credentials else {
-        panic!("{:?}", tenant.value.credentials);
-    };
+    let role = tenant.value.credentials.role().expect("a role");
     assert_eq!(
         role.role_arn.mistake("is refused").to_string(),
         "every-key.yaml:17:19: tenants.acme.credentials.assume_role.role_arn: is refused"
@@ -221,7 +237,7 @@ fn secrets_come_from_where_they_are_kept() {
     let settings = good("static-credentials");
     let keys = |id: &str| match &settings.tenants[id].value.credentials {
         Credentials::Static(keys) => keys.clone(),
-        Credentials::AssumeRole(role) => panic!("{role:?}"),
+        Credentials::Role(role) => panic!("{role:?}"),
     };
     let from_env = keys("from-env");
     assert_eq!(

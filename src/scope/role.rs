@@ -8,8 +8,10 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
-use super::StsEndpoint;
+use super::identity::Identity;
+use super::session_name::role_session_name;
 use super::session_policy::{MAX_SESSION_POLICY, SessionPolicyInput, session_policy};
+use super::{AssumeRoleCall, NarrowedTo, StsEndpoint};
 use crate::admit::grant::Grant;
 use crate::names::TenantId;
 use crate::sign::command::BoundCommand;
@@ -19,14 +21,23 @@ use crate::sign::command::BoundCommand;
 pub struct Role {
     /// The role's ARN.
     pub arn: String,
-    /// The secret handshake between the role and presignd, if it asks for one.
-    pub external_id: Option<String>,
+    /// As whom presignd comes to it; names stand for themselves.
+    pub identity: Identity,
     /// How long a session lasts, in seconds.
     pub duration: u32,
     /// Where the session comes from.
     pub sts: StsEndpoint,
     /// What a session is good for.
-    pub policies: SessionPolicies,
+    pub narrowing: Narrowing,
+}
+
+/// What narrows the sessions of a role. AWS would take both at once; here it is one or the other.
+#[derive(Debug)]
+pub enum Narrowing {
+    /// Policies that are made from the grants.
+    Grants(SessionPolicies),
+    /// Managed policies, by their ARNs; presignd does not know what they allow.
+    Managed(Arc<[String]>),
 }
 
 /// How much of a tenant's grants one session holds.
@@ -51,31 +62,87 @@ pub struct SessionPolicies {
 
 /// A session policy, and a digest that stands for it.
 #[derive(Debug)]
-pub(super) struct SessionPolicy {
+pub struct SessionPolicy {
     /// The policy's JSON.
-    pub(super) text: String,
+    pub text: String,
     digest: [u8; 32],
 }
 
 impl Role {
+    /// What a session for this command is narrowed to.
+    pub(super) fn narrowed_for(&self, command: &BoundCommand<'_>) -> NarrowedTo {
+        match &self.narrowing {
+            Narrowing::Grants(policies) => NarrowedTo::Policy(policies.policy_for(command)),
+            Narrowing::Managed(arns) => NarrowedTo::Managed(Arc::clone(arns)),
+        }
+    }
+
+    /// What sessions are narrowed to, as far as that is known before any request, by the bucket that they are for. At least one.
+    #[must_use]
+    pub fn known_narrowings(&self) -> BTreeMap<Option<&str>, NarrowedTo> {
+        let policies = match &self.narrowing {
+            Narrowing::Managed(arns) => {
+                return BTreeMap::from([(None, NarrowedTo::Managed(Arc::clone(arns)))]);
+            }
+            Narrowing::Grants(policies) => policies,
+        };
+        let known = policies.known.iter();
+        let mut known: BTreeMap<_, _> = known
+            .map(|(bucket, policy)| (bucket.as_deref(), NarrowedTo::Policy(Arc::clone(policy))))
+            .collect();
+        if known.is_empty() {
+            // Every request has its own. This one is for none, and the role is assumed with it like with any.
+            let policy = policies.make(Some(&[]));
+            known.insert(None, NarrowedTo::Policy(policy));
+        }
+        known
+    }
+
+    /// The call that brings a session for a caller of the tenant.
+    #[must_use]
+    pub fn call(&self, tenant: &TenantId, caller: &str, narrowed_to: NarrowedTo) -> AssumeRoleCall {
+        AssumeRoleCall {
+            endpoint: self.sts.clone(),
+            role_arn: self.arn.clone(),
+            identity: self.identity.naming(tenant, caller),
+            session_name: role_session_name(tenant, caller),
+            duration: self.duration,
+            narrowed_to,
+        }
+    }
+
     /// A digest of every parameter of the call but the caller's name.
-    pub(super) fn digest(&self, tenant: &TenantId, policy: &SessionPolicy) -> [u8; 32] {
+    pub(super) fn digest(&self, tenant: &TenantId, narrowed_to: &NarrowedTo) -> [u8; 32] {
         let mut digest = Sha256::new();
         let parts = [
             tenant.as_str(),
             &self.arn,
-            self.external_id.as_deref().unwrap_or_default(),
             &self.sts.region,
             self.sts.url.as_deref().unwrap_or_default(),
         ];
         for part in parts {
-            digest.update(part.len().to_le_bytes());
-            digest.update(part.as_bytes());
+            add(&mut digest, part);
         }
+        self.identity.add_to(&mut digest);
         digest.update(self.duration.to_le_bytes());
-        digest.update(policy.digest);
+        match narrowed_to {
+            NarrowedTo::Policy(policy) => {
+                add(&mut digest, "policy");
+                digest.update(policy.digest);
+            }
+            NarrowedTo::Managed(arns) => {
+                add(&mut digest, "managed");
+                arns.iter().for_each(|arn| add(&mut digest, arn));
+            }
+        }
         digest.finalize().into()
     }
+}
+
+/// Adds a text, and where it ends.
+pub(super) fn add(digest: &mut Sha256, text: &str) {
+    digest.update(text.len().to_le_bytes());
+    digest.update(text.as_bytes());
 }
 
 impl SessionPolicies {

@@ -3,35 +3,20 @@
 //! `presignd-TENANT.CALLER`, within STS's rule of 2 to 64 of `[\w+=,.@-]`. A tenant's id has no dot, so the first one ends it. What has to
 //! be shortened or replaced ends in a hash of the whole, so that two callers never share a name.
 
-use sha2::{Digest as _, Sha256};
-
+use super::fit::Alphabet;
 use crate::names::TenantId;
 
-const MAX: usize = 64;
-const HASH_DIGITS: usize = 12;
+/// STS's rule for session names.
+const SESSION_NAME: Alphabet = Alphabet {
+    least: 2,
+    most: 64,
+    also: "_+=,.@-",
+};
 
 /// The session name for a caller of a tenant.
 #[must_use]
 pub fn role_session_name(tenant: &TenantId, caller: &str) -> String {
-    let plain = format!("presignd-{tenant}.{caller}");
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "_+=,.@-".contains(c);
-    if plain.len() <= MAX && plain.chars().all(allowed) {
-        return plain;
-    }
-    let hash: String = Sha256::digest(plain.as_bytes())
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 15])
-        .take(HASH_DIGITS)
-        .filter_map(|digit| char::from_digit(digit.into(), 16))
-        .collect();
-    let mut name: String = plain
-        .chars()
-        .map(|c| if allowed(c) { c } else { '.' })
-        .take(MAX - HASH_DIGITS - 1)
-        .collect();
-    name.push('-');
-    name.push_str(&hash);
-    name
+    SESSION_NAME.fit(format!("presignd-{tenant}.{caller}"))
 }
 
 #[cfg(test)]

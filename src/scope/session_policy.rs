@@ -35,6 +35,12 @@ type Actions = BTreeSet<&'static str>;
 /// Writes the policy, compact.
 #[must_use]
 pub fn session_policy(input: &SessionPolicyInput<'_>) -> String {
+    ascii(&policy(input).to_string())
+}
+
+/// The policy as a document, however long. With every grant in it, it is also all that a role needs.
+#[must_use]
+pub fn policy(input: &SessionPolicyInput<'_>) -> Value {
     // Resources by the actions allowed on them, with the prefix condition that bounds them.
     let mut allowed: BTreeMap<(Actions, Option<BTreeSet<String>>), BTreeSet<String>> =
         BTreeMap::new();
@@ -70,7 +76,7 @@ pub fn session_policy(input: &SessionPolicyInput<'_>) -> String {
         // A policy needs a statement, and a tenant without grants needs a session that can do nothing.
         statements.push(json!({"Effect": "Deny", "Action": "*", "Resource": "*"}));
     }
-    ascii(&json!({"Version": "2012-10-17", "Statement": statements}).to_string())
+    json!({"Version": "2012-10-17", "Statement": statements})
 }
 
 fn concerns(buckets: Option<&[&str]>, resource: &ResourcePattern) -> bool {
@@ -81,8 +87,9 @@ fn concerns(buckets: Option<&[&str]>, resource: &ResourcePattern) -> bool {
     }
 }
 
-/// The JSON with everything beyond ASCII as `\u` escapes: STS takes no characters above U+00FF.
-fn ascii(json: &str) -> String {
+/// The JSON with everything beyond ASCII as `\u` escapes: STS and IAM take no characters above U+00FF.
+#[must_use]
+pub fn ascii(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for c in json.chars() {
         if c.is_ascii() {

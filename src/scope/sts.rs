@@ -1,21 +1,26 @@
-//! AssumeRole by aws-sdk-sts.
+//! AssumeRole and AssumeRoleWithWebIdentity by aws-sdk-sts.
 //!
 //! The SDK signs, retries with jitter and times out; here its answers become a session, or one of two kinds of failure.
 
+mod chaining;
 mod failure;
+mod web_identity;
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
 use aws_sdk_sts::config::Region;
 use aws_sdk_sts::config::retry::RetryConfig;
 use aws_sdk_sts::config::timeout::TimeoutConfig;
-use aws_sdk_sts::operation::assume_role::AssumeRoleOutput;
-use secrecy::SecretString;
+use aws_sdk_sts::types::{Credentials as Given, PolicyDescriptorType, Tag};
+use secrecy::{ExposeSecret as _, SecretString};
 
-use self::failure::failure;
-use super::{AssumeRole, AssumeRoleCall, Assumed, BoxFuture, ScopeError, StsEndpoint};
+use self::chaining::{CHAINED, Chaining};
+use self::failure::{Failure, failure};
+use super::identity::{Identity, OwnIdentity, SessionTag};
+use super::{AssumeRole, AssumeRoleCall, Assumed, BoxFuture, NarrowedTo, ScopeError, StsEndpoint};
 use crate::sign::Credentials;
 
 /// How long one attempt may take, and all of them together.
@@ -30,6 +35,8 @@ pub struct Sts {
     base: aws_config::SdkConfig,
     /// One client for each endpoint, so that connections are kept.
     clients: Mutex<HashMap<StsEndpoint, aws_sdk_sts::Client>>,
+    /// Which roles give short sessions only.
+    chaining: Chaining,
 }
 
 impl Sts {
@@ -39,6 +46,7 @@ impl Sts {
         Self {
             base,
             clients: Mutex::default(),
+            chaining: Chaining::default(),
         }
     }
 
@@ -71,34 +79,135 @@ impl AssumeRole for Sts {
         call: &'a AssumeRoleCall,
     ) -> BoxFuture<'a, Result<Assumed, ScopeError>> {
         Box::pin(async move {
-            let answer = self
-                .client(&call.endpoint)
-                .assume_role()
-                .role_arn(&call.role_arn)
-                .role_session_name(&call.session_name)
-                .set_external_id(call.external_id.clone())
-                .duration_seconds(i32::try_from(call.duration).unwrap_or(i32::MAX))
-                .policy(&*call.policy)
-                .send()
-                .await;
-            match answer {
-                Ok(output) => assumed(output),
-                Err(error) => Err(failure(&error)),
-            }
+            let duration = self.chaining.duration(call);
+            let result = match self.call(call, duration).await {
+                Err(failure) if duration > CHAINED && failure.is_chaining_limit() => {
+                    self.chaining.note(call);
+                    self.call(call, CHAINED).await
+                }
+                result => result,
+            };
+            result.map_err(|failure| explained(failure, &call.identity))
         })
     }
 }
 
-fn assumed(output: AssumeRoleOutput) -> Result<Assumed, ScopeError> {
+impl Sts {
+    async fn call(&self, call: &AssumeRoleCall, duration: u32) -> Result<Assumed, Failure> {
+        match &call.identity {
+            Identity::Own(own) => self.as_itself(call, duration, own).await,
+            Identity::Web { token_file } => self.with_token(call, duration, token_file).await,
+        }
+    }
+
+    async fn as_itself(
+        &self,
+        call: &AssumeRoleCall,
+        duration: u32,
+        own: &OwnIdentity,
+    ) -> Result<Assumed, Failure> {
+        let (policy, policy_arns) = narrowing(call);
+        let tags: Vec<Tag> = own.session_tags.iter().filter_map(tag).collect();
+        let transitive = own.session_tags.iter().filter(|tag| tag.transitive);
+        let transitive: Vec<String> = transitive.map(|tag| tag.key.clone()).collect();
+        let answer = self
+            .client(&call.endpoint)
+            .assume_role()
+            .role_arn(&call.role_arn)
+            .role_session_name(&call.session_name)
+            .set_external_id(own.external_id.clone())
+            .set_source_identity(own.source_identity.clone())
+            .set_tags((!tags.is_empty()).then_some(tags))
+            .set_transitive_tag_keys((!transitive.is_empty()).then_some(transitive))
+            .duration_seconds(i32::try_from(duration).unwrap_or(i32::MAX))
+            .set_policy(policy)
+            .set_policy_arns(policy_arns)
+            .send()
+            .await;
+        let output = answer.map_err(|error| failure(&error, |_| false))?;
+        #[expect(deprecated, reason = "older STS answers hold only this one")]
+        let packed = output.packed_policy_size;
+        assumed(output.credentials, packed, output.session_token_utilization)
+    }
+
+    /// Nobody signs this call: the token is all that STS looks at.
+    async fn with_token(
+        &self,
+        call: &AssumeRoleCall,
+        duration: u32,
+        token_file: &Path,
+    ) -> Result<Assumed, Failure> {
+        let token = web_identity::token(token_file).await?;
+        let (policy, policy_arns) = narrowing(call);
+        let answer = self
+            .client(&call.endpoint)
+            .assume_role_with_web_identity()
+            .role_arn(&call.role_arn)
+            .role_session_name(&call.session_name)
+            .web_identity_token(token.expose_secret())
+            .duration_seconds(i32::try_from(duration).unwrap_or(i32::MAX))
+            .set_policy(policy)
+            .set_policy_arns(policy_arns)
+            .send()
+            .await;
+        let holds_token = |words: &str| web_identity::holds(words, &token);
+        let output = answer.map_err(|error| failure(&error, holds_token))?;
+        #[expect(deprecated, reason = "older STS answers hold only this one")]
+        let packed = output.packed_policy_size;
+        assumed(output.credentials, packed, output.session_token_utilization)
+    }
+}
+
+/// The parameters that narrow a session.
+fn narrowing(call: &AssumeRoleCall) -> (Option<String>, Option<Vec<PolicyDescriptorType>>) {
+    match &call.narrowed_to {
+        NarrowedTo::Policy(policy) => (Some(policy.text.clone()), None),
+        NarrowedTo::Managed(arns) => {
+            let managed = |arn: &String| PolicyDescriptorType::builder().arn(arn).build();
+            (None, Some(arns.iter().map(managed).collect()))
+        }
+    }
+}
+
+fn tag(tag: &SessionTag) -> Option<Tag> {
+    // Fails only where the key or the value is not set.
+    let built = Tag::builder().key(&tag.key).value(&tag.value).build();
+    built.ok()
+}
+
+/// A refusal, with what else the role's trust policy would have to allow.
+fn explained(failure: Failure, identity: &Identity) -> ScopeError {
+    let denied = failure.is_access_denied();
+    match failure.error {
+        ScopeError::Refused { detail, .. } if denied && !identity.rights().is_empty() => {
+            let needs = identity.rights();
+            let detail = format!(
+                "{detail} (the session tags or source identity of this tenant need {} in the role's trust policy)",
+                needs.join(" and ")
+            );
+            ScopeError::Refused {
+                detail: detail.into(),
+                needs,
+            }
+        }
+        error => error,
+    }
+}
+
+fn assumed(
+    given: Option<Given>,
+    packed_policy_size: Option<i32>,
+    session_token_utilization: Option<i32>,
+) -> Result<Assumed, Failure> {
     let incomplete = || ScopeError::Unavailable {
         detail: "STS answered without credentials".into(),
     };
-    let given = output.credentials.ok_or_else(incomplete)?;
+    let given = given.ok_or_else(incomplete)?;
     if given.access_key_id.is_empty()
         || given.secret_access_key.is_empty()
         || given.session_token.is_empty()
     {
-        return Err(incomplete());
+        return Err(incomplete().into());
     }
     let expires_at = SystemTime::try_from(given.expiration).map_err(|_| incomplete())?;
     let credentials = Credentials::new(
@@ -108,11 +217,9 @@ fn assumed(output: AssumeRoleOutput) -> Result<Assumed, ScopeError> {
         Some(expires_at),
     );
     let percent = |size: Option<i32>| size.and_then(|size| u32::try_from(size).ok());
-    #[expect(deprecated, reason = "older STS answers hold only this one")]
-    let packed_policy_size = percent(output.packed_policy_size);
     Ok(Assumed {
         credentials,
-        packed_policy_size,
-        session_token_utilization: percent(output.session_token_utilization),
+        packed_policy_size: percent(packed_policy_size),
+        session_token_utilization: percent(session_token_utilization),
     })
 }

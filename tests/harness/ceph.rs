@@ -76,6 +76,11 @@ impl Ceph {
         &self.presignd
     }
 
+    /// The ARN of that user.
+    pub(crate) fn presignd_arn() -> String {
+        user_arn(PRESIGND)
+    }
+
     /// The tenant `acme` or `globex`.
     pub(crate) fn tenant(&self, name: &str) -> &CephTenant {
         self.tenants
@@ -143,15 +148,21 @@ impl Ceph {
             "Principal": { "AWS": [user_arn(PRESIGND)] },
             "Action": ["sts:AssumeRole"],
         }));
+        self.make_role_of(name, &trust.to_string(), &permissions.to_string())
+            .await
+    }
+
+    /// Creates a role from these very documents, and returns its ARN.
+    pub(crate) async fn make_role_of(&self, name: &str, trust: &str, permissions: &str) -> String {
         let response = self
             .iam(&[
                 ("Action", "CreateRole"),
                 ("RoleName", name),
-                ("AssumeRolePolicyDocument", &trust.to_string()),
+                ("AssumeRolePolicyDocument", trust),
                 ("MaxSessionDuration", "43200"),
             ])
             .await;
-        self.put_role_policy(name, permissions).await;
+        self.put_policy_document(name, permissions).await;
         response
             .xml("Arn")
             .unwrap_or_else(|| panic!("CreateRole names no ARN: {response:?}"))
@@ -159,11 +170,16 @@ impl Ceph {
 
     /// Replaces what a role of [`Self::make_role`] may do. Sessions that are under way feel it at once.
     pub(crate) async fn put_role_policy(&self, name: &str, permissions: &Value) {
+        self.put_policy_document(name, &permissions.to_string())
+            .await;
+    }
+
+    async fn put_policy_document(&self, name: &str, permissions: &str) {
         self.iam(&[
             ("Action", "PutRolePolicy"),
             ("RoleName", name),
             ("PolicyName", "permissions"),
-            ("PolicyDocument", &permissions.to_string()),
+            ("PolicyDocument", permissions),
         ])
         .await;
     }
@@ -279,6 +295,7 @@ pub(crate) fn policy(statement: &Value) -> Value {
     json!({ "Version": "2012-10-17", "Statement": [statement] })
 }
 
+/// The ARN of a user, as trust policies name it.
 fn user_arn(user: &str) -> String {
     format!("arn:aws:iam:::user/{user}")
 }

@@ -106,9 +106,7 @@ grants: {grants}",
 
     /// With a tenant whose sessions are this STS's, and which lives by its clock: see [`FakeSts::tenant`].
     pub(crate) fn with_sts_tenant(sts: &FakeSts, id: &str, role: &str, rest: &str) -> Builder {
-        let mut builder = Self::with_tenant(id, &sts.tenant(id, role, rest));
-        builder.clock = sts.clock();
-        builder
+        Self::with_tenant(id, &sts.tenant(id, role, rest)).with_clock(sts.clock())
     }
 
     /// Asks for a URL.
@@ -265,6 +263,11 @@ impl Builder {
         self
     }
 
+    /// Living by this clock.
+    pub(crate) fn with_clock(self, clock: Arc<TestClock>) -> Self {
+        Self { clock, ..self }
+    }
+
     /// Starts it.
     pub(crate) async fn start(self) -> Presignd {
         // Shown with a test that fails. Whichever test comes first sets it for all.
@@ -292,10 +295,10 @@ impl Builder {
         let mut settings = parse(&text);
         drop(secrets);
         for tenant in settings.tenants.values_mut() {
-            if let (Some(duration), config::Credentials::AssumeRole(role)) =
+            if let (Some(duration), config::Credentials::Role(role)) =
                 (sessions, &mut tenant.value.credentials)
             {
-                role.duration = duration;
+                role.duration.value = duration;
             }
         }
         let surroundings = Surroundings {

@@ -26,6 +26,10 @@ use super::presignd::TestClock;
 /// Words of this STS that no client of presignd may ever see.
 pub(crate) const WORDS: &str = "words-of-the-sts";
 
+/// How much room every session takes of what there is for its policy, and for its token: in percent.
+pub(crate) const PACKED: u32 = 37;
+pub(crate) const UTILIZATION: u32 = 21;
+
 /// The fake.
 pub(crate) struct FakeSts {
     address: SocketAddr,
@@ -49,6 +53,8 @@ pub(crate) enum Answer {
     Nothing,
     /// This status and body.
     Text(u16, String),
+    /// What this makes of the parameters.
+    By(fn(&BTreeMap<String, String>) -> Answer),
 }
 
 /// A call of presignd.
@@ -93,15 +99,26 @@ impl Answer {
         Self::error(503, "ServiceUnavailable")
     }
 
+    /// Presignd's own credentials are a session of a role, and an hour is what there is, as AWS says it.
+    pub(crate) fn chained() -> Self {
+        let message = "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining";
+        Self::error_saying(400, "ValidationError", message)
+    }
+
     /// A session with these fields: empty ones included.
     pub(crate) fn session(id: &str, secret: &str, token: &str, expiration: &str) -> Self {
-        Self::Text(200, answer_xml(id, secret, token, expiration))
+        Self::Text(200, answer_xml("AssumeRole", id, secret, token, expiration))
     }
 
     fn error(status: u16, code: &str) -> Self {
+        Self::error_saying(status, code, WORDS)
+    }
+
+    /// An error in AWS's form.
+    pub(crate) fn error_saying(status: u16, code: &str, message: &str) -> Self {
         let body = format!(
             "<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><Error><Type>Sender</Type>\
-             <Code>{code}</Code><Message>{WORDS}</Message></Error><RequestId>r</RequestId></ErrorResponse>"
+             <Code>{code}</Code><Message>{message}</Message></Error><RequestId>r</RequestId></ErrorResponse>"
         );
         Self::Text(status, body)
     }
@@ -230,10 +247,10 @@ impl State {
             .await
             .expect("a body")
             .to_bytes();
-        let form = form_urlencoded::parse(&body).into_owned().collect();
+        let form: BTreeMap<String, String> = form_urlencoded::parse(&body).into_owned().collect();
         self.calls.send_modify(|calls| {
             calls.push(Call {
-                form,
+                form: form.clone(),
                 authorization,
             });
         });
@@ -244,10 +261,14 @@ impl State {
             .await
             .expect("the fake lives")
             .clone();
+        let answer = match answer {
+            Answer::By(judge) => judge(&form),
+            answer => answer,
+        };
         let (status, text) = match answer {
-            Answer::Session(lifetime) => (200, self.new_session(lifetime)),
+            Answer::Session(lifetime) => (200, self.new_session(&form["Action"], lifetime)),
             Answer::Text(status, text) => (status, text),
-            Answer::Nothing => unreachable!("waited for another"),
+            Answer::Nothing | Answer::By(_) => unreachable!("waited for another"),
         };
         Response::builder()
             .status(status)
@@ -256,7 +277,7 @@ impl State {
             .expect("a response")
     }
 
-    fn new_session(&self, lifetime: Duration) -> String {
+    fn new_session(&self, action: &str, lifetime: Duration) -> String {
         let unique = || uuid::Uuid::now_v7().simple().to_string();
         let ends = (self.clock.now() + lifetime).duration_since(SystemTime::UNIX_EPOCH);
         // STS ends sessions at whole seconds.
@@ -268,6 +289,7 @@ impl State {
             expires_at: SystemTime::UNIX_EPOCH + Duration::from_secs(ends),
         };
         let xml = answer_xml(
+            action,
             &session.access_key_id,
             &session.secret_access_key,
             &session.token,
@@ -280,10 +302,11 @@ impl State {
     }
 }
 
-fn answer_xml(id: &str, secret: &str, token: &str, expiration: &str) -> String {
+fn answer_xml(action: &str, id: &str, secret: &str, token: &str, expiration: &str) -> String {
     format!(
-        "<AssumeRoleResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><AssumeRoleResult><Credentials>\
+        "<{action}Response xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><{action}Result><Credentials>\
          <AccessKeyId>{id}</AccessKeyId><SecretAccessKey>{secret}</SecretAccessKey><SessionToken>{token}</SessionToken>\
-         <Expiration>{expiration}</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>"
+         <Expiration>{expiration}</Expiration></Credentials><PackedPolicySize>{PACKED}</PackedPolicySize>\
+         <SessionTokenUtilization>{UTILIZATION}</SessionTokenUtilization></{action}Result></{action}Response>"
     )
 }

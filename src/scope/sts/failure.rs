@@ -4,26 +4,59 @@
 
 use std::error::Error;
 
-use aws_sdk_sts::error::{ProvideErrorMetadata as _, SdkError};
-use aws_sdk_sts::operation::assume_role::AssumeRoleError;
+use aws_sdk_sts::error::{ProvideErrorMetadata, SdkError};
 
 use crate::scope::ScopeError;
 
 /// How much of an unreadable answer goes into the log.
 const SHOWN_BODY: usize = 300;
 
-pub(super) fn failure(error: &SdkError<AssumeRoleError>) -> ScopeError {
+/// A failure, and what STS said where it is the one to blame.
+pub(super) struct Failure {
+    pub(super) error: ScopeError,
+    code: String,
+    message: String,
+}
+
+impl Failure {
+    /// Whether STS gives shorter sessions only, because presignd's own credentials are the session of a role.
+    pub(super) fn is_chaining_limit(&self) -> bool {
+        self.code == "ValidationError"
+            && self.message.to_ascii_lowercase().contains("role chaining")
+    }
+
+    /// Whether the role is there, and does not let presignd have what it asks for.
+    pub(super) fn is_access_denied(&self) -> bool {
+        matches!(&*self.code, "AccessDenied" | "AccessDeniedException")
+    }
+}
+
+impl From<ScopeError> for Failure {
+    fn from(error: ScopeError) -> Self {
+        Self {
+            error,
+            code: String::new(),
+            message: String::new(),
+        }
+    }
+}
+
+/// Sorts what went wrong. Nothing that `is_secret` finds a secret in is repeated.
+pub(super) fn failure<E>(error: &SdkError<E>, is_secret: impl Fn(&str) -> bool) -> Failure
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
     let SdkError::ServiceError(service) = error else {
-        return ScopeError::Unavailable {
+        return Failure::from(ScopeError::Unavailable {
             detail: causes(error).into(),
-        };
+        });
     };
     let status = service.raw().status().as_u16();
     if (200..300).contains(&status) {
         // The body may hold a secret key, and stays out of the log.
-        return ScopeError::Unavailable {
+        return Failure::from(ScopeError::Unavailable {
             detail: format!("STS answered {status} and nothing that reads as a session").into(),
-        };
+        });
     }
     let body = service.raw().body().bytes().unwrap_or_default();
     let body = String::from_utf8_lossy(&body[..body.len().min(SHOWN_BODY)]);
@@ -38,20 +71,31 @@ pub(super) fn failure(error: &SdkError<AssumeRoleError>) -> ScopeError {
         })
         .unwrap_or("no code")
         .to_owned();
-    let message = service.err().message().unwrap_or(&body);
+    let (code, message) = match service.err().message().unwrap_or(&body) {
+        words if is_secret(words) || is_secret(&code) => {
+            ("an error", "in words that hold a secret of presignd's")
+        }
+        words => (code.as_str(), words),
+    };
     let detail = format!("STS answered {status} {code}: {message}").into();
-    let throttled = matches!(
-        code.as_str(),
+    let passing = matches!(
+        code,
         "Throttling"
             | "ThrottlingException"
             | "RequestLimitExceeded"
             | "SlowDown"
             | "TooManyRequests"
+            | "IDPCommunicationError"
     );
-    if (400..500).contains(&status) && !throttled && !matches!(status, 408 | 429) {
-        ScopeError::Refused { detail }
+    let error = if (400..500).contains(&status) && !passing && !matches!(status, 408 | 429) {
+        ScopeError::Refused { detail, needs: &[] }
     } else {
         ScopeError::Unavailable { detail }
+    };
+    Failure {
+        error,
+        code: code.to_owned(),
+        message: message.to_owned(),
     }
 }
 
