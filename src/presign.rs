@@ -208,20 +208,21 @@ impl Presigner {
             .scoper
             .scope(&admitted, &arrival.caller, &tenant.session, command)
             .await?;
-        let signed_at = self.clock.now();
+        let now = self.clock.now();
         let (expires_in, bound) = admitted.expiry_within(self.scoper.left(&credentials))?;
+        let dating = tenant.rules.expiry.dating(expires_in);
         let url = sign::presign(
             command,
             &endpoint,
             credentials.credentials(),
-            signed_at,
-            expires_in,
+            now - Duration::from_secs(dating.earlier.into()),
+            dating.life,
         );
         Ok(Issued {
             url,
             method: command.operation.method,
             headers: command.headers_to_send(),
-            expires_at: whole_seconds(signed_at) + Duration::from_secs(expires_in.into()),
+            expires_at: whole_seconds(now) + Duration::from_secs(expires_in.into()),
             bound,
             expires_in,
             endpoint,

@@ -20,7 +20,7 @@ use std::time::{Duration, SystemTime};
 
 use self::cache::{Need, SessionCache};
 use self::identity::{Identity, TrustRights};
-pub use self::role::{Narrowing, Role, SessionPolicies, SessionPolicy, SessionScope};
+pub use self::role::{Role, SessionBounds, SessionPolicies, SessionPolicy, SessionScope};
 use crate::admit::{Admitted, expiry::BeyondSession};
 use crate::authenticate::Caller;
 use crate::clock::SharedClock;

@@ -208,3 +208,42 @@ async fn a_url_and_its_session_end_together_and_the_next_comes_with_a_new_one() 
     };
     assert_ne!(key(&next), key(&issued));
 }
+
+#[tokio::test]
+async fn a_backdated_url_works_and_ends_when_the_answer_says() {
+    let ceph = Ceph::shared();
+    ceph.put_object(BUCKET, "expiring/back", "here").await;
+    let grants = GRANTS.replace("max: 2h", "max: 2h, backdate: 5m");
+    let presignd = Presignd::with_ceph_tenant("acme", &grants).start().await;
+    let system = SystemClock::new();
+    for seconds in [300, 5] {
+        let get = request("acme", get_object(BUCKET, "expiring/back"));
+        let before = now(&system);
+        let issued = presignd
+            .presign(lasting(seconds, get))
+            .await
+            .expect("a URL");
+        let after = now(&system);
+        // The session began just now; the signature is dated before it.
+        assert_eq!(life(&issued), seconds + 300);
+        let ends = issued.expires_at.expect("an end").seconds;
+        assert!(
+            (before + seconds..=after + seconds).contains(&ends),
+            "{ends}"
+        );
+        assert_eq!(issued.expiry_bound(), ExpiryBound::Request);
+        let record = presignd.records.of(&issued.issuance_id);
+        assert_eq!(record["expires_in"], seconds);
+        assert_eq!(fetch(&issued, "").await.status, 200);
+        if seconds == 5 {
+            let left = u64::try_from(ends + 2 - now(&system)).unwrap_or_default();
+            tokio::time::sleep(Duration::from_secs(left)).await;
+            assert_eq!(fetch(&issued, "").await.status, 403);
+        }
+    }
+    // The session's end bounds it from now on, not from the date.
+    let long = clamped(lasting(7200, read()));
+    let issued = presignd.presign(long).await.expect("a URL");
+    assert_eq!(issued.expiry_bound(), ExpiryBound::Credentials);
+    assert!(issued.expires_at.expect("an end").seconds <= now(&system) + 3600);
+}

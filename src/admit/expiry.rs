@@ -32,6 +32,30 @@ pub struct TenantExpiry {
     pub default: u32,
     /// The longest, in seconds.
     pub max: u32,
+    /// How much earlier than now signatures are dated, in seconds, for clocks that are behind.
+    pub backdate: u32,
+}
+
+/// The date of a signature, and the life that is signed with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dating {
+    /// By how many seconds the signature is dated before now.
+    pub earlier: u32,
+    /// For how many seconds from that date the URL works.
+    pub life: u32,
+}
+
+impl TenantExpiry {
+    /// Dates a signature whose URL is to work for so many seconds from now: it ends when it would have ended undated. S3's limit on
+    /// the life that is signed comes first.
+    #[must_use]
+    pub fn dating(&self, seconds: u32) -> Dating {
+        let earlier = self.backdate.min(MAX_EXPIRY.saturating_sub(seconds));
+        Dating {
+            earlier,
+            life: seconds + earlier,
+        }
+    }
 }
 
 /// What set an expiry.
@@ -175,6 +199,7 @@ mod tests {
     const TENANT: TenantExpiry = TenantExpiry {
         default: 900,
         max: 43_200,
+        backdate: 0,
     };
 
     fn asked(expires_in: impl Into<Option<u32>>, mode: Mode) -> Asked {
@@ -270,7 +295,7 @@ mod tests {
             left in 0..2 * MAX_EXPIRY,
         ) {
             let mode = if clamp { Mode::Clamp } else { Mode::Reject };
-            let tenant = TenantExpiry { default, max };
+            let tenant = TenantExpiry { default, max, backdate: 0 };
             let Ok(expiry) = within_caps(asked(expires_in, mode), tenant, grant) else {
                 prop_assert!(expires_in.is_some() && !clamp, "only an explicit expiry under REJECT is refused");
                 return Ok(());
@@ -280,6 +305,17 @@ mod tests {
             if let Ok(final_expiry) = within_session(expiry, Some(Duration::from_secs(left.into()))) {
                 prop_assert!(final_expiry.seconds <= left && final_expiry.seconds >= 1);
             }
+        }
+
+        #[test]
+        fn a_backdated_url_ends_when_it_would_have_ended_undated(
+            seconds in 1..=MAX_EXPIRY, backdate in 0..=300u32,
+        ) {
+            let tenant = TenantExpiry { backdate, ..TENANT };
+            let Dating { earlier, life } = tenant.dating(seconds);
+            prop_assert!(life - earlier == seconds, "what is left from now on is what was admitted");
+            prop_assert!(earlier <= backdate && life <= MAX_EXPIRY);
+            prop_assert!(earlier == backdate || life == MAX_EXPIRY, "only S3's limit makes it less");
         }
     }
 }

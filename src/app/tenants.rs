@@ -19,7 +19,9 @@ use crate::endpoint::TenantEndpoint;
 use crate::names::TenantId;
 use crate::scope::identity::{Identity, OwnIdentity, SessionTag};
 use crate::scope::session_policy::{MAX_SESSION_POLICY, SessionPolicyInput, policy};
-use crate::scope::{Narrowing, Role, SessionPolicies, SessionScope, StsEndpoint, TenantSession};
+use crate::scope::{
+    Role, SessionBounds, SessionPolicies, SessionScope, StsEndpoint, TenantSession,
+};
 use crate::sign::Credentials;
 use crate::sign::operations::OPERATIONS;
 use crate::tenant::{Tenant, Tenants};
@@ -120,6 +122,7 @@ fn build_one(id: &str, tenant: &config::Tenant, clock: &SharedClock) -> anyhow::
             expiry: TenantExpiry {
                 default: seconds(tenant.expiry.default),
                 max: seconds(tenant.expiry.max),
+                backdate: seconds(tenant.expiry.backdate),
             },
             limits: tenant
                 .limits
@@ -156,14 +159,14 @@ pub fn build_role(tenant: &config::Tenant, role: &config::Role) -> anyhow::Resul
             token_file: web.token_file.clone(),
         },
     };
-    let narrowing = match &role.policy_arns {
-        Some(arns) => Narrowing::Managed(
+    let bounds = match &role.policy_arns {
+        Some(arns) => SessionBounds::Managed(
             arns.value
                 .iter()
                 .map(|arn| arn.as_str().to_owned())
                 .collect(),
         ),
-        None => Narrowing::Grants(session_policies(tenant, role, Arc::new(grants(tenant)?))),
+        None => SessionBounds::Grants(session_policies(tenant, role, Arc::new(grants(tenant)?))),
     };
     Ok(Role {
         arn: role.role_arn.value.as_str().to_owned(),
@@ -176,7 +179,7 @@ pub fn build_role(tenant: &config::Tenant, role: &config::Role) -> anyhow::Resul
                 .as_ref()
                 .map(|url| url.as_str().to_owned()),
         },
-        narrowing,
+        bounds,
     })
 }
 

@@ -45,7 +45,7 @@ pub(super) struct TrustPolicyOptions {
     /// presignd's own role or user. Left out: a placeholder to be replaced.
     #[arg(long, value_name = "ARN", value_parser = principal)]
     principal: Option<String>,
-    /// For `web_identity`: the OpenID Connect provider, as its URL or as its ARN in IAM. Left out: a placeholder.
+    /// For `web_identity`: the OIDC provider, as its URL or as its ARN in IAM. Left out: a placeholder.
     #[arg(long, value_name = "URL", value_parser = issuer)]
     oidc_provider: Option<String>,
     /// For `web_identity`: the `sub` of presignd's tokens. Left out: a placeholder.

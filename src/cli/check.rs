@@ -89,6 +89,10 @@ fn tenant_lines(text: &mut String, id: &str, tenant: &config::Tenant) -> std::fm
         duration_text(expiry.default),
         duration_text(expiry.max)
     )?;
+    if !expiry.backdate.is_zero() {
+        let backdate = duration_text(expiry.backdate);
+        writeln!(text, "  signatures are dated {backdate} earlier")?;
+    }
     if tenant.grants.is_empty() {
         writeln!(text, "  may do nothing: it has no grants")?;
     }

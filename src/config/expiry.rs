@@ -17,6 +17,9 @@ use super::tree::Node;
 pub(super) const EXPIRIES: RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_hours(7 * 24);
 
+/// How much earlier than now signatures may be dated.
+const BACKDATES: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_mins(5);
+
 /// `expiry`: how long a tenant's URLs live, from 1 second to 7 days.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Expiry {
@@ -24,6 +27,8 @@ pub struct Expiry {
     pub default: Duration,
     /// At most.
     pub max: Duration,
+    /// How much earlier than now signatures are dated, for clocks that are behind; to 5 minutes.
+    pub backdate: Duration,
 }
 
 impl Default for Expiry {
@@ -31,6 +36,7 @@ impl Default for Expiry {
         Self {
             default: Duration::from_mins(15),
             max: Duration::from_hours(12),
+            backdate: Duration::ZERO,
         }
     }
 }
@@ -55,8 +61,11 @@ pub(super) fn expiry(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Written
     let mut section = reader.section(node)?;
     let default = section.optional("default", read);
     let max = section.optional("max", read);
+    let backdate = section.or("backdate", fallback.backdate, |r, n| {
+        r.duration(n, &BACKDATES)
+    });
     section.finish();
-    let (default, max) = (default?, max?);
+    let (default, max, backdate) = (default?, max?, backdate?);
     let most = max.as_ref().map_or(fallback.max, |max| max.value);
     if let Some(default) = &default
         && default.value > most
@@ -79,6 +88,7 @@ pub(super) fn expiry(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Written
             .as_ref()
             .map_or(fallback.default.min(most), |default| default.value),
         max: most,
+        backdate,
     };
     Some(WrittenExpiry {
         default,

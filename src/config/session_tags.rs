@@ -1,5 +1,5 @@
 //! `session_tags`, `transitive_tags` and `source_identity` of `assume_role`: what a session says of itself, to IAM's conditions and in
-//! CloudTrail.
+//! AWS's own logs.
 //!
 //! Invariant: STS takes every key and every value as far as they are written out. What stands for a tenant or a caller is made to fit
 //! when the role is assumed.

@@ -127,6 +127,7 @@ fn defaults_are_those_of_the_documentation() {
     assert_eq!(tenant.session.scope, SessionScope::Tenant);
     assert_eq!(tenant.expiry.default, Duration::from_mins(15));
     assert_eq!(tenant.expiry.max, Duration::from_hours(12));
+    assert_eq!(tenant.expiry.backdate, Duration::ZERO);
     let role = tenant.credentials.role().expect("a role");
     assert_eq!(role.duration.value, Duration::from_hours(1));
     assert!(role.policy_arns.is_none());
@@ -185,6 +186,7 @@ fn every_key_reaches_its_setting() {
     assert_eq!(tenant.session.scope, SessionScope::Bucket);
     assert_eq!(tenant.expiry.default, Duration::from_mins(10));
     assert_eq!(tenant.expiry.max, Duration::from_hours(6));
+    assert_eq!(tenant.expiry.backdate, Duration::from_secs(30));
     let texts = |list: &[Located<String>]| -> Vec<String> {
         list.iter().map(|text| text.value.clone()).collect()
     };
@@ -282,6 +284,64 @@ fn a_file_that_is_not_utf8_is_wrong_at_a_place() {
         "{}",
         mistakes[0]
     );
+}
+
+#[test]
+fn a_duration_that_role_chaining_cuts_is_warned_of_where_the_environment_shows_it() {
+    let warnings = |role: &str, environment: &'static [(&str, &str)]| {
+        let text = format!(
+            "tenants: {{ a: {{ region: eu-west-1, credentials: {{ {role} }}, grants: [{{ commands: [read], resources: [a/*] }}] }} }}"
+        );
+        let environment = |name: &str| {
+            let mut known = environment.iter();
+            let value = known.find(|(known, _)| *known == name);
+            value.map(|(_, value)| (*value).to_owned())
+        };
+        let settings = parse(&text, "presignd.yaml", Path::new(""), &environment);
+        let warnings = settings.expect("the file is good").warnings;
+        warnings.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let assume = |duration: &str| {
+        format!(
+            "assume_role: {{ role_arn: \"arn:aws:iam::111122223333:role/x\", duration: {duration} }}"
+        )
+    };
+    let web = "web_identity: { role_arn: \"arn:aws:iam::111122223333:role/x\", token_file: t, duration: 12h }";
+    let irsa = &[("AWS_WEB_IDENTITY_TOKEN_FILE", "/token")];
+    let sessions: [&'static [(&str, &str)]; 3] = [
+        irsa,
+        &[(
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+            "http://169.254.170.23",
+        )],
+        &[("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/v2/x")],
+    ];
+    for environment in sessions {
+        let [said] = &warnings(&assume("2h"), environment)[..] else {
+            panic!("one warning for {environment:?}");
+        };
+        let at = "tenants.a.credentials.assume_role.duration: 2h is longer";
+        for words in [at, environment[0].0, "web_identity"] {
+            assert!(said.contains(words), "{words}: {said}");
+        }
+        assert!(warnings(&assume("1h"), environment).is_empty());
+        assert!(warnings(web, environment).is_empty());
+    }
+    let others: [&'static [(&str, &str)]; 3] = [
+        &[],
+        &[("AWS_WEB_IDENTITY_TOKEN_FILE", "")],
+        // The SDK takes these first.
+        &[
+            ("AWS_ACCESS_KEY_ID", "AKID"),
+            ("AWS_WEB_IDENTITY_TOKEN_FILE", "/token"),
+        ],
+    ];
+    for environment in others {
+        assert!(
+            warnings(&assume("12h"), environment).is_empty(),
+            "{environment:?}"
+        );
+    }
 }
 
 #[test]

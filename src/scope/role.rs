@@ -28,12 +28,12 @@ pub struct Role {
     /// Where the session comes from.
     pub sts: StsEndpoint,
     /// What a session is good for.
-    pub narrowing: Narrowing,
+    pub bounds: SessionBounds,
 }
 
 /// What narrows the sessions of a role. AWS would take both at once; here it is one or the other.
 #[derive(Debug)]
-pub enum Narrowing {
+pub enum SessionBounds {
     /// Policies that are made from the grants.
     Grants(SessionPolicies),
     /// Managed policies, by their ARNs; presignd does not know what they allow.
@@ -71,20 +71,20 @@ pub struct SessionPolicy {
 impl Role {
     /// What a session for this command is narrowed to.
     pub(super) fn narrowed_for(&self, command: &BoundCommand<'_>) -> NarrowedTo {
-        match &self.narrowing {
-            Narrowing::Grants(policies) => NarrowedTo::Policy(policies.policy_for(command)),
-            Narrowing::Managed(arns) => NarrowedTo::Managed(Arc::clone(arns)),
+        match &self.bounds {
+            SessionBounds::Grants(policies) => NarrowedTo::Policy(policies.policy_for(command)),
+            SessionBounds::Managed(arns) => NarrowedTo::Managed(Arc::clone(arns)),
         }
     }
 
     /// What sessions are narrowed to, as far as that is known before any request, by the bucket that they are for. At least one.
     #[must_use]
     pub fn known_narrowings(&self) -> BTreeMap<Option<&str>, NarrowedTo> {
-        let policies = match &self.narrowing {
-            Narrowing::Managed(arns) => {
+        let policies = match &self.bounds {
+            SessionBounds::Managed(arns) => {
                 return BTreeMap::from([(None, NarrowedTo::Managed(Arc::clone(arns)))]);
             }
-            Narrowing::Grants(policies) => policies,
+            SessionBounds::Grants(policies) => policies,
         };
         let known = policies.known.iter();
         let mut known: BTreeMap<_, _> = known

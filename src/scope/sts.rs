@@ -1,4 +1,4 @@
-//! AssumeRole and AssumeRoleWithWebIdentity by aws-sdk-sts.
+//! AssumeRole and `AssumeRoleWithWebIdentity` by aws-sdk-sts.
 //!
 //! The SDK signs, retries with jitter and times out; here its answers become a session, or one of two kinds of failure.
 
