@@ -55,8 +55,8 @@ pub enum NotAuthorized {
     AboveCap(#[from] AboveCap),
     /// Nothing would hold it to the grant.
     #[error(
-        "{command} carries its keys in the body, where static credentials cannot hold them to a prefix: \
-         grant it on the whole bucket, or give the tenant a role"
+        "{command} carries its keys in the body, where only a session policy from the grants holds them to a prefix, and this tenant \
+         has none: grant it on the whole bucket, or give the tenant a role without policy_arns"
     )]
     Unbounded {
         /// The command.

@@ -201,6 +201,60 @@ async fn check_prints_what_each_tenant_may_do() {
 }
 
 #[tokio::test]
+async fn check_prints_what_sessions_say_and_what_narrows_them() {
+    let config = r#"
+tenants:
+  acme:
+    region: eu-west-1
+    credentials:
+      assume_role:
+        role_arn: "arn:aws:iam::111122223333:role/presignd-acme"
+        duration: 2h
+        session_tags: { team: files, who: "{caller}" }
+        transitive_tags: [who]
+        source_identity: "{caller}"
+    expiry: { backdate: 30s }
+    grants: [{ commands: [read], resources: ["acme-files/*"] }]
+  globex:
+    region: eu-west-1
+    credentials:
+      web_identity:
+        role_arn: "arn:aws:iam::111122223333:role/presignd-globex"
+        token_file: /var/run/token
+        policy_arns: ["arn:aws:iam::111122223333:policy/globex"]
+    grants: [{ commands: [read], resources: ["globex-files/*"] }]
+"#;
+    let start = with_config("check", config).env("AWS_WEB_IDENTITY_TOKEN_FILE", "/token");
+    let ended = start.run().await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let (acme, globex) = ended.stdout.split_once("globex: ").expect("two tenants");
+    assert_says(
+        acme,
+        &[
+            "in sessions of 2h\n",
+            "tagged team = files\n",
+            "tagged who = {caller}, transitive\n",
+            "source identity {caller}\n",
+            "session policy",
+            "dated 30s earlier\n",
+        ],
+    );
+    assert_says(
+        globex,
+        &[
+            "in sessions of 1h, with the token in /var/run/token\n",
+            "managed policies, and not by the grants",
+            "arn:aws:iam::111122223333:policy/globex\n",
+        ],
+    );
+    assert!(!globex.contains("session policy"), "{globex}");
+    let warned: Vec<&str> = ended.stderr.lines().collect();
+    assert_eq!(warned.len(), 2, "{warned:#?}");
+    assert_says(warned[0], &["acme", "duration", "IRSA", "web_identity"]);
+    assert_says(warned[1], &["globex", "policy_arns", "no session policy"]);
+}
+
+#[tokio::test]
 async fn check_does_not_mind_a_reader_who_has_seen_enough() {
     let start = with_config("check", GOOD).env("INITECH_SECRET", "s");
     let ended = start.with_closed_stdout().run().await;

@@ -183,13 +183,15 @@ async fn the_log_says_what_is_wrong_and_never_the_token() {
     let message = format!("Value {TOKEN} at webIdentityToken failed to satisfy constraint");
     sts.answer(Answer::error_saying(400, "ValidationError", &message));
     let file = file_with(TOKEN);
-    let yaml: String = tenant(&sts, file.path(), "")
-        .lines()
-        .map(|line| format!("    {line}\n"))
-        .collect();
-    let yaml = format!(
-        "server: {{ listen: 127.0.0.1:0 }}\ntelemetry: {{ log: {{ level: trace }} }}\ntenants:\n  acme:\n{yaml}"
-    );
+    let mut yaml = "server: { listen: 127.0.0.1:0 }
+telemetry: { log: { level: trace } }
+tenants:
+  acme:
+"
+    .to_owned();
+    for line in tenant(&sts, file.path(), "").lines() {
+        yaml += &format!("    {line}\n");
+    }
     let process = with_config("serve", &yaml).start();
     let mut client = process.client().await;
     client.presign(get()).await.unwrap_err();
