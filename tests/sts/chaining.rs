@@ -9,6 +9,7 @@ use tonic::Code;
 
 use super::{GRANTS, get, token};
 use crate::harness::presignd::{Presignd, clamped, get_object, lasting, request};
+use crate::harness::process::with_config;
 use crate::harness::refusal::refused;
 use crate::harness::sts::{Answer, FakeSts};
 use crate::harness::url::Presigned;
@@ -73,6 +74,35 @@ async fn an_hour_is_what_the_answers_own_up_to() {
         (Code::FailedPrecondition, "EXPIRY_BEYOND_SESSION")
     );
     presignd.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_operator_is_told_once() {
+    let sts = FakeSts::start().await;
+    sts.answer(an_hour());
+    let rest = r#"session: { scope: bucket }
+grants: [{ commands: [GetObject], resources: ["one/*", "two/*", "three/*"] }]"#;
+    let mut yaml = "server: { listen: 127.0.0.1:0 }\ntenants:\n  acme:\n".to_owned();
+    for line in sts.tenant("acme", "duration: 12h", rest).lines() {
+        yaml += &format!("    {line}\n");
+    }
+    let process = with_config("serve", &yaml)
+        .env("AWS_ACCESS_KEY_ID", "AKIDPRESIGND")
+        .env("AWS_SECRET_ACCESS_KEY", "secret")
+        .start();
+    let mut client = process.client().await;
+    for bucket in ["one", "two", "three"] {
+        let get = request("acme", get_object(bucket, "k"));
+        client.presign(get).await.unwrap();
+    }
+    assert_eq!(durations(&sts), ["43200", "3600", "3600", "3600"]);
+    let ended = process.terminated().await;
+    let told = |line: &&str| line.contains("sessions of 3600 s at most");
+    let told: Vec<&str> = ended.stderr.lines().filter(told).collect();
+    assert_eq!(told.len(), 1, "{}", ended.stderr);
+    for words in ["WARN", "role/presignd-acme", "web_identity"] {
+        assert!(told[0].contains(words), "{words}: {told:?}");
+    }
 }
 
 #[tokio::test]
