@@ -71,11 +71,12 @@ pub(super) async fn run(options: DevOptions) -> anyhow::Result<ExitCode> {
     let app = App::start(&settings, surroundings)
         .await
         .map_err(name_the_flag)?;
+    let stop = stop_signal()?;
     eprintln!(
         "{}",
         welcome(&app.address().to_string(), sandbox.endpoint_url())
     );
-    let ran = app.run(stop_signal()?).await;
+    let ran = app.run(stop).await;
     sandbox.shutdown().await;
     ran.map(|()| ExitCode::SUCCESS)
 }

@@ -25,8 +25,10 @@ pub(super) async fn run(path: &Path) -> anyhow::Result<ExitCode> {
         sink: StdoutSink::stdout(Limits::default())?,
     };
     let app = App::start(&settings, surroundings).await?;
+    // Before anybody is told: whoever hears that presignd serves may stop it at once.
+    let stop = stop_signal()?;
     tracing::info!(address = %app.address(), tenants = settings.tenants.len(), "serving");
-    app.run(stop_signal()?).await?;
+    app.run(stop).await?;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
 }
