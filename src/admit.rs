@@ -4,9 +4,11 @@
 //! [`TenantRules::authorize`] holds a command against the grants and caps, and [`TenantRules::admit`] charges the limits. Invariant:
 //! only `admit` makes an [`Admitted`], and nothing is signed without one.
 
+pub mod content;
 pub mod expiry;
 pub mod grant;
 pub mod limit;
+pub mod media_type;
 pub mod policy;
 pub mod resource;
 
@@ -15,7 +17,7 @@ use std::time::Duration;
 use self::expiry::{AboveCap, Asked, BeyondSession, Bound, Expiry, TenantExpiry};
 use self::grant::Grant;
 use self::limit::{Limit, RateLimited};
-use self::policy::Denied;
+use self::policy::{Called, Denied};
 use crate::sign::command::{BoundCommand, Operation};
 
 /// What a tenant may do.
@@ -72,9 +74,10 @@ impl TenantRules {
     pub fn authorize(
         &self,
         command: &BoundCommand<'_>,
+        called: Called<'_>,
         asked: Asked,
     ) -> Result<Authorized, NotAuthorized> {
-        let allowed = policy::decide(&self.grants, command)?;
+        let allowed = policy::decide(&self.grants, command, called)?;
         if allowed.bounded_by_session_only && !self.has_session_policy {
             return Err(NotAuthorized::Unbounded {
                 command: command.operation.name,

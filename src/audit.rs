@@ -67,9 +67,12 @@ pub struct Record<'a> {
     /// S3's name of the command, such as `GetObject`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub command: Option<&'static str>,
-    /// The bucket.
+    /// The bucket, by the store's name for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bucket: Option<Cow<'a, str>>,
+    /// What the caller called the bucket, where that is another name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bucket_alias: Option<Cow<'a, str>>,
     /// The object's key, not encoded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<Cow<'a, str>>,
@@ -137,6 +140,7 @@ impl<'a> Record<'a> {
             tenant: None,
             command: None,
             bucket: None,
+            bucket_alias: None,
             key: None,
             version_id: None,
             copy_source: None,

@@ -8,6 +8,7 @@
 //! `docs/configuration.md` describes every key.
 
 mod arn;
+mod buckets;
 mod credentials;
 mod expiry;
 mod grant;
@@ -32,9 +33,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use arn::{KmsKeyArn, PolicyArn, RoleArn};
+pub use buckets::Bucket;
 pub use credentials::{Credentials, StaticCredentials};
 pub use expiry::Expiry;
-pub use grant::{Grant, Limit};
+pub use grant::{Grant, Limit, ResponseHeaders};
 pub use mistake::{Located, Location, Mistake};
 pub use quantity::{Rate, RatePeriod, duration_text};
 pub use role::{AssumeRole, Identity, Role, WebIdentity};

@@ -110,13 +110,17 @@ impl Presigner {
         request: &Request,
         item: &Item,
     ) -> Result<Issued, Refusal> {
-        let placed = Placed::bind(&item.command, "command");
+        let tenant = self.tenants.of(&arrival.caller, &request.tenant);
+        let mut placed = Placed::bind(&item.command, "command");
+        if let Ok(tenant) = &tenant {
+            placed.name_buckets(&tenant.buckets);
+        }
         let decide = async {
             let command = placed.command()?;
-            let tenant = self.tenants.of(&arrival.caller, &request.tenant)?;
-            let authorized = placed.authorize(&tenant, request.asked)?;
+            let tenant = tenant.as_ref().map_err(|denied| *denied)?;
+            let authorized = placed.authorize(tenant, request.asked)?;
             let admitted = tenant.rules.admit(authorized)?;
-            self.issue(arrival, &tenant, command, admitted).await
+            self.issue(arrival, tenant, command, admitted).await
         };
         let decision = within(arrival.patience, decide).await;
         let now = self.clock.now();
@@ -138,19 +142,24 @@ impl Presigner {
         issuance_id: uuid::Uuid,
         items: &[Item],
     ) -> Result<Vec<Result<Issued, Refusal>>, Refusal> {
+        let tenant = self.tenants.of(&arrival.caller, &request.tenant);
         let numbered = items.iter().enumerate();
-        let placed: Vec<_> = numbered
+        let mut placed: Vec<_> = numbered
             .map(|(index, item)| Placed::bind(&item.command, format!("commands[{index}]")))
             .collect();
+        if let Ok(tenant) = &tenant {
+            for item in &mut placed {
+                item.name_buckets(&tenant.buckets);
+            }
+        }
         let decide = async {
-            let tenant = self.tenants.of(&arrival.caller, &request.tenant)?;
+            let tenant = tenant.as_ref().map_err(|denied| *denied)?;
             let authorized = placed
                 .iter()
-                .map(|item| item.authorize(&tenant, request.asked));
+                .map(|item| item.authorize(tenant, request.asked));
             let admitted = tenant.rules.admit_all(authorized.collect())?;
             let mut issuing = Vec::with_capacity(items.len());
             for (item, admitted) in placed.iter().zip(admitted) {
-                let tenant = &tenant;
                 issuing.push(within(arrival.patience, async move {
                     self.issue(arrival, tenant, item.command()?, admitted?)
                         .await
@@ -200,9 +209,10 @@ impl Presigner {
         command: &BoundCommand<'_>,
         admitted: Admitted,
     ) -> Result<Issued, Refusal> {
+        let place = tenant.buckets.place(command.bucket);
         let endpoint = self
             .endpoints
-            .resolve(&tenant.endpoint, command.operation, command.bucket)
+            .resolve(place, command.operation, command.bucket)
             .await?;
         let credentials = self
             .scoper

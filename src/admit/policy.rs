@@ -9,8 +9,12 @@ mod tests;
 
 use super::grant::Grant;
 use super::resource::Target;
+use crate::sign::bind::{Violation, Violations};
 use crate::sign::command::{BoundCommand, IamAction, IamResource, Operation, PathForm};
 use crate::sign::operations;
+
+/// How many broken rules are told one by one.
+const MAX_RULES: usize = 16;
 
 /// What the grants say about a command that they allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +23,16 @@ pub struct Allowed {
     pub max_expiry: Option<u32>,
     /// Whether the keys are in the body and the grant is narrower than the bucket, so that only a session policy holds them to it.
     pub bounded_by_session_only: bool,
+}
+
+/// What the caller called the buckets of a command, where they have other names. Nothing is decided by it: sentences say it, and not
+/// the names of buckets that the caller did not name.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Called<'a> {
+    /// The bucket.
+    pub bucket: Option<&'a str>,
+    /// The bucket of the object that a copy reads.
+    pub source: Option<&'a str>,
 }
 
 /// No grant allows the command.
@@ -46,6 +60,14 @@ pub enum Denied {
         /// What it reaches for.
         target: String,
     },
+    /// Every grant of the command on the target has a rule that a field breaks.
+    #[error("no grant of {command} there allows these fields: {violations}")]
+    Content {
+        /// The command.
+        command: &'static str,
+        /// The fields, and the rules.
+        violations: Violations,
+    },
     /// The source of a copy may not be read.
     #[error("{command} reads {target}: no grant of {grant} covers it")]
     Source {
@@ -61,22 +83,41 @@ pub enum Denied {
 /// Decides whether the grants allow the command.
 ///
 /// # Errors
-/// What no grant allows: the command, a permission that a field adds, or the source of a copy.
-pub fn decide(grants: &[Grant], command: &BoundCommand<'_>) -> Result<Allowed, Denied> {
+/// What no grant allows: the command, what a field says, a permission that a field adds, or the source of a copy.
+pub fn decide(
+    grants: &[Grant],
+    command: &BoundCommand<'_>,
+    called: Called<'_>,
+) -> Result<Allowed, Denied> {
     let operation = command.operation;
-    let target = target_of(command);
-    let (mut cap, mut whole) =
-        cap_of(grants, |grant| grant.is_of(operation), &target).ok_or_else(|| Denied::Command {
-            command: operation.name,
-            target: target.to_string(),
-        })?;
+    let target = target_of(command, command.bucket);
+    let shown = || target_of(command, called.bucket.or(command.bucket)).to_string();
+    let fits =
+        |grant: &Grant| grant.is_of(operation) && grant.content().broken_by(command).is_empty();
+    let (mut cap, mut whole) = cap_of(grants, fits, &target).ok_or_else(|| {
+        match rules_broken(grants, command, &target) {
+            rules if rules.is_empty() => Denied::Command {
+                command: operation.name,
+                target: shown(),
+            },
+            rules => Denied::Content {
+                command: operation.name,
+                violations: Violations(rules),
+            },
+        }
+    })?;
     for (index, action) in operation.actions.iter().enumerate() {
         if command.needed_actions & (1 << index) == 0 {
             continue;
         }
         let (action_cap, action_whole) = match action.resource {
-            IamResource::ReferencedObject => source_cap(grants, command, action)?,
-            _ => action_cap(grants, operation, action, &target)?,
+            IamResource::ReferencedObject => source_cap(grants, command, called.source, action)?,
+            _ => action_cap(grants, operation, action, &target).ok_or_else(|| Denied::Action {
+                command: operation.name,
+                action: action.action,
+                grant: owner_of(operation, action).name,
+                target: shown(),
+            })?,
         };
         cap = narrower(cap, action_cap);
         whole &= action_whole;
@@ -87,10 +128,28 @@ pub fn decide(grants: &[Grant], command: &BoundCommand<'_>) -> Result<Allowed, D
     })
 }
 
-/// What the command reaches for.
-fn target_of<'a>(command: &'a BoundCommand<'_>) -> Target<'a> {
+/// The rules that the command breaks of the grants that would allow it otherwise, each once.
+fn rules_broken(
+    grants: &[Grant],
+    command: &BoundCommand<'_>,
+    target: &Target<'_>,
+) -> Vec<Violation> {
+    let mut broken = Vec::new();
+    let granting = grants
+        .iter()
+        .filter(|grant| grant.is_of(command.operation) && grant.covers(target));
+    for rule in granting.flat_map(|grant| grant.content().broken_by(command)) {
+        if !broken.contains(&rule) && broken.len() < MAX_RULES {
+            broken.push(rule);
+        }
+    }
+    broken
+}
+
+/// What the command reaches for, in a bucket of this name.
+fn target_of<'a>(command: &'a BoundCommand<'_>, bucket: Option<&'a str>) -> Target<'a> {
     let operation = command.operation;
-    match (operation.path, command.bucket, command.key) {
+    match (operation.path, bucket, command.key) {
         (PathForm::Object, Some(bucket), Some(key)) => Target::Object { bucket, key },
         (PathForm::Bucket, Some(bucket), _) if operation.keys_in_body() => Target::BodyKeys(bucket),
         (PathForm::Bucket, Some(bucket), _)
@@ -112,35 +171,36 @@ fn action_cap(
     operation: &'static Operation,
     action: &IamAction,
     target: &Target<'_>,
-) -> Result<Reach, Denied> {
+) -> Option<Reach> {
     let owner = owner_of(operation, action);
-    cap_of(grants, |grant| carries(grant, owner, action), target).ok_or_else(|| Denied::Action {
-        command: operation.name,
-        action: action.action,
-        grant: owner.name,
-        target: target.to_string(),
-    })
+    cap_of(grants, |grant| carries(grant, owner, action), target)
 }
 
 fn source_cap(
     grants: &[Grant],
     command: &BoundCommand<'_>,
+    called: Option<&str>,
     action: &IamAction,
 ) -> Result<Reach, Denied> {
     let operation = command.operation;
     let owner = owner_of(operation, action);
-    let target = match &command.reference {
+    let fits = |grant: &Grant| carries(grant, owner, action);
+    cap_of(grants, fits, &source_of(command, None)).ok_or_else(|| Denied::Source {
+        command: operation.name,
+        grant: owner.name,
+        target: source_of(command, called).to_string(),
+    })
+}
+
+/// What a copy reads, in a bucket of another name if there is one.
+fn source_of<'a>(command: &'a BoundCommand<'_>, called: Option<&'a str>) -> Target<'a> {
+    match &command.reference {
         Some(reference) => Target::Object {
-            bucket: reference.bucket,
+            bucket: called.unwrap_or(reference.bucket),
             key: reference.key,
         },
         None => Target::Service,
-    };
-    cap_of(grants, |grant| carries(grant, owner, action), &target).ok_or_else(|| Denied::Source {
-        command: operation.name,
-        grant: owner.name,
-        target: target.to_string(),
-    })
+    }
 }
 
 fn carries(grant: &Grant, owner: &Operation, action: &IamAction) -> bool {

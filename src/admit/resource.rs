@@ -124,6 +124,19 @@ impl ResourcePattern {
         }
     }
 
+    /// The pattern in this bucket, if it is of any.
+    #[must_use]
+    pub fn in_bucket(mut self, name: &str) -> Self {
+        match &mut self {
+            Self::Service => {}
+            Self::Bucket(bucket)
+            | Self::WholeBucket(bucket)
+            | Self::Prefix { bucket, .. }
+            | Self::Key { bucket, .. } => name.clone_into(bucket),
+        }
+        self
+    }
+
     /// Whether the pattern covers the target.
     #[must_use]
     pub fn covers(&self, target: &Target<'_>) -> bool {

@@ -9,13 +9,16 @@ use anyhow::{Context as _, anyhow};
 use secrecy::ExposeSecret as _;
 
 use crate::admit::TenantRules;
+use crate::admit::content::{ASKING, ContentRules, ResponseRule, TYPING};
 use crate::admit::expiry::TenantExpiry;
-use crate::admit::grant::{CLASSES, CommandSelector, Grant, Store};
+use crate::admit::grant::{CLASSES, CommandSelector, Grant, Store, Terms};
 use crate::admit::limit::Limit;
+use crate::admit::media_type::MediaRange;
 use crate::admit::resource::ResourcePattern;
 use crate::clock::SharedClock;
 use crate::config::{self, Located, Mistake};
 use crate::endpoint::TenantEndpoint;
+use crate::endpoint::buckets::Buckets;
 use crate::names::TenantId;
 use crate::scope::identity::{Identity, OwnIdentity, SessionTag};
 use crate::scope::session_policy::{MAX_SESSION_POLICY, SessionPolicyInput, policy};
@@ -23,7 +26,7 @@ use crate::scope::{
     Role, SessionBounds, SessionPolicies, SessionScope, StsEndpoint, TenantSession,
 };
 use crate::sign::Credentials;
-use crate::sign::operations::OPERATIONS;
+use crate::sign::operations::{OPERATIONS, operation};
 use crate::tenant::{Tenant, Tenants};
 
 /// The process's environment, and what this build of presignd knows of S3.
@@ -55,18 +58,64 @@ impl config::Surroundings for ProcessSurroundings {
         }
     }
 
-    fn tenant(&self, _id: &str, tenant: &Located<config::Tenant>) -> Vec<Mistake> {
-        match (grants(&tenant.value), tenant.value.credentials.role()) {
-            (Ok(grants), Some(role)) if role.policy_arns.is_none() => {
-                session_policies(&tenant.value, role, Arc::new(grants))
-                    .too_long()
-                    .map(|(bucket, length)| tenant.mistake(too_long(bucket, length)))
-                    .collect()
-            }
-            // Unknown commands and resources are reported where they stand, and static credentials have no session.
-            _ => Vec::new(),
+    fn media_type(&self, text: &str) -> Result<(), String> {
+        match MediaRange::parse(text) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.to_string()),
         }
     }
+
+    fn tenant(&self, _id: &str, tenant: &Located<config::Tenant>) -> Vec<Mistake> {
+        let mut mistakes = idle_rules(&tenant.value);
+        mistakes.extend(long_policies(tenant));
+        mistakes
+    }
+}
+
+/// Session policies that STS would not take.
+fn long_policies(tenant: &Located<config::Tenant>) -> Vec<Mistake> {
+    match (grants(&tenant.value), tenant.value.credentials.role()) {
+        (Ok(grants), Some(role)) if role.policy_arns.is_none() => {
+            session_policies(&tenant.value, role, Arc::new(grants))
+                .too_long()
+                .map(|(bucket, length)| tenant.mistake(too_long(bucket, length)))
+                .collect()
+        }
+        // Unknown commands and resources are reported where they stand, and static credentials have no session.
+        _ => Vec::new(),
+    }
+}
+
+/// Rules on what is told about an object, in grants of no command that tells it.
+fn idle_rules(tenant: &config::Tenant) -> Vec<Mistake> {
+    let Ok(grants) = grants(tenant) else {
+        return Vec::new();
+    };
+    let of_any = |grant: &Grant, names: &[&str]| {
+        let mut operations = names.iter().filter_map(|name| operation(name));
+        operations.any(|operation| grant.is_of(operation))
+    };
+    let mut mistakes = Vec::new();
+    for (located, grant) in tenant.grants.iter().zip(&grants) {
+        let rules = grant.content();
+        let rows = [
+            ("content_types", rules.uploads.is_some(), &TYPING[..]),
+            (
+                "response_content_types` or `response_headers",
+                rules.responses != ResponseRule::Inert,
+                &ASKING[..],
+            ),
+        ];
+        for (keys, is_set, commands) in rows {
+            if is_set && !of_any(grant, commands) {
+                mistakes.push(located.mistake(format!(
+                    "`{keys}` is about {}, and this grant is of none of them: remove it",
+                    commands.join(", ")
+                )));
+            }
+        }
+    }
+    mistakes
 }
 
 fn too_long(bucket: Option<&str>, length: usize) -> String {
@@ -103,7 +152,6 @@ pub fn build(
 
 fn build_one(id: &str, tenant: &config::Tenant, clock: &SharedClock) -> anyhow::Result<Tenant> {
     let id = TenantId::parse(id)?;
-    let endpoint = tenant.endpoint.as_ref();
     let session = match &tenant.credentials {
         config::Credentials::Role(role) => {
             TenantSession::assume_role(id.clone(), build_role(tenant, role)?)
@@ -135,12 +183,27 @@ fn build_one(id: &str, tenant: &config::Tenant, clock: &SharedClock) -> anyhow::
                 .is_some_and(|role| role.policy_arns.is_none()),
         },
         session,
-        endpoint: TenantEndpoint::new(
-            tenant.region.clone(),
+        buckets: build_buckets(tenant),
+        id,
+    })
+}
+
+fn build_buckets(tenant: &config::Tenant) -> Buckets {
+    let place = |region: &str, endpoint: Option<&config::StoreEndpoint>| {
+        TenantEndpoint::new(
+            region.to_owned(),
             endpoint.map(|endpoint| endpoint.url.as_str().to_owned()),
             endpoint.is_some_and(|endpoint| endpoint.path_style),
-        ),
-        id,
+        )
+    };
+    let home = place(&tenant.region, tenant.endpoint.as_ref());
+    let buckets = tenant.buckets.iter().map(|bucket| &bucket.value);
+    buckets.fold(Buckets::at(home), |known, bucket| {
+        let region = bucket.region.as_ref().unwrap_or(&tenant.region);
+        let endpoint = bucket.endpoint.as_ref().or(tenant.endpoint.as_ref());
+        let elsewhere = bucket.region.is_some() || bucket.endpoint.is_some();
+        let own = elsewhere.then(|| place(region, endpoint));
+        known.with(&bucket.name, &bucket.bucket, own)
     })
 }
 
@@ -247,17 +310,48 @@ pub fn grants(tenant: &config::Tenant) -> anyhow::Result<Vec<Grant>> {
         Ok(Grant::new(
             selectors(&grant.value.commands)?,
             resources
-                .map(|text| Ok(ResourcePattern::parse(&text.value)?))
+                .map(|text| resource(tenant, &text.value))
                 .collect::<anyhow::Result<_>>()?,
-            grant
-                .value
-                .max_expiry
-                .as_ref()
-                .map(|expiry| seconds(expiry.value)),
+            terms(&grant.value)?,
             store,
         ))
     };
     tenant.grants.iter().map(grant).collect()
+}
+
+/// A resource of a grant, in the bucket that its name stands for.
+fn resource(tenant: &config::Tenant, text: &str) -> anyhow::Result<ResourcePattern> {
+    let pattern = ResourcePattern::parse(text)?;
+    let mut buckets = tenant.buckets.iter().map(|bucket| &bucket.value);
+    let named = buckets.find(|bucket| pattern.bucket() == Some(&bucket.name));
+    Ok(match named {
+        Some(bucket) => pattern.in_bucket(&bucket.bucket),
+        None => pattern,
+    })
+}
+
+fn terms(grant: &config::Grant) -> anyhow::Result<Terms> {
+    let ranges = |types: &[Located<String>]| -> anyhow::Result<Vec<MediaRange>> {
+        let types = types.iter();
+        types
+            .map(|text| Ok(MediaRange::parse(&text.value)?))
+            .collect()
+    };
+    let content = ContentRules {
+        uploads: grant.content_types.as_deref().map(ranges).transpose()?,
+        responses: match &grant.response_headers {
+            config::ResponseHeaders::Inert => ResponseRule::Inert,
+            config::ResponseHeaders::Types(types) => ResponseRule::Types(ranges(types)?),
+            config::ResponseHeaders::Denied => ResponseRule::Nothing,
+        },
+    };
+    Ok(Terms {
+        max_expiry: grant
+            .max_expiry
+            .as_ref()
+            .map(|expiry| seconds(expiry.value)),
+        content,
+    })
 }
 
 fn build_limit(limit: &config::Limit, clock: &SharedClock) -> anyhow::Result<Limit> {

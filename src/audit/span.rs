@@ -93,6 +93,7 @@ fn describe(span: &mut Span, record: &Record<'_>) {
     set_text(span, "presignd.tenant", record.tenant.as_ref());
     set_name(span, "presignd.command", record.command);
     set_text(span, "aws.s3.bucket", record.bucket.as_ref());
+    set_text(span, "presignd.bucket_alias", record.bucket_alias.as_ref());
     set_text(span, "aws.s3.key", record.key.as_ref());
     set_text(span, "presignd.version_id", record.version_id.as_ref());
     set_text(span, "aws.s3.copy_source", record.copy_source.as_ref());

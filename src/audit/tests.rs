@@ -119,6 +119,7 @@ fn issued(n: u128) -> Record<'static> {
     record.tenant = Some("acme".into());
     record.command = Some("CopyObject");
     record.bucket = Some("acme-files".into());
+    record.bucket_alias = Some("files".into());
     record.key = Some("reports/1.pdf".into());
     record.version_id = Some("v1".into());
     record.copy_source = Some("acme-in/1.pdf".into());
@@ -174,6 +175,7 @@ async fn an_issued_url_has_a_line_with_all_that_is_known() {
             "tenant": "acme",
             "command": "CopyObject",
             "bucket": "acme-files",
+            "bucket_alias": "files",
             "key": "reports/1.pdf",
             "version_id": "v1",
             "copy_source": "acme-in/1.pdf",
@@ -217,6 +219,7 @@ async fn an_issued_url_has_one_server_span_under_the_callers() {
         ("network.peer.address", "192.0.2.7"),
         ("network.peer.port", "40000"),
         ("aws.s3.bucket", "acme-files"),
+        ("presignd.bucket_alias", "files"),
         ("aws.s3.key", "reports/1.pdf"),
         ("aws.s3.copy_source", "acme-in/1.pdf"),
         ("cloud.region", "eu-west-1"),
@@ -366,6 +369,7 @@ fn a_record_has_no_place_for_what_could_be_used() {
         tenant: _,
         command: _,
         bucket: _,
+        bucket_alias: _,
         key: _,
         version_id: _,
         copy_source: _,

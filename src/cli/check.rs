@@ -93,6 +93,9 @@ fn tenant_lines(text: &mut String, id: &str, tenant: &config::Tenant) -> std::fm
         let backdate = duration_text(expiry.backdate);
         writeln!(text, "  signatures are dated {backdate} earlier")?;
     }
+    for bucket in &tenant.buckets {
+        bucket_line(text, &bucket.value)?;
+    }
     if tenant.grants.is_empty() {
         writeln!(text, "  may do nothing: it has no grants")?;
     }
@@ -103,9 +106,10 @@ fn tenant_lines(text: &mut String, id: &str, tenant: &config::Tenant) -> std::fm
         });
         writeln!(
             text,
-            "  may {} on {}{cap}",
+            "  may {} on {}{cap}{}",
             joined(&grant.value.commands),
-            joined(&grant.value.resources)
+            joined(&grant.value.resources),
+            content(&grant.value)
         )?;
     }
     for limit in &tenant.limits {
@@ -121,6 +125,42 @@ fn tenant_lines(text: &mut String, id: &str, tenant: &config::Tenant) -> std::fm
         )?;
     }
     Ok(())
+}
+
+/// What a bucket is called, and where it is.
+fn bucket_line(text: &mut String, bucket: &config::Bucket) -> std::fmt::Result {
+    write!(text, "  bucket {}", bucket.name)?;
+    if bucket.bucket != bucket.name {
+        write!(text, " is {}", bucket.bucket)?;
+    }
+    if let Some(region) = &bucket.region {
+        write!(text, ", in region {region}")?;
+    }
+    if let Some(endpoint) = &bucket.endpoint {
+        let style = if endpoint.path_style {
+            " (path style)"
+        } else {
+            ""
+        };
+        write!(text, ", at {}{style}", endpoint.url.as_str())?;
+    }
+    writeln!(text)
+}
+
+/// The rules of a grant on what browsers are told about objects.
+fn content(grant: &config::Grant) -> String {
+    let uploads = grant.content_types.as_ref();
+    let uploads = uploads.map_or_else(String::new, |types| {
+        format!(", uploads of {} only", joined(types))
+    });
+    let responses = match &grant.response_headers {
+        config::ResponseHeaders::Inert => String::new(),
+        config::ResponseHeaders::Types(types) => {
+            format!(", with a response_content_type of {} only", joined(types))
+        }
+        config::ResponseHeaders::Denied => ", without response headers".to_owned(),
+    };
+    uploads + &responses
 }
 
 /// Ends the line about the role, and says what the sessions tell of themselves.

@@ -4,6 +4,7 @@
 //! for has an account of AWS.
 
 use super::arn::{KmsKeyArn, kms_key_arn};
+use super::buckets::{Bucket, buckets, warn_of_buckets};
 use super::credentials::{Credentials, credentials};
 use super::expiry::{Expiry, WrittenExpiry, expiry, warn_of_expiry, warn_of_grants};
 use super::grant::{Grant, Limit, grant, limits};
@@ -18,6 +19,8 @@ pub struct Tenant {
     pub region: String,
     /// Its store; `None`: AWS.
     pub endpoint: Option<StoreEndpoint>,
+    /// Its buckets that have another name or place.
+    pub buckets: Vec<Located<Bucket>>,
     /// With whose rights its URLs are signed.
     pub credentials: Credentials,
     /// How wide a session is.
@@ -69,6 +72,7 @@ pub(super) fn tenant(
     let mut section = reader.section(node)?;
     let region = section.required("region", |r, n| r.parsed(n, region));
     let endpoint = section.optional("endpoint", endpoint);
+    let buckets = section.or("buckets", Vec::new(), buckets);
     let credentials = section.required("credentials", credentials);
     let session = section.optional("session", session);
     let expiry = section.or("expiry", WrittenExpiry::default(), expiry);
@@ -110,11 +114,15 @@ pub(super) fn tenant(
     if let (Some(expiry), Some(grants)) = (&expiry, &grants) {
         warn_of_grants(reader, expiry, grants);
     }
+    if let (Some(buckets), Some(grants)) = (&buckets, &grants) {
+        warn_of_buckets(reader, buckets, grants);
+    }
 
     id?;
     let tenant = Tenant {
         region: region?,
         endpoint: endpoint?,
+        buckets: buckets?,
         credentials: credentials?,
         session: session?.map_or_else(Session::default, |session| session.value),
         expiry: expiry?.effective,
@@ -148,7 +156,7 @@ fn tenant_id(reader: &mut Reader<'_>, id: &str, at: Mark) -> Option<()> {
     good.then_some(())
 }
 
-fn region(text: &str) -> Result<String, String> {
+pub(super) fn region(text: &str) -> Result<String, String> {
     let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     // A region is a label of AWS's host names.
     let edge = text.starts_with('-') || text.ends_with('-');
@@ -162,7 +170,7 @@ fn region(text: &str) -> Result<String, String> {
     }
 }
 
-fn endpoint(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<StoreEndpoint> {
+pub(super) fn endpoint(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<StoreEndpoint> {
     let mut section = reader.section(node)?;
     let url = section.required("url", |r, n| r.parsed(n, base_url));
     let path_style = section.or("path_style", false, Reader::boolean);

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::admit::NotAuthorized;
 use crate::admit::limit::RateLimited;
+use crate::admit::policy::Denied;
 use crate::audit::Outcome;
 use crate::refusal::{Code, Refusal, reason_name};
 use crate::scope::ScopeError;
@@ -60,7 +61,8 @@ fn details(refusal: &Refusal, issuance_id: Uuid) -> ErrorDetails {
         metadata.insert(key.to_owned(), value.to_string());
     };
     match refusal {
-        Refusal::Invalid(violations) => {
+        Refusal::Invalid(violations)
+        | Refusal::NotAuthorized(NotAuthorized::Denied(Denied::Content { violations, .. })) => {
             for violation in &violations.0 {
                 details.add_bad_request_violation(&*violation.field, &*violation.description);
             }

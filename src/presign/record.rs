@@ -25,6 +25,7 @@ pub(super) fn of_command<'a>(
     record.command = placed.operation().map(|operation| operation.name);
     if let Ok(command) = placed.command() {
         note_names(&mut record, command);
+        record.bucket_alias = placed.called().bucket.map(Into::into);
     }
     match decision {
         Ok(issued) => note_issued(&mut record, issued, now),

@@ -1,11 +1,12 @@
 //! What the grants allow, as tables: a grant is written `commands on resources [for seconds]`, as briefly as a configuration does.
 
+mod content;
 mod fields;
 mod laws;
 
 use super::*;
 
-use crate::admit::grant::{CommandSelector, Store};
+use crate::admit::grant::{CommandSelector, Store, Terms};
 use crate::admit::resource::ResourcePattern;
 use crate::proto::s3;
 use crate::sign::bind::BindAny;
@@ -27,7 +28,10 @@ fn grants_of(texts: &[&str], store: Store) -> Vec<Grant> {
                 .split(", ")
                 .map(|r| ResourcePattern::parse(r).unwrap())
                 .collect(),
-            cap,
+            Terms {
+                max_expiry: cap,
+                ..Terms::default()
+            },
             store,
         )
     };
@@ -35,7 +39,8 @@ fn grants_of(texts: &[&str], store: Store) -> Vec<Grant> {
 }
 
 fn decide_on(grants: &[&str], message: &dyn BindAny) -> Result<Allowed, Denied> {
-    decide(&grants_of(grants, Store::Aws), &message.to_bound().unwrap())
+    let command = message.to_bound().unwrap();
+    decide(&grants_of(grants, Store::Aws), &command, Called::default())
 }
 
 #[expect(
@@ -387,7 +392,8 @@ fn an_action_that_stores_do_not_know_is_granted_there_by_name() {
         ("GetObjectAttributes on files/*", Store::Compatible, true),
     ] {
         let grants = grants_of(&[grant], store);
-        let decision = decide(&grants, &attributes.to_bound().unwrap());
+        let command = attributes.to_bound().unwrap();
+        let decision = decide(&grants, &command, Called::default());
         assert_eq!(decision.is_ok(), allowed, "{grant} at {store:?}");
     }
 }
