@@ -2,11 +2,13 @@
 //!
 //! They need what `scripts/install-tools` installs, and fail without it: a test never skips.
 
+mod aliases;
 mod audit_output;
 mod aws_documents;
 mod batch;
 mod command_line;
 mod conformance;
+mod content;
 mod contract;
 mod denying;
 mod draining;

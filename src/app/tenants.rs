@@ -502,6 +502,50 @@ mod tests {
     }
 
     #[test]
+    fn a_grant_on_a_name_is_one_on_its_bucket() {
+        let named = tenant(
+            "tenant",
+            "      - { commands: [read, list], resources: [\"media/a/*\", \"acme-logs/*\"] }
+    buckets: { media: { bucket: acme-media-7f, region: eu-central-1 }, acme-logs: { region: us-east-1 } }
+",
+        );
+        let settings = parse(&named).unwrap();
+        let tenant = &settings.tenants["acme"].value;
+        let resources: Vec<String> = grants(tenant).unwrap()[0]
+            .resources()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(resources, ["acme-media-7f/a/*", "acme-logs/*"]);
+        let policy = role_policy(tenant, tenant.credentials.role().unwrap()).unwrap();
+        let policy = policy.to_string();
+        assert!(
+            policy.contains("arn:aws:s3:::acme-media-7f/a/*"),
+            "{policy}"
+        );
+        assert!(!policy.contains(":::media"), "{policy}");
+    }
+
+    #[test]
+    fn rules_on_content_are_for_grants_of_commands_that_have_any() {
+        let grants =
+            "      - { commands: [list], resources: [\"a/*\"], content_types: [image/png] }
+      - { commands: [write], resources: [\"a/*\"], response_headers: deny }
+      - { commands: [write], resources: [\"a/*\"], content_types: [image/png] }
+      - { commands: [HeadObject], resources: [\"a/*\"], response_content_types: [image/png] }
+";
+        let said = mistakes(&tenant("tenant", grants));
+        let places = [
+            "a.yaml:7:9: tenants.acme.grants[0]: `content_types` is about CopyObject, ",
+            "a.yaml:8:9: tenants.acme.grants[1]: `response_content_types` or `response_headers` is about GetObject, ",
+        ];
+        assert_eq!(said.len(), places.len(), "{said:#?}");
+        for (said, place) in said.iter().zip(places) {
+            assert!(said.starts_with(place), "{said}\nnot {place}");
+        }
+    }
+
+    #[test]
     fn static_credentials_have_no_session_policy_to_be_too_long() {
         let fixed = "    credentials: { static: { access_key_id: A, secret_access_key: { env: PATH } } }\n    grants:\n";
         assert!(parse(&(fixed.to_owned() + &prefixes("files", 50))).is_ok());

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use hyper::body::Bytes;
 use presignd::admit::expiry::{Asked, Mode};
+use presignd::admit::policy::Called;
 use presignd::app::tenants;
 use presignd::authenticate::Caller;
 use presignd::clock::{Clock as _, SharedClock, SystemClock};
@@ -60,7 +61,8 @@ impl HeldSession {
             expires_in: Some(EXPIRES_IN),
             mode: Mode::Reject,
         };
-        let authorized = tenant.rules.authorize(&bound, asked).expect("granted");
+        let authorized = tenant.rules.authorize(&bound, Called::default(), asked);
+        let authorized = authorized.expect("granted");
         let admitted = tenant.rules.admit(authorized).expect("no limits");
         let aws = aws_of(Ceph::shared().presignd_credentials().clone()).await;
         let scoped = Scoper::new(Arc::new(Sts::new(aws)), clock)
@@ -76,9 +78,10 @@ impl HeldSession {
     /// Signs a command, granted or not.
     pub(crate) async fn sign(&self, command: &Variant) -> PresignResponse {
         let bound = operations::message(command).to_bound().expect("valid");
+        let place = self.tenant.buckets.place(bound.bucket);
         let endpoint = self
             .endpoints
-            .resolve(&self.tenant.endpoint, bound.operation, bound.bucket)
+            .resolve(place, bound.operation, bound.bucket)
             .await
             .expect("an endpoint");
         let url = sign::presign(
