@@ -216,6 +216,48 @@ fn every_key_reaches_its_setting() {
 }
 
 #[test]
+fn buckets_and_rules_on_content_reach_their_settings() {
+    let settings = good("buckets-and-content");
+    let tenant = &settings.tenants["acme"].value;
+    let buckets: Vec<_> = tenant
+        .buckets
+        .iter()
+        .map(|Located { value, .. }| {
+            let endpoint = value.endpoint.as_ref().map(|e| e.url.as_str());
+            let region = value.region.as_deref();
+            (value.name.as_str(), value.bucket.as_str(), region, endpoint)
+        })
+        .collect();
+    let (media, region) = ("acme-media-prod-7f", Some("eu-central-1"));
+    let store = Some("https://store.example");
+    assert_eq!(
+        buckets,
+        [
+            ("media", media, region, None),
+            ("pictures", media, region, None),
+            ("acme-logs", "acme-logs", Some("us-east-1"), store),
+            ("unused", "acme-unused", None, None),
+        ]
+    );
+    let texts = |list: &[Located<String>]| -> Vec<String> {
+        list.iter().map(|text| text.value.clone()).collect()
+    };
+    let [reading, uploading, silent] = &tenant.grants[..] else {
+        panic!("three grants");
+    };
+    let ResponseHeaders::Types(types) = &reading.value.response_headers else {
+        panic!("{reading:?}");
+    };
+    assert_eq!(texts(types), ["image/*", "text/html"]);
+    assert!(reading.value.content_types.is_none());
+    let types = uploading.value.content_types.as_deref().map(texts);
+    assert_eq!(types.unwrap(), ["image/*", "application/pdf"]);
+    let (uploading, silent) = (&uploading.value, &silent.value);
+    assert!(matches!(uploading.response_headers, ResponseHeaders::Inert));
+    assert!(matches!(silent.response_headers, ResponseHeaders::Denied));
+}
+
+#[test]
 fn settings_know_their_places() {
     let settings = good("every-key");
     let tenant = &settings.tenants["acme"];

@@ -3,7 +3,10 @@
 //! Strict, because readers that repair what is malformed each repair it in a way of their own. Invariant: what is read here has one
 //! meaning. Source: RFC 9110, sections 5.6.2, 5.6.4 and 5.6.6; RFC 6266, section 4.1.
 
-/// The part before the parameters, if the whole is well-formed and no parameter stands twice.
+/// The most parameters that a value may have.
+const MAX_PARAMETERS: usize = 16;
+
+/// The part before the parameters, if the whole is well-formed, with few parameters, and none of them twice.
 #[must_use]
 pub fn value_of(text: &str) -> Option<&str> {
     let end = text.find(';').unwrap_or(text.len());
@@ -13,7 +16,8 @@ pub fn value_of(text: &str) -> Option<&str> {
     while !rest.is_empty() {
         let (name, after) = parameter(rest)?;
         let before = &parameters[..parameters.len() - rest.len()];
-        if names(before).any(|known| known.eq_ignore_ascii_case(name)) {
+        let mut known = names(before).take(MAX_PARAMETERS).enumerate();
+        if known.any(|(n, known)| n + 1 == MAX_PARAMETERS || known.eq_ignore_ascii_case(name)) {
             return None;
         }
         rest = after;
@@ -47,12 +51,10 @@ fn names(mut parameters: &str) -> impl Iterator<Item = &str> {
 fn parameter(text: &str) -> Option<(&str, &str)> {
     let text = text.trim_start_matches(OWS).strip_prefix(';')?;
     let (name, text) = text.trim_start_matches(OWS).split_once('=')?;
-    let rest = match text.strip_prefix('"') {
-        Some(quoted) => after_quoted(quoted)?,
-        None => {
-            let end = text.bytes().position(|b| !is_token_byte(b));
-            text.split_at(end.unwrap_or(text.len())).1
-        }
+    let rest = if let Some(quoted) = text.strip_prefix('"') {
+        after_quoted(quoted)?
+    } else {
+        text.trim_start_matches(|c: char| u8::try_from(c).is_ok_and(is_token_byte))
     };
     let has_text = rest.len() < text.len();
     (is_token(name) && has_text).then_some((name, rest))
@@ -117,6 +119,16 @@ mod tests {
         ] {
             assert_eq!(value_of(text), value, "{text:?}");
         }
+    }
+
+    #[test]
+    fn parameters_are_few() {
+        let with = |count: usize| {
+            let parameters: Vec<_> = (0..count).map(|n| format!("; p{n}=v")).collect();
+            format!("a{}", parameters.concat())
+        };
+        assert_eq!(value_of(&with(MAX_PARAMETERS)), Some("a"));
+        assert_eq!(value_of(&with(MAX_PARAMETERS + 1)), None);
     }
 
     proptest! {
