@@ -9,6 +9,7 @@
 
 mod arn;
 mod credentials;
+mod deny;
 mod expiry;
 mod grant;
 mod mistake;
@@ -17,6 +18,7 @@ mod reader;
 mod role;
 mod secret;
 mod server;
+mod session;
 mod session_tags;
 mod suggestion;
 mod surroundings;
@@ -33,17 +35,19 @@ use std::path::{Path, PathBuf};
 
 pub use arn::{KmsKeyArn, PolicyArn, RoleArn};
 pub use credentials::{Credentials, StaticCredentials};
+pub use deny::DenyStatement;
 pub use expiry::Expiry;
 pub use grant::{Grant, Limit};
 pub use mistake::{Located, Location, Mistake};
 pub use quantity::{Rate, RatePeriod, duration_text};
 pub use role::{AssumeRole, Identity, Role, WebIdentity};
 pub use server::Server;
+pub use session::{Session, SessionScope};
 pub use session_tags::SessionTag;
 pub use suggestion::nearest;
 pub use surroundings::Surroundings;
 pub use telemetry::{Log, LogFormat, LogLevel, Otlp, Telemetry};
-pub use tenant::{Session, SessionScope, StoreEndpoint, Tenant};
+pub use tenant::{StoreEndpoint, Tenant};
 pub use url::BaseUrl;
 
 use mistake::{Mark, Report};

@@ -6,7 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use super::resource::ResourcePattern;
+use super::resource::{ResourcePattern, Target};
+use super::source_ip::SourceIps;
 use crate::sign::command::{CommandClass, IamAction, IamResource, Operation};
 use crate::sign::operations::{self, OPERATIONS};
 
@@ -58,9 +59,18 @@ impl CommandSelector {
 pub struct Grant {
     commands: Vec<CommandSelector>,
     resources: Vec<ResourcePattern>,
-    max_expiry: Option<u32>,
+    terms: GrantTerms,
     /// The IAM actions that the grant carries.
     actions: BTreeMap<&'static str, Carried>,
+}
+
+/// On which terms a grant allows what it does.
+#[derive(Debug, Clone, Default)]
+pub struct GrantTerms {
+    /// The longest that a URL under it may live, in seconds.
+    pub max_expiry: Option<u32>,
+    /// From which addresses it may be used; `None`: from any.
+    pub source_ip: Option<SourceIps>,
 }
 
 /// How a grant carries an IAM action.
@@ -82,12 +92,12 @@ pub enum Store {
 }
 
 impl Grant {
-    /// A grant of these commands on these resources of the store, for at most `max_expiry` seconds.
+    /// A grant of these commands on these resources of the store.
     #[must_use]
     pub fn new(
         commands: Vec<CommandSelector>,
         resources: Vec<ResourcePattern>,
-        max_expiry: Option<u32>,
+        terms: GrantTerms,
         store: Store,
     ) -> Self {
         let mut actions = BTreeMap::new();
@@ -110,7 +120,7 @@ impl Grant {
         Self {
             commands,
             resources,
-            max_expiry,
+            terms,
             actions,
         }
     }
@@ -135,7 +145,21 @@ impl Grant {
     /// The longest expiry that the grant allows, in seconds.
     #[must_use]
     pub fn max_expiry(&self) -> Option<u32> {
-        self.max_expiry
+        self.terms.max_expiry
+    }
+
+    /// From which addresses URLs under the grant may be used; `None`: from any.
+    #[must_use]
+    pub fn source_ip(&self) -> Option<&SourceIps> {
+        self.terms.source_ip.as_ref()
+    }
+
+    /// Whether one of the resources covers the target.
+    #[must_use]
+    pub fn covers(&self, target: &Target<'_>) -> bool {
+        self.resources
+            .iter()
+            .any(|resource| resource.covers(target))
     }
 
     /// The resources.
@@ -163,7 +187,11 @@ mod tests {
     fn grant(commands: &[&str], store: Store) -> Grant {
         let selectors = commands.iter().map(|c| CommandSelector::parse(c).unwrap());
         let resources = vec![ResourcePattern::parse("files/*").unwrap()];
-        Grant::new(selectors.collect(), resources, Some(60), store)
+        let terms = GrantTerms {
+            max_expiry: Some(60),
+            ..GrantTerms::default()
+        };
+        Grant::new(selectors.collect(), resources, terms, store)
     }
 
     fn actions(commands: &[&str], store: Store) -> Vec<&'static str> {

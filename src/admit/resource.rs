@@ -183,7 +183,9 @@ pub enum Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    fn bucket(&self) -> Option<&'a str> {
+    /// The bucket that it is in.
+    #[must_use]
+    pub fn bucket(&self) -> Option<&'a str> {
         match *self {
             Target::Service => None,
             Target::Bucket(bucket)

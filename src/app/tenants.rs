@@ -10,9 +10,10 @@ use secrecy::ExposeSecret as _;
 
 use crate::admit::TenantRules;
 use crate::admit::expiry::TenantExpiry;
-use crate::admit::grant::{CLASSES, CommandSelector, Grant, Store};
+use crate::admit::grant::{CLASSES, CommandSelector, Grant, GrantTerms, Store};
 use crate::admit::limit::Limit;
 use crate::admit::resource::ResourcePattern;
+use crate::admit::source_ip::{self, SourceIps};
 use crate::clock::SharedClock;
 use crate::config::{self, Located, Mistake};
 use crate::endpoint::TenantEndpoint;
@@ -20,7 +21,7 @@ use crate::names::TenantId;
 use crate::scope::identity::{Identity, OwnIdentity, SessionTag};
 use crate::scope::session_policy::{MAX_SESSION_POLICY, SessionPolicyInput, policy};
 use crate::scope::{
-    Role, SessionBounds, SessionPolicies, SessionScope, StsEndpoint, TenantSession,
+    PolicyTerms, Role, SessionBounds, SessionPolicies, SessionScope, StsEndpoint, TenantSession,
 };
 use crate::sign::Credentials;
 use crate::sign::operations::OPERATIONS;
@@ -55,13 +56,28 @@ impl config::Surroundings for ProcessSurroundings {
         }
     }
 
+    fn source_ip(&self, text: &str) -> Result<(), String> {
+        match source_ip::parse(text) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
     fn tenant(&self, _id: &str, tenant: &Located<config::Tenant>) -> Vec<Mistake> {
         match (grants(&tenant.value), tenant.value.credentials.role()) {
             (Ok(grants), Some(role)) if role.policy_arns.is_none() => {
-                session_policies(&tenant.value, role, Arc::new(grants))
+                let policies = session_policies(&tenant.value, role, Arc::new(grants));
+                let least = policies.least_length();
+                let least = least.filter(|length| *length > MAX_SESSION_POLICY);
+                let known = policies
                     .too_long()
-                    .map(|(bucket, length)| tenant.mistake(too_long(bucket, length)))
-                    .collect()
+                    .map(|(bucket, length)| too_long(bucket, length));
+                // What is too long for every request is so for those of each bucket.
+                let messages: Vec<String> = match least {
+                    Some(length) => vec![always_too_long(length)],
+                    None => known.collect(),
+                };
+                messages.into_iter().map(|m| tenant.mistake(m)).collect()
             }
             // Unknown commands and resources are reported where they stand, and static credentials have no session.
             _ => Vec::new(),
@@ -82,6 +98,13 @@ fn too_long(bucket: Option<&str>, length: usize) -> String {
     };
     format!(
         "the session policy that the grants come to{of} has {length} characters, and STS takes {MAX_SESSION_POLICY}: {fix}"
+    )
+}
+
+fn always_too_long(length: usize) -> String {
+    format!(
+        "the session policy of any request has {length} characters or more, and STS takes {MAX_SESSION_POLICY}: shorten `session.deny`, \
+         or list fewer `kms_keys`"
     )
 }
 
@@ -123,6 +146,7 @@ fn build_one(id: &str, tenant: &config::Tenant, clock: &SharedClock) -> anyhow::
                 default: seconds(tenant.expiry.default),
                 max: seconds(tenant.expiry.max),
                 backdate: seconds(tenant.expiry.backdate),
+                signature_age: signature_age(tenant),
             },
             limits: tenant
                 .limits
@@ -198,17 +222,24 @@ pub fn session_policies(
     role: &config::Role,
     grants: Arc<Vec<Grant>>,
 ) -> SessionPolicies {
-    let kms_keys = kms_keys(tenant);
     let scope = match tenant.session.scope {
         config::SessionScope::Tenant => SessionScope::Tenant,
         config::SessionScope::Bucket => SessionScope::Bucket,
+        config::SessionScope::Object => SessionScope::Object,
     };
-    SessionPolicies::new(
-        grants,
-        kms_keys,
-        role.role_arn.value.partition().to_owned(),
-        scope,
-    )
+    let deny = tenant.session.deny.iter().flat_map(|deny| &deny.value);
+    let terms = PolicyTerms {
+        kms_keys: kms_keys(tenant),
+        partition: role.role_arn.value.partition().to_owned(),
+        signature_age: signature_age(tenant),
+        deny: deny.map(config::DenyStatement::json).collect(),
+    };
+    SessionPolicies::new(grants, terms, scope)
+}
+
+fn signature_age(tenant: &config::Tenant) -> Option<u32> {
+    let age = tenant.session.signature_age.as_ref();
+    age.map(|age| seconds(age.value))
 }
 
 /// The permissions that a tenant's role needs: what all the grants carry.
@@ -219,12 +250,15 @@ pub fn role_policy(
     tenant: &config::Tenant,
     role: &config::Role,
 ) -> anyhow::Result<serde_json::Value> {
-    Ok(policy(&SessionPolicyInput {
+    let input = SessionPolicyInput {
         grants: &grants(tenant)?,
-        buckets: None,
         kms_keys: &kms_keys(tenant),
         partition: role.role_arn.value.partition(),
-    }))
+        // What narrows a session besides its grants is the sessions' own.
+        signature_age: None,
+        deny: &[],
+    };
+    Ok(policy(&input, None))
 }
 
 fn kms_keys(tenant: &config::Tenant) -> Vec<String> {
@@ -249,15 +283,22 @@ pub fn grants(tenant: &config::Tenant) -> anyhow::Result<Vec<Grant>> {
             resources
                 .map(|text| Ok(ResourcePattern::parse(&text.value)?))
                 .collect::<anyhow::Result<_>>()?,
-            grant
-                .value
-                .max_expiry
-                .as_ref()
-                .map(|expiry| seconds(expiry.value)),
+            terms(&grant.value)?,
             store,
         ))
     };
     tenant.grants.iter().map(grant).collect()
+}
+
+fn terms(grant: &config::Grant) -> anyhow::Result<GrantTerms> {
+    let networks = grant.source_ip.iter().flat_map(|networks| &networks.value);
+    let networks: Vec<_> = networks
+        .map(|network| source_ip::parse(&network.value))
+        .collect::<Result<_, _>>()?;
+    Ok(GrantTerms {
+        max_expiry: grant.max_expiry.as_ref().map(|cap| seconds(cap.value)),
+        source_ip: SourceIps::of(networks),
+    })
 }
 
 fn build_limit(limit: &config::Limit, clock: &SharedClock) -> anyhow::Result<Limit> {

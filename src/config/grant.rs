@@ -21,6 +21,8 @@ pub struct Grant {
     pub resources: Vec<Located<String>>,
     /// The longest that a URL under this grant may live.
     pub max_expiry: Option<Located<Duration>>,
+    /// Addresses and networks, the only ones from which URLs under this grant work; at least one.
+    pub source_ip: Option<Located<Vec<Located<String>>>>,
 }
 
 /// One limit: this many of these commands.
@@ -52,11 +54,17 @@ pub(super) fn grant(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Located<
         let expiry = reader.duration(node, &EXPIRIES)?;
         Some(reader.locate(node.at, expiry))
     });
+    let source_ip = section.optional("source_ip", |reader, node| {
+        let surroundings = reader.surroundings;
+        let networks = reader.names(node, |text| surroundings.source_ip(text))?;
+        Some(reader.locate(node.at, networks))
+    });
     section.finish();
     let grant = Grant {
         commands: commands?,
         resources: resources?,
         max_expiry: max_expiry?,
+        source_ip: source_ip?,
     };
     Some(reader.locate(at, grant))
 }

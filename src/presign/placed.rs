@@ -4,8 +4,8 @@
 
 use std::borrow::Cow;
 
+use super::Request;
 use crate::admit::Authorized;
-use crate::admit::expiry::Asked;
 use crate::proto::v1::Command;
 use crate::refusal::Refusal;
 use crate::sign::bind::{Violation, Violations};
@@ -54,13 +54,18 @@ impl<'a> Placed<'a> {
     }
 
     /// Holds the command against the tenant's grants and caps, and its values against what AWS knows if they go there.
-    pub(super) fn authorize(&self, tenant: &Tenant, asked: Asked) -> Result<Authorized, Refusal> {
+    pub(super) fn authorize(
+        &self,
+        tenant: &Tenant,
+        request: &Request,
+    ) -> Result<Authorized, Refusal> {
         let command = self.command()?;
         if tenant.endpoint.url.is_none() {
             let known = command.known_to_aws();
             known.map_err(|violations| inside(violations, &self.place, command.operation))?;
         }
-        Ok(tenant.rules.authorize(command, asked)?)
+        let (rules, source_ip) = (&tenant.rules, request.source_ip.as_ref());
+        Ok(rules.authorize(command, request.asked, source_ip)?)
     }
 }
 

@@ -5,7 +5,7 @@ mod laws;
 
 use super::*;
 
-use crate::admit::grant::{CommandSelector, Store};
+use crate::admit::grant::{CommandSelector, GrantTerms, Store};
 use crate::admit::resource::ResourcePattern;
 use crate::proto::s3;
 use crate::sign::bind::BindAny;
@@ -27,7 +27,10 @@ fn grants_of(texts: &[&str], store: Store) -> Vec<Grant> {
                 .split(", ")
                 .map(|r| ResourcePattern::parse(r).unwrap())
                 .collect(),
-            cap,
+            GrantTerms {
+                max_expiry: cap,
+                ..GrantTerms::default()
+            },
             store,
         )
     };
@@ -35,7 +38,11 @@ fn grants_of(texts: &[&str], store: Store) -> Vec<Grant> {
 }
 
 fn decide_on(grants: &[&str], message: &dyn BindAny) -> Result<Allowed, Denied> {
-    decide(&grants_of(grants, Store::Aws), &message.to_bound().unwrap())
+    decide(
+        &grants_of(grants, Store::Aws),
+        &message.to_bound().unwrap(),
+        None,
+    )
 }
 
 #[expect(
@@ -387,7 +394,7 @@ fn an_action_that_stores_do_not_know_is_granted_there_by_name() {
         ("GetObjectAttributes on files/*", Store::Compatible, true),
     ] {
         let grants = grants_of(&[grant], store);
-        let decision = decide(&grants, &attributes.to_bound().unwrap());
+        let decision = decide(&grants, &attributes.to_bound().unwrap(), None);
         assert_eq!(decision.is_ok(), allowed, "{grant} at {store:?}");
     }
 }
