@@ -106,6 +106,9 @@ pub struct Record<'a> {
     /// The session's access key id, which names it in S3's own logs and is no secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub access_key_id: Option<Cow<'a, str>>,
+    /// The only addresses and networks that the request wants the URL to work from.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub source_ip: Vec<String>,
     /// The request's `reason`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Cow<'a, str>>,
@@ -151,6 +154,7 @@ impl<'a> Record<'a> {
             expiry_bound: None,
             role_session_name: None,
             access_key_id: None,
+            source_ip: Vec::new(),
             reason: None,
             subject: None,
             batch: None,

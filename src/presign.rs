@@ -15,6 +15,7 @@ use futures_util::future::join_all;
 use self::placed::Placed;
 use crate::admit::Admitted;
 use crate::admit::expiry::{Asked, Bound};
+use crate::admit::source_ip::SourceIps;
 use crate::audit::{Recorder, TraceContext};
 use crate::authenticate::Caller;
 use crate::clock::SharedClock;
@@ -70,6 +71,8 @@ pub struct Request {
     pub reason: String,
     /// For whom.
     pub subject: String,
+    /// The only addresses from which the URLs are to work; `None`: from wherever the grants say.
+    pub source_ip: Option<SourceIps>,
 }
 
 /// A command, and the id of whatever becomes of it.
@@ -118,7 +121,7 @@ impl Presigner {
         let decide = async {
             let command = placed.command()?;
             let tenant = tenant.as_ref().map_err(|denied| *denied)?;
-            let authorized = placed.authorize(tenant, request.asked)?;
+            let authorized = placed.authorize(tenant, request)?;
             let admitted = tenant.rules.admit(authorized)?;
             self.issue(arrival, tenant, command, admitted).await
         };
@@ -154,9 +157,7 @@ impl Presigner {
         }
         let decide = async {
             let tenant = tenant.as_ref().map_err(|denied| *denied)?;
-            let authorized = placed
-                .iter()
-                .map(|item| item.authorize(tenant, request.asked));
+            let authorized = placed.iter().map(|item| item.authorize(tenant, request));
             let admitted = tenant.rules.admit_all(authorized.collect())?;
             let mut issuing = Vec::with_capacity(items.len());
             for (item, admitted) in placed.iter().zip(admitted) {

@@ -114,6 +114,11 @@ impl Refusal {
                 Reason::InvalidRequest,
             ),
             Self::NoEndpoint(_) => (Outcome::Denied, Code::InvalidArgument, Reason::NoEndpoint),
+            Self::NotAuthorized(NotAuthorized::SourceIpNotHeld) => (
+                Outcome::Denied,
+                Code::InvalidArgument,
+                Reason::InvalidRequest,
+            ),
             Self::NotAuthorized(NotAuthorized::AboveCap(_)) => (
                 Outcome::Denied,
                 Code::InvalidArgument,
@@ -143,6 +148,11 @@ impl Refusal {
                 Outcome::Denied,
                 Code::FailedPrecondition,
                 Reason::ExpiryBeyondSession,
+            ),
+            Self::Scope(ScopeError::PolicyTooLong(_)) => (
+                Outcome::Denied,
+                Code::FailedPrecondition,
+                Reason::SessionPolicyTooLong,
             ),
             Self::Scope(ScopeError::Refused { .. }) => (
                 Outcome::Failed,

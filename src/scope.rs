@@ -20,7 +20,9 @@ use std::time::{Duration, SystemTime};
 
 use self::cache::{Need, SessionCache};
 use self::identity::{Identity, TrustRights};
-pub use self::role::{Role, SessionBounds, SessionPolicies, SessionPolicy, SessionScope};
+pub use self::role::{
+    PolicyTerms, PolicyTooLong, Role, SessionBounds, SessionPolicies, SessionPolicy, SessionScope,
+};
 use crate::admit::{Admitted, expiry::BeyondSession};
 use crate::authenticate::Caller;
 use crate::clock::SharedClock;
@@ -104,6 +106,13 @@ pub struct Assumed {
     pub session_token_utilization: Option<u32>,
 }
 
+impl NarrowedTo {
+    /// Whether the session is good for one request alone, and for others that are the same.
+    fn of_one_request(&self) -> bool {
+        matches!(self, Self::Policy(policy) if policy.of_one_request)
+    }
+}
+
 impl Assumed {
     /// How long the session still lasts.
     #[must_use]
@@ -141,6 +150,9 @@ pub enum ScopeError {
         /// What the call asked for besides the role: the trust policy may not allow it.
         needs: TrustRights,
     },
+    /// STS takes no policy for this request.
+    #[error(transparent)]
+    PolicyTooLong(#[from] PolicyTooLong),
     /// No session of the tenant lasts so long.
     #[error(transparent)]
     BeyondSession(#[from] BeyondSession),
@@ -151,6 +163,8 @@ pub enum ScopeError {
 struct SessionKey {
     role: [u8; 32],
     caller: Box<str>,
+    /// Whether the session is good for one request alone: such sessions are kept apart.
+    of_one_request: bool,
 }
 
 /// Proof that credentials of the tenant are at hand.
@@ -196,10 +210,11 @@ impl Scoper {
             Source::Role(role) => role,
         };
         let need = need(admitted, role.duration)?;
-        let narrowed_to = role.narrowed_for(command);
+        let narrowed_to = role.narrowed_for(command, admitted.source_ip())?;
         let key = SessionKey {
             role: role.digest(&tenant.tenant, &narrowed_to),
             caller: caller.name().into(),
+            of_one_request: narrowed_to.of_one_request(),
         };
         let call = || role.call(&tenant.tenant, caller.name(), narrowed_to);
         let session = self.cache.session(key, need, call).await?;

@@ -25,6 +25,7 @@ mod multipart;
 mod recording;
 mod records;
 mod sandbox;
+mod scoping;
 mod serving;
 mod store;
 mod sts;

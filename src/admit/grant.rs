@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use super::content::ContentRules;
 use super::resource::{ResourcePattern, Target};
+use super::source_ip::SourceIps;
 use crate::sign::command::{CommandClass, IamAction, IamResource, Operation};
 use crate::sign::operations::{self, OPERATIONS};
 
@@ -71,6 +72,8 @@ pub struct Terms {
     pub max_expiry: Option<u32>,
     /// What a browser may be told about an object.
     pub content: ContentRules,
+    /// From which addresses it may be used; `None`: from any.
+    pub source_ip: Option<SourceIps>,
 }
 
 /// How a grant carries an IAM action.
@@ -152,6 +155,12 @@ impl Grant {
     #[must_use]
     pub fn content(&self) -> &ContentRules {
         &self.terms.content
+    }
+
+    /// From which addresses URLs under the grant may be used; `None`: from any.
+    #[must_use]
+    pub fn source_ip(&self) -> Option<&SourceIps> {
+        self.terms.source_ip.as_ref()
     }
 
     /// The resources.

@@ -8,7 +8,8 @@
 mod tests;
 
 use super::grant::Grant;
-use super::resource::Target;
+use super::resource::{ResourcePattern, Target};
+use super::source_ip::SourceIps;
 use crate::sign::bind::{Violation, Violations};
 use crate::sign::command::{BoundCommand, IamAction, IamResource, Operation, PathForm};
 use crate::sign::operations;
@@ -78,54 +79,97 @@ pub enum Denied {
         /// The source.
         target: String,
     },
+    /// Grants allow it, but not from all of the addresses that the request names.
+    #[error(
+        "{command} is allowed, but not from every address in source_ip: each has to lie within the source_ip of one grant that \
+         allows it; leave source_ip out to take what the grants allow"
+    )]
+    SourceIp {
+        /// The command.
+        command: &'static str,
+    },
 }
 
-/// Decides whether the grants allow the command.
+/// One IAM permission that a request needs, and on what.
+#[derive(Debug, Clone, Copy)]
+pub struct Need<'a> {
+    /// The permission.
+    pub action: &'static IamAction,
+    /// What a grant of it has to cover.
+    pub target: Target<'a>,
+    /// The command that an operator has to grant for it.
+    owner: &'static Operation,
+    command: &'a BoundCommand<'a>,
+}
+
+/// Decides whether the grants allow the command, to be used from these addresses or, with `None`, from wherever the grants say.
 ///
 /// # Errors
-/// What no grant allows: the command, what a field says, a permission that a field adds, or the source of a copy.
+/// What no grant allows: the command, what a field says, a permission that a field adds, the source of a copy, or the addresses.
 pub fn decide(
     grants: &[Grant],
     command: &BoundCommand<'_>,
     called: Called<'_>,
+    source_ip: Option<&SourceIps>,
+) -> Result<Allowed, Denied> {
+    let decision = decide_from(grants, command, called, source_ip);
+    if decision.is_err()
+        && source_ip.is_some()
+        && decide_from(grants, command, called, None).is_ok()
+    {
+        let command = command.operation.name;
+        return Err(Denied::SourceIp { command });
+    }
+    decision
+}
+
+fn decide_from(
+    grants: &[Grant],
+    command: &BoundCommand<'_>,
+    called: Called<'_>,
+    source_ip: Option<&SourceIps>,
 ) -> Result<Allowed, Denied> {
     let operation = command.operation;
-    let target = target_of(command, command.bucket);
-    let shown = || target_of(command, called.bucket.or(command.bucket)).to_string();
-    let fits =
-        |grant: &Grant| grant.is_of(operation) && grant.content().broken_by(command).is_empty();
-    let (mut cap, mut whole) = cap_of(grants, fits, &target).ok_or_else(|| {
-        match rules_broken(grants, command, &target) {
-            rules if rules.is_empty() => Denied::Command {
-                command: operation.name,
-                target: shown(),
-            },
-            rules => Denied::Content {
-                command: operation.name,
-                violations: Violations(rules),
-            },
-        }
-    })?;
-    for (index, action) in operation.actions.iter().enumerate() {
-        if command.needed_actions & (1 << index) == 0 {
-            continue;
-        }
-        let (action_cap, action_whole) = match action.resource {
-            IamResource::ReferencedObject => source_cap(grants, command, called.source, action)?,
-            _ => action_cap(grants, operation, action, &target).ok_or_else(|| Denied::Action {
-                command: operation.name,
-                action: action.action,
-                grant: owner_of(operation, action).name,
-                target: shown(),
-            })?,
-        };
-        cap = narrower(cap, action_cap);
-        whole &= action_whole;
+    let target = target_of(command);
+    let itself = |grant: &Grant| {
+        grant.is_of(operation)
+            && grant.covers(&target)
+            && grant.content().broken_by(command).is_empty()
+    };
+    let mut cap = cap_of(grants, itself, source_ip)
+        .ok_or_else(|| not_itself(grants, command, &target, called))?;
+    let mut whole = whole_bucket(grants, itself, &target);
+    for need in needs(command) {
+        let met = |grant: &Grant| need.met_by(grant);
+        cap = narrower(
+            cap,
+            cap_of(grants, met, source_ip).ok_or_else(|| need.denied(called))?,
+        );
+        whole &= whole_bucket(grants, met, &target);
     }
     Ok(Allowed {
         max_expiry: cap,
         bounded_by_session_only: matches!(target, Target::BodyKeys(_)) && !whole,
     })
+}
+
+/// Why no grant of the command itself fits: there is none, or each has a rule that a field breaks.
+fn not_itself(
+    grants: &[Grant],
+    command: &BoundCommand<'_>,
+    target: &Target<'_>,
+    called: Called<'_>,
+) -> Denied {
+    match rules_broken(grants, command, target) {
+        rules if rules.is_empty() => Denied::Command {
+            command: command.operation.name,
+            target: target.called(called.bucket).to_string(),
+        },
+        rules => Denied::Content {
+            command: command.operation.name,
+            violations: Violations(rules),
+        },
+    }
 }
 
 /// The rules that the command breaks of the grants that would allow it otherwise, each once.
@@ -146,10 +190,74 @@ fn rules_broken(
     broken
 }
 
-/// What the command reaches for, in a bucket of this name.
-fn target_of<'a>(command: &'a BoundCommand<'_>, bucket: Option<&'a str>) -> Target<'a> {
+/// The IAM permissions that this very request needs.
+pub fn needs<'a>(command: &'a BoundCommand<'a>) -> impl Iterator<Item = Need<'a>> {
     let operation = command.operation;
-    match (operation.path, bucket, command.key) {
+    let target = target_of(command);
+    let source = match &command.reference {
+        Some(reference) => Target::Object {
+            bucket: reference.bucket,
+            key: reference.key,
+        },
+        None => Target::Service,
+    };
+    let needed = move |index: usize| command.needed_actions & (1 << index) != 0;
+    let actions = operation.actions.iter().enumerate();
+    actions
+        .filter(move |(index, _)| needed(*index))
+        .map(move |(_, action)| Need {
+            action,
+            target: match action.resource {
+                IamResource::ReferencedObject => source,
+                _ => target,
+            },
+            owner: owner_of(operation, action),
+            command,
+        })
+}
+
+impl Need<'_> {
+    /// Whether this grant alone meets the need.
+    #[must_use]
+    pub fn met_by(&self, grant: &Grant) -> bool {
+        // What browsers are told is a matter of the command's own grants, and not of those that lend it a permission.
+        let own = self.owner.name == self.command.operation.name;
+        carries(grant, self.owner, self.action)
+            && grant.covers(&self.target)
+            && (!own || grant.content().broken_by(self.command).is_empty())
+    }
+
+    fn denied(&self, called: Called<'_>) -> Denied {
+        let (command, grant) = (self.command.operation.name, self.owner.name);
+        match self.action.resource {
+            IamResource::ReferencedObject => Denied::Source {
+                command,
+                grant,
+                target: self.target.called(called.source).to_string(),
+            },
+            _ => Denied::Action {
+                command,
+                action: self.action.action,
+                grant,
+                target: self.target.called(called.bucket).to_string(),
+            },
+        }
+    }
+}
+
+/// Whether a URL under the grant may be for all these addresses, if a request names any.
+#[must_use]
+pub fn takes(grant: &Grant, source_ip: Option<&SourceIps>) -> bool {
+    match (grant.source_ip(), source_ip) {
+        (Some(own), Some(asked)) => own.include(asked),
+        _ => true,
+    }
+}
+
+/// What the command reaches for.
+fn target_of<'a>(command: &'a BoundCommand<'_>) -> Target<'a> {
+    let operation = command.operation;
+    match (operation.path, command.bucket, command.key) {
         (PathForm::Object, Some(bucket), Some(key)) => Target::Object { bucket, key },
         (PathForm::Bucket, Some(bucket), _) if operation.keys_in_body() => Target::BodyKeys(bucket),
         (PathForm::Bucket, Some(bucket), _)
@@ -163,43 +271,6 @@ fn target_of<'a>(command: &'a BoundCommand<'_>, bucket: Option<&'a str>) -> Targ
         }
         (_, Some(bucket), _) => Target::Bucket(bucket),
         (_, None, _) => Target::Service,
-    }
-}
-
-fn action_cap(
-    grants: &[Grant],
-    operation: &'static Operation,
-    action: &IamAction,
-    target: &Target<'_>,
-) -> Option<Reach> {
-    let owner = owner_of(operation, action);
-    cap_of(grants, |grant| carries(grant, owner, action), target)
-}
-
-fn source_cap(
-    grants: &[Grant],
-    command: &BoundCommand<'_>,
-    called: Option<&str>,
-    action: &IamAction,
-) -> Result<Reach, Denied> {
-    let operation = command.operation;
-    let owner = owner_of(operation, action);
-    let fits = |grant: &Grant| carries(grant, owner, action);
-    cap_of(grants, fits, &source_of(command, None)).ok_or_else(|| Denied::Source {
-        command: operation.name,
-        grant: owner.name,
-        target: source_of(command, called).to_string(),
-    })
-}
-
-/// What a copy reads, in a bucket of another name if there is one.
-fn source_of<'a>(command: &'a BoundCommand<'_>, called: Option<&'a str>) -> Target<'a> {
-    match &command.reference {
-        Some(reference) => Target::Object {
-            bucket: called.unwrap_or(reference.bucket),
-            key: reference.key,
-        },
-        None => Target::Service,
     }
 }
 
@@ -220,27 +291,40 @@ fn owner_of(operation: &'static Operation, action: &IamAction) -> &'static Opera
     operations::operation(verb).unwrap_or(operation)
 }
 
-/// The longest cap, and whether the whole bucket is covered.
-type Reach = (Option<u32>, bool);
+/// The longest expiry under the grants that fit. `None`: none fits.
+///
+/// A request that names addresses has its session from the grants that take them all, and the longest of those counts. Else the
+/// session has the addresses of each grant, and what one grant allows from its addresses must not outlive that from another's.
+fn cap_of(
+    grants: &[Grant],
+    fits: impl Fn(&Grant) -> bool,
+    source_ip: Option<&SourceIps>,
+) -> Option<Option<u32>> {
+    let fitting = || {
+        let grants = grants.iter();
+        grants.filter(|grant| fits(grant) && takes(grant, source_ip))
+    };
+    let longest = |of: &dyn Fn(&Grant) -> bool| {
+        let grants = fitting().filter(|grant| of(grant));
+        grants.map(Grant::max_expiry).reduce(wider)
+    };
+    // Grants that hold from anywhere hold from the addresses of the others too.
+    longest(&|grant| source_ip.is_some() || grant.source_ip().is_none()).or_else(|| {
+        let own = fitting().map(Grant::source_ip);
+        let includes = |grant: &Grant, own| grant.source_ip().is_some_and(|ip| ip.include(own));
+        own.flatten()
+            .filter_map(|own| longest(&|grant| includes(grant, own)))
+            .reduce(narrower)
+    })
+}
 
-/// The longest cap of the grants that fit and cover the target, and whether one of them covers the whole bucket. `None`: none fits.
-fn cap_of(grants: &[Grant], fits: impl Fn(&Grant) -> bool, target: &Target<'_>) -> Option<Reach> {
-    let mut found = None;
-    for grant in grants.iter().filter(|grant| fits(grant)) {
-        for resource in grant
-            .resources()
-            .iter()
-            .filter(|resource| resource.covers(target))
-        {
-            let whole = matches!(resource, super::resource::ResourcePattern::WholeBucket(_));
-            let cap = grant.max_expiry();
-            found = Some(match found {
-                None => (cap, whole),
-                Some((known, was_whole)) => (wider(known, cap), was_whole || whole),
-            });
-        }
-    }
-    found
+/// Whether one of the grants that fit covers the whole bucket.
+fn whole_bucket(grants: &[Grant], fits: impl Fn(&Grant) -> bool, target: &Target<'_>) -> bool {
+    let whole = |resource: &ResourcePattern| {
+        matches!(resource, ResourcePattern::WholeBucket(_)) && resource.covers(target)
+    };
+    let mut fitting = grants.iter().filter(|grant| fits(grant));
+    fitting.any(|grant| grant.resources().iter().any(whole))
 }
 
 /// The wider of two caps; `None` is no cap.

@@ -15,6 +15,7 @@ use crate::admit::grant::{CLASSES, CommandSelector, Grant, Store, Terms};
 use crate::admit::limit::Limit;
 use crate::admit::media_type::MediaRange;
 use crate::admit::resource::ResourcePattern;
+use crate::admit::source_ip::{self, SourceIps};
 use crate::clock::SharedClock;
 use crate::config::{self, Located, Mistake};
 use crate::endpoint::TenantEndpoint;
@@ -23,7 +24,7 @@ use crate::names::TenantId;
 use crate::scope::identity::{Identity, OwnIdentity, SessionTag};
 use crate::scope::session_policy::{MAX_SESSION_POLICY, SessionPolicyInput, policy};
 use crate::scope::{
-    Role, SessionBounds, SessionPolicies, SessionScope, StsEndpoint, TenantSession,
+    PolicyTerms, Role, SessionBounds, SessionPolicies, SessionScope, StsEndpoint, TenantSession,
 };
 use crate::sign::Credentials;
 use crate::sign::operations::{OPERATIONS, operation};
@@ -65,6 +66,13 @@ impl config::Surroundings for ProcessSurroundings {
         }
     }
 
+    fn source_ip(&self, text: &str) -> Result<(), String> {
+        match source_ip::parse(text) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
     fn tenant(&self, _id: &str, tenant: &Located<config::Tenant>) -> Vec<Mistake> {
         let mut mistakes = idle_rules(&tenant.value);
         mistakes.extend(long_policies(tenant));
@@ -76,10 +84,18 @@ impl config::Surroundings for ProcessSurroundings {
 fn long_policies(tenant: &Located<config::Tenant>) -> Vec<Mistake> {
     match (grants(&tenant.value), tenant.value.credentials.role()) {
         (Ok(grants), Some(role)) if role.policy_arns.is_none() => {
-            session_policies(&tenant.value, role, Arc::new(grants))
+            let policies = session_policies(&tenant.value, role, Arc::new(grants));
+            let least = policies.least_length();
+            let least = least.filter(|length| *length > MAX_SESSION_POLICY);
+            let known = policies
                 .too_long()
-                .map(|(bucket, length)| tenant.mistake(too_long(bucket, length)))
-                .collect()
+                .map(|(bucket, length)| too_long(bucket, length));
+            // What is too long for every request is so for those of each bucket.
+            let messages: Vec<String> = match least {
+                Some(length) => vec![always_too_long(length)],
+                None => known.collect(),
+            };
+            messages.into_iter().map(|m| tenant.mistake(m)).collect()
         }
         // Unknown commands and resources are reported where they stand, and static credentials have no session.
         _ => Vec::new(),
@@ -134,6 +150,13 @@ fn too_long(bucket: Option<&str>, length: usize) -> String {
     )
 }
 
+fn always_too_long(length: usize) -> String {
+    format!(
+        "the session policy of any request has {length} characters or more, and STS takes {MAX_SESSION_POLICY}: shorten `session.deny`, \
+         or list fewer `kms_keys`"
+    )
+}
+
 /// The tenants of a configuration that has been read.
 ///
 /// # Errors
@@ -171,6 +194,7 @@ fn build_one(id: &str, tenant: &config::Tenant, clock: &SharedClock) -> anyhow::
                 default: seconds(tenant.expiry.default),
                 max: seconds(tenant.expiry.max),
                 backdate: seconds(tenant.expiry.backdate),
+                signature_age: signature_age(tenant),
             },
             limits: tenant
                 .limits
@@ -261,17 +285,24 @@ pub fn session_policies(
     role: &config::Role,
     grants: Arc<Vec<Grant>>,
 ) -> SessionPolicies {
-    let kms_keys = kms_keys(tenant);
     let scope = match tenant.session.scope {
         config::SessionScope::Tenant => SessionScope::Tenant,
         config::SessionScope::Bucket => SessionScope::Bucket,
+        config::SessionScope::Object => SessionScope::Object,
     };
-    SessionPolicies::new(
-        grants,
-        kms_keys,
-        role.role_arn.value.partition().to_owned(),
-        scope,
-    )
+    let deny = tenant.session.deny.iter().flat_map(|deny| &deny.value);
+    let terms = PolicyTerms {
+        kms_keys: kms_keys(tenant),
+        partition: role.role_arn.value.partition().to_owned(),
+        signature_age: signature_age(tenant),
+        deny: deny.map(config::DenyStatement::json).collect(),
+    };
+    SessionPolicies::new(grants, terms, scope)
+}
+
+fn signature_age(tenant: &config::Tenant) -> Option<u32> {
+    let age = tenant.session.signature_age.as_ref();
+    age.map(|age| seconds(age.value))
 }
 
 /// The permissions that a tenant's role needs: what all the grants carry.
@@ -282,12 +313,15 @@ pub fn role_policy(
     tenant: &config::Tenant,
     role: &config::Role,
 ) -> anyhow::Result<serde_json::Value> {
-    Ok(policy(&SessionPolicyInput {
+    let input = SessionPolicyInput {
         grants: &grants(tenant)?,
-        buckets: None,
         kms_keys: &kms_keys(tenant),
         partition: role.role_arn.value.partition(),
-    }))
+        // What narrows a session besides its grants is the sessions' own.
+        signature_age: None,
+        deny: &[],
+    };
+    Ok(policy(&input, None))
 }
 
 fn kms_keys(tenant: &config::Tenant) -> Vec<String> {
@@ -345,12 +379,14 @@ fn terms(grant: &config::Grant) -> anyhow::Result<Terms> {
             config::ResponseHeaders::Denied => ResponseRule::Nothing,
         },
     };
+    let networks = grant.source_ip.iter().flat_map(|networks| &networks.value);
+    let networks: Vec<_> = networks
+        .map(|network| source_ip::parse(&network.value))
+        .collect::<Result<_, _>>()?;
     Ok(Terms {
-        max_expiry: grant
-            .max_expiry
-            .as_ref()
-            .map(|expiry| seconds(expiry.value)),
+        max_expiry: grant.max_expiry.as_ref().map(|cap| seconds(cap.value)),
         content,
+        source_ip: SourceIps::of(networks),
     })
 }
 

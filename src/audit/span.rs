@@ -110,6 +110,9 @@ fn describe(span: &mut Span, record: &Record<'_>) {
         "presignd.access_key_id",
         record.access_key_id.as_ref(),
     );
+    if !record.source_ip.is_empty() {
+        set(span, "presignd.source_ip", record.source_ip.join(","));
+    }
     set_text(span, "presignd.reason", record.reason.as_ref());
     set_text(span, "presignd.subject", record.subject.as_ref());
     set_text(span, "presignd.detail", record.detail.as_ref());

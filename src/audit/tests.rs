@@ -130,6 +130,7 @@ fn issued(n: u128) -> Record<'static> {
     record.expiry_bound = Some("GRANT_CAP");
     record.role_session_name = Some("acme.anyone".into());
     record.access_key_id = Some("ASIAEXAMPLE".into());
+    record.source_ip = vec!["192.0.2.0/24".into(), "2001:db8::1/128".into()];
     record.reason = Some("monthly report".into());
     record.subject = Some("user-17".into());
     record.batch = Some(Batch { index: 3, size: 5 });
@@ -186,6 +187,7 @@ async fn an_issued_url_has_a_line_with_all_that_is_known() {
             "expiry_bound": "GRANT_CAP",
             "role_session_name": "acme.anyone",
             "access_key_id": "ASIAEXAMPLE",
+            "source_ip": ["192.0.2.0/24", "2001:db8::1/128"],
             "reason": "monthly report",
             "subject": "user-17",
             "batch": {"index": 3, "size": 5},
@@ -236,6 +238,7 @@ async fn an_issued_url_has_one_server_span_under_the_callers() {
         ("presignd.expiry_bound", "GRANT_CAP"),
         ("presignd.role_session_name", "acme.anyone"),
         ("presignd.access_key_id", "ASIAEXAMPLE"),
+        ("presignd.source_ip", "192.0.2.0/24,2001:db8::1/128"),
         ("presignd.reason", "monthly report"),
         ("presignd.subject", "user-17"),
         ("presignd.batch.index", "3"),
@@ -380,6 +383,7 @@ fn a_record_has_no_place_for_what_could_be_used() {
         expiry_bound: _,
         role_session_name: _,
         access_key_id: _,
+        source_ip: _,
         reason: _,
         subject: _,
         batch: _,

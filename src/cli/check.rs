@@ -70,9 +70,18 @@ fn tenant_lines(text: &mut String, id: &str, tenant: &config::Tenant) -> std::fm
                 }
             } else if let Ok(grants) = grants(tenant) {
                 let policies = session_policies(tenant, role, Arc::new(grants));
+                let most = crate::scope::session_policy::MAX_SESSION_POLICY;
+                let own = policies.least_length();
+                if let Some(least) = own {
+                    writeln!(
+                        text,
+                        "  session policy for each request: {least} of {most} characters, and those of its names"
+                    )?;
+                }
                 for (bucket, length) in policies.lengths() {
-                    let of = bucket.map_or_else(String::new, |bucket| format!(" for {bucket}"));
-                    let most = crate::scope::session_policy::MAX_SESSION_POLICY;
+                    let command = own.map_or("", |_| "DeleteObjects in ");
+                    let of =
+                        bucket.map_or_else(String::new, |bucket| format!(" for {command}{bucket}"));
                     writeln!(text, "  session policy{of}: {length} of {most} characters")?;
                 }
             }
@@ -81,6 +90,17 @@ fn tenant_lines(text: &mut String, id: &str, tenant: &config::Tenant) -> std::fm
             text,
             "  signs with static credentials, which no session policy narrows"
         )?,
+    }
+    if let Some(age) = &tenant.session.signature_age {
+        let age = duration_text(age.value);
+        writeln!(text, "  signatures are taken for {age} at most")?;
+    }
+    if let Some(deny) = &tenant.session.deny {
+        let count = deny.value.len();
+        writeln!(
+            text,
+            "  sessions are denied more by {count} of the operator's statements"
+        )?;
     }
     let expiry = &tenant.expiry;
     writeln!(
@@ -104,9 +124,13 @@ fn tenant_lines(text: &mut String, id: &str, tenant: &config::Tenant) -> std::fm
         let cap = cap.map_or_else(String::new, |cap| {
             format!(", for at most {}", duration_text(cap.value))
         });
+        let from = grant.value.source_ip.as_ref();
+        let from = from.map_or_else(String::new, |from| {
+            format!(", from {}", joined(&from.value))
+        });
         writeln!(
             text,
-            "  may {} on {}{cap}{}",
+            "  may {} on {}{cap}{from}{}",
             joined(&grant.value.commands),
             joined(&grant.value.resources),
             content(&grant.value)

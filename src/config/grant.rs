@@ -21,6 +21,8 @@ pub struct Grant {
     pub resources: Vec<Located<String>>,
     /// The longest that a URL under this grant may live.
     pub max_expiry: Option<Located<Duration>>,
+    /// Addresses and networks, the only ones from which URLs under this grant work; at least one.
+    pub source_ip: Option<Located<Vec<Located<String>>>>,
     /// The media types that an upload may have; `None`: any, and none.
     pub content_types: Option<Vec<Located<String>>>,
     /// What the answer to a download may be made to say.
@@ -75,6 +77,11 @@ pub(super) fn grant(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Located<
     let denied = section.or("response_headers", false, |reader, node| {
         reader.choice(node, &[("allow", false), ("deny", true)])
     });
+    let source_ip = section.optional("source_ip", |reader, node| {
+        let surroundings = reader.surroundings;
+        let networks = reader.names(node, |text| surroundings.source_ip(text))?;
+        Some(reader.locate(node.at, networks))
+    });
     section.finish();
     if let (Some(Some(types)), Some(true)) = (&response_types, denied) {
         let message = "`response_headers: deny` leaves no type to ask for: remove one of the two";
@@ -89,6 +96,7 @@ pub(super) fn grant(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Located<
         commands: commands?,
         resources: resources?,
         max_expiry: max_expiry?,
+        source_ip: source_ip?,
         content_types: content_types?,
         response_headers,
     };

@@ -19,6 +19,9 @@ pub trait Surroundings {
     /// Whether this is a media type or a range of them; if not, how a sentence that begins with it goes on.
     fn media_type(&self, text: &str) -> Result<(), String>;
 
+    /// Whether this is an address or a network; if not, how a sentence that begins with it goes on.
+    fn source_ip(&self, text: &str) -> Result<(), String>;
+
     /// What is wrong with a tenant as a whole.
     fn tenant(&self, id: &str, tenant: &Located<Tenant>) -> Vec<Mistake>;
 }
@@ -39,6 +42,10 @@ impl<F: Fn(&str) -> Option<String>> Surroundings for F {
     }
 
     fn media_type(&self, _text: &str) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn source_ip(&self, _text: &str) -> Result<(), String> {
         Ok(())
     }
 

@@ -184,6 +184,10 @@ fn every_key_reaches_its_setting() {
     let sts = role.sts_endpoint.as_ref().map(BaseUrl::as_str);
     assert_eq!(sts, Some("http://127.0.0.1:9000"));
     assert_eq!(tenant.session.scope, SessionScope::Bucket);
+    let age = tenant.session.signature_age.as_ref().map(|age| age.value);
+    assert_eq!(age, Some(Duration::from_mins(390)));
+    let deny = tenant.session.deny.as_ref().expect("statements");
+    assert_eq!(deny.value[0].json()["Sid"], "legal");
     assert_eq!(tenant.expiry.default, Duration::from_mins(10));
     assert_eq!(tenant.expiry.max, Duration::from_hours(6));
     assert_eq!(tenant.expiry.backdate, Duration::from_secs(30));
@@ -195,6 +199,14 @@ fn every_key_reaches_its_setting() {
     assert_eq!(texts(&grant.resources), ["acme-files/*", "acme-logs"]);
     let max_expiry = grant.max_expiry.as_ref().map(|expiry| expiry.value);
     assert_eq!(max_expiry, Some(Duration::from_hours(1)));
+    let source_ip = grant
+        .source_ip
+        .as_ref()
+        .map(|networks| texts(&networks.value));
+    assert_eq!(
+        source_ip.unwrap_or_default(),
+        ["203.0.113.0/24", "2001:db8::1"]
+    );
     assert_eq!(tenant.grants.len(), 2);
     let limits: Vec<_> = tenant
         .limits
@@ -266,7 +278,7 @@ fn settings_know_their_places() {
     let command = &tenant.value.grants[0].value.commands[2];
     assert_eq!(
         command.mistake("is unknown").to_string(),
-        "every-key.yaml:27:34: tenants.acme.grants[0].commands[2]: is unknown"
+        "every-key.yaml:31:34: tenants.acme.grants[0].commands[2]: is unknown"
     );
     let role = tenant.value.credentials.role().expect("a role");
     assert_eq!(

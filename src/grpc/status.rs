@@ -72,6 +72,14 @@ fn details(refusal: &Refusal, issuance_id: Uuid) -> ErrorDetails {
             note("cap_seconds", &above.cap);
             details.add_bad_request_violation("expires_in", above.to_string());
         }
+        Refusal::NotAuthorized(denied @ NotAuthorized::SourceIpNotHeld) => {
+            details.add_bad_request_violation("source_ip", denied.to_string());
+        }
+        Refusal::Scope(ScopeError::PolicyTooLong(too_long)) => {
+            note("policy_characters", &too_long.length);
+            let description = too_long.to_string();
+            details.add_precondition_failure_violation("SESSION_POLICY", "command", description);
+        }
         Refusal::BeyondSession(beyond) | Refusal::Scope(ScopeError::BeyondSession(beyond)) => {
             note("session_seconds", &beyond.remaining);
             details.add_precondition_failure_violation("SESSION", "expires_in", beyond.to_string());

@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use crate::admit::expiry::Asked;
+use super::Request;
 use crate::admit::policy::{Called, Denied};
 use crate::admit::{Authorized, NotAuthorized};
 use crate::endpoint::buckets::Buckets;
@@ -80,14 +80,19 @@ impl<'a> Placed<'a> {
     }
 
     /// Holds the command against the tenant's grants and caps, and its values against what AWS knows if they go there.
-    pub(super) fn authorize(&self, tenant: &Tenant, asked: Asked) -> Result<Authorized, Refusal> {
+    pub(super) fn authorize(
+        &self,
+        tenant: &Tenant,
+        request: &Request,
+    ) -> Result<Authorized, Refusal> {
         let command = self.command()?;
         let (operation, place) = (command.operation, tenant.buckets.place(command.bucket));
         if place.url.is_none() {
             let known = command.known_to_aws();
             known.map_err(|violations| inside(violations, &self.place, operation))?;
         }
-        let authorized = tenant.rules.authorize(command, self.called, asked);
+        let (rules, source_ip) = (&tenant.rules, request.source_ip.as_ref());
+        let authorized = rules.authorize(command, self.called, request.asked, source_ip);
         let authorized = authorized.map_err(|refused| self.in_place(refused, operation))?;
         if let Some(source) = &command.reference
             && tenant.buckets.place(Some(source.bucket)).url != place.url

@@ -15,6 +15,8 @@ use crate::clock::SharedClock;
 
 /// How many sessions are kept. Each is a few kilobytes, mostly the session token.
 const CAPACITY: u64 = 100_000;
+/// How many sessions of one request each are kept besides: they are used up one after the other, and are to leave room for the rest.
+const CAPACITY_OF_ONE_REQUEST: u64 = 20_000;
 /// A session that nobody has used for so long is dropped. STS gives none longer.
 const IDLE: Duration = Duration::from_hours(12);
 
@@ -29,6 +31,7 @@ pub(super) struct SessionCache {
     sts: Arc<dyn AssumeRole>,
     clock: SharedClock,
     slots: moka::sync::Cache<SessionKey, Arc<Slot>>,
+    slots_of_one_request: moka::sync::Cache<SessionKey, Arc<Slot>>,
 }
 
 /// One key's session, and the call for the next one.
@@ -56,7 +59,18 @@ impl SessionCache {
             .max_capacity(CAPACITY)
             .time_to_idle(IDLE)
             .build();
-        Self { sts, clock, slots }
+        // The latest stay: by how often they were used, all are alike.
+        let slots_of_one_request = moka::sync::Cache::builder()
+            .max_capacity(CAPACITY_OF_ONE_REQUEST)
+            .eviction_policy(moka::policy::EvictionPolicy::lru())
+            .time_to_idle(IDLE)
+            .build();
+        Self {
+            sts,
+            clock,
+            slots,
+            slots_of_one_request,
+        }
     }
 
     /// A session that covers the need: a known one, or a new one from STS.
@@ -66,7 +80,12 @@ impl SessionCache {
         need: Need,
         call: impl FnOnce() -> AssumeRoleCall,
     ) -> Result<Arc<Session>, ScopeError> {
-        let slot = self.slots.get_with(key, Arc::default);
+        let slots = if key.of_one_request {
+            &self.slots_of_one_request
+        } else {
+            &self.slots
+        };
+        let slot = slots.get_with(key, Arc::default);
         if let Some(session) = slot.covering(need.at_least, self.clock.now()) {
             return Ok(session);
         }

@@ -40,7 +40,12 @@ fn grants_of(texts: &[&str], store: Store) -> Vec<Grant> {
 
 fn decide_on(grants: &[&str], message: &dyn BindAny) -> Result<Allowed, Denied> {
     let command = message.to_bound().unwrap();
-    decide(&grants_of(grants, Store::Aws), &command, Called::default())
+    decide(
+        &grants_of(grants, Store::Aws),
+        &command,
+        Called::default(),
+        None,
+    )
 }
 
 #[expect(
@@ -393,7 +398,7 @@ fn an_action_that_stores_do_not_know_is_granted_there_by_name() {
     ] {
         let grants = grants_of(&[grant], store);
         let command = attributes.to_bound().unwrap();
-        let decision = decide(&grants, &command, Called::default());
+        let decision = decide(&grants, &command, Called::default(), None);
         assert_eq!(decision.is_ok(), allowed, "{grant} at {store:?}");
     }
 }

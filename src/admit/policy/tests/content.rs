@@ -13,8 +13,8 @@ use crate::sign::bind::BindAny;
 /// A grant of one class or command on one resource.
 fn grant(command: &str, resource: &str, content: ContentRules) -> Grant {
     let terms = Terms {
-        max_expiry: None,
         content,
+        ..Terms::default()
     };
     Grant::new(
         vec![CommandSelector::parse(command).unwrap()],
@@ -34,7 +34,12 @@ fn uploads(types: &[&str]) -> ContentRules {
 
 /// The fields that the grants do not allow; none, if they allow the command.
 fn fields(grants: &[Grant], message: &dyn BindAny) -> Vec<String> {
-    match decide(grants, &message.to_bound().unwrap(), Called::default()) {
+    match decide(
+        grants,
+        &message.to_bound().unwrap(),
+        Called::default(),
+        None,
+    ) {
         Ok(_) => Vec::new(),
         Err(Denied::Content { violations, .. }) => {
             let violations = violations.0.iter();
@@ -84,6 +89,7 @@ fn the_cap_is_of_the_grants_whose_rules_hold() {
         let terms = Terms {
             max_expiry: Some(seconds),
             content: uploads(types),
+            ..Terms::default()
         };
         let commands = vec![CommandSelector::parse("PutObject").unwrap()];
         let resources = vec![ResourcePattern::parse("files/*").unwrap()];
@@ -93,7 +99,7 @@ fn the_cap_is_of_the_grants_whose_rules_hold() {
     let cap = |content_type: &str| {
         let message = typed("k", content_type);
         let command = message.to_bound().unwrap();
-        let allowed = decide(&grants, &command, Called::default()).unwrap();
+        let allowed = decide(&grants, &command, Called::default(), None).unwrap();
         allowed.max_expiry
     };
     assert_eq!(cap("image/png"), Some(60));
@@ -117,7 +123,12 @@ fn the_source_of_a_copy_is_read_whatever_a_browser_is_told_of_it() {
 fn without_a_grant_of_the_resource_no_rule_is_told() {
     let grants = [grant("PutObject", "files/a/*", uploads(&["image/*"]))];
     let message = typed("b/k", "text/html");
-    let denied = decide(&grants, &message.to_bound().unwrap(), Called::default());
+    let denied = decide(
+        &grants,
+        &message.to_bound().unwrap(),
+        Called::default(),
+        None,
+    );
     assert!(matches!(denied, Err(Denied::Command { .. })), "{denied:?}");
 }
 
@@ -129,7 +140,9 @@ fn a_sentence_calls_a_bucket_what_the_caller_called_it() {
     };
     let told = |grants: &[Grant], message: &dyn BindAny| {
         let command = message.to_bound().unwrap();
-        decide(grants, &command, called).unwrap_err().to_string()
+        decide(grants, &command, called, None)
+            .unwrap_err()
+            .to_string()
     };
     let with_acl = s3::PutObject {
         acl: some("private"),
