@@ -108,17 +108,12 @@ impl Refusal {
     pub fn verdict(&self) -> Verdict {
         use ErrorReason as Reason;
         let (outcome, code, reason) = match self {
-            Self::Invalid(_) => (
+            Self::Invalid(_) | Self::NotAuthorized(NotAuthorized::SourceIpNotHeld) => (
                 Outcome::Denied,
                 Code::InvalidArgument,
                 Reason::InvalidRequest,
             ),
             Self::NoEndpoint(_) => (Outcome::Denied, Code::InvalidArgument, Reason::NoEndpoint),
-            Self::NotAuthorized(NotAuthorized::SourceIpNotHeld) => (
-                Outcome::Denied,
-                Code::InvalidArgument,
-                Reason::InvalidRequest,
-            ),
             Self::NotAuthorized(NotAuthorized::AboveCap(_)) => (
                 Outcome::Denied,
                 Code::InvalidArgument,

@@ -286,6 +286,39 @@ tenants:
 }
 
 #[tokio::test]
+async fn check_prints_what_is_known_of_sessions_of_one_request() {
+    let config = r#"
+tenants:
+  acme:
+    region: eu-west-1
+    credentials: { assume_role: { role_arn: "arn:aws:iam::111122223333:role/presignd-acme" } }
+    session:
+      scope: object
+      signature_age: 10m
+      deny: '{ "Effect": "Deny", "Action": "s3:*", "Resource": "arn:aws:s3:::acme-files/legal/*" }'
+    expiry: { max: 10m }
+    grants:
+      - { commands: [read], resources: ["acme-files/*"], source_ip: [10.0.0.0/8, 192.0.2.7] }
+      - { commands: [delete], resources: ["acme-files/tmp/*", acme-logs/today] }
+"#;
+    let ended = run("check", config).await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(ended.stderr, "");
+    assert_says(
+        &ended.stdout,
+        &[
+            "session policy for each request: ",
+            " of 2048 characters without its names\n",
+            "session policy for DeleteObjects in acme-files: ",
+            "session policy for DeleteObjects in acme-logs: ",
+            "no signature is good for longer than 10m\n",
+            "1 statement of the operator's denies more\n",
+            "may read on acme-files/*, from 10.0.0.0/8, 192.0.2.7 only\n",
+        ],
+    );
+}
+
+#[tokio::test]
 async fn check_does_not_mind_a_reader_who_has_seen_enough() {
     let start = with_config("check", GOOD).env("INITECH_SECRET", "s");
     let ended = start.with_closed_stdout().run().await;
@@ -394,7 +427,10 @@ tenants:
         )
     };
     for (scope, words) in [
-        ("{ scope: tenant }", &["set session.scope to bucket"][..]),
+        (
+            "{ scope: tenant }",
+            &["set session.scope to bucket or object"][..],
+        ),
         (
             "{ scope: bucket }",
             &["bucket \"acme-files\"", "fewer commands or resources"],

@@ -66,6 +66,9 @@ async fn each_role_is_assumed_once_and_what_fails_is_told_of() {
     let sts = FakeSts::start().await;
     sts.answer(Answer::By(judge));
     let scoped = format!("session: {{ scope: bucket }}\n{GRANTS}");
+    let each = scoped
+        .replace("bucket", "object")
+        .replace("[read]", "[read, delete]");
     let tags = r#"session_tags: { who: "{caller}" }"#;
     let initech = "region: us-east-1
 endpoint: { url: \"http://127.0.0.1:9\" }
@@ -75,6 +78,7 @@ credentials: { static: { access_key_id: AKID, secret_access_key: { env: INITECH_
         ("refused", sts.tenant("refused", tags, GRANTS)),
         ("bucket", sts.tenant("bucket", "", &scoped)),
         ("chained", sts.tenant("chained", "duration: 12h", GRANTS)),
+        ("each", sts.tenant("each", "", &each)),
         ("idle", sts.tenant("idle", "", &scoped.replace(GRANTS, ""))),
         ("initech", initech.to_owned()),
     ]);
@@ -108,6 +112,16 @@ credentials: { static: { access_key_id: AKID, secret_access_key: { env: INITECH_
         "{bucket:?}"
     );
     assert!(bucket[1].contains("PackedPolicyTooLarge"), "{bucket:?}");
+    let each = lines(&ended, "each");
+    let expected = [
+        "  each: works",
+        "  each for acme-files: works",
+        "  each for acme-logs: works",
+    ];
+    assert_eq!(each.len(), expected.len(), "{each:?}");
+    for (line, start) in each.iter().zip(expected) {
+        assert!(line.starts_with(start), "{line}");
+    }
     let chained = lines(&ended, "chained");
     assert_eq!(chained.len(), 1);
     assert!(
@@ -119,7 +133,7 @@ credentials: { static: { access_key_id: AKID, secret_access_key: { env: INITECH_
 
     // One call for each policy, and the second of the role that gives an hour only.
     let calls = sts.calls();
-    assert_eq!(calls.len(), 7, "{calls:?}");
+    assert_eq!(calls.len(), 10, "{calls:?}");
     for call in &calls {
         let name = call.form["RoleSessionName"].split_once('.');
         assert_eq!(name.expect("a caller").1, "check");
@@ -129,8 +143,8 @@ credentials: { static: { access_key_id: AKID, secret_access_key: { env: INITECH_
         .filter_map(|call| call.form.get("Tags.member.1.Value"));
     assert_eq!(tagged.collect::<Vec<_>>(), ["check"]);
     for told in [
-        "asking STS for 6 sessions",
-        "6 of 6: ",
+        "asking STS for 9 sessions",
+        "9 of 9: ",
         "refused FAILS",
         "chained works",
     ] {

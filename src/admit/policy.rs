@@ -291,6 +291,9 @@ fn owner_of(operation: &'static Operation, action: &IamAction) -> &'static Opera
     operations::operation(verb).unwrap_or(operation)
 }
 
+/// The longest expiry under a grant, in seconds; `None`: it sets none.
+type Cap = Option<u32>;
+
 /// The longest expiry under the grants that fit. `None`: none fits.
 ///
 /// A request that names addresses has its session from the grants that take them all, and the longest of those counts. Else the
@@ -299,7 +302,7 @@ fn cap_of(
     grants: &[Grant],
     fits: impl Fn(&Grant) -> bool,
     source_ip: Option<&SourceIps>,
-) -> Option<Option<u32>> {
+) -> Option<Cap> {
     let fitting = || {
         let grants = grants.iter();
         grants.filter(|grant| fits(grant) && takes(grant, source_ip))
@@ -327,13 +330,13 @@ fn whole_bucket(grants: &[Grant], fits: impl Fn(&Grant) -> bool, target: &Target
     fitting.any(|grant| grant.resources().iter().any(whole))
 }
 
-/// The wider of two caps; `None` is no cap.
-fn wider(a: Option<u32>, b: Option<u32>) -> Option<u32> {
+/// The wider of two caps.
+fn wider(a: Cap, b: Cap) -> Cap {
     Some(a?.max(b?))
 }
 
-/// The narrower of two caps; `None` is no cap.
-fn narrower(a: Option<u32>, b: Option<u32>) -> Option<u32> {
+/// The narrower of two caps.
+fn narrower(a: Cap, b: Cap) -> Cap {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (cap, None) | (None, cap) => cap,

@@ -89,7 +89,7 @@ fn long_policies(tenant: &Located<config::Tenant>) -> Vec<Mistake> {
             let least = least.filter(|length| *length > MAX_SESSION_POLICY);
             let known = policies
                 .too_long()
-                .map(|(bucket, length)| too_long(bucket, length));
+                .map(|(bucket, length)| too_long(tenant.value.session.scope, bucket, length));
             // What is too long for every request is so for those of each bucket.
             let messages: Vec<String> = match least {
                 Some(length) => vec![always_too_long(length)],
@@ -134,15 +134,22 @@ fn idle_rules(tenant: &config::Tenant) -> Vec<Mistake> {
     mistakes
 }
 
-fn too_long(bucket: Option<&str>, length: usize) -> String {
-    let (of, fix) = match bucket {
-        Some(bucket) => (
-            format!(" for the bucket {bucket:?}"),
-            "grant fewer commands or resources on it",
+fn too_long(scope: config::SessionScope, bucket: Option<&str>, length: usize) -> String {
+    use config::SessionScope as Scope;
+    let of = bucket.map_or_else(String::new, |bucket| format!(" for the bucket {bucket:?}"));
+    let (of, fix) = match scope {
+        Scope::Tenant => (
+            of,
+            "grant fewer commands or resources, or set session.scope to bucket or object",
         ),
-        None => (
-            String::new(),
-            "grant fewer commands or resources, or set session.scope to bucket",
+        Scope::Bucket => (
+            of,
+            "grant fewer commands or resources on it, or set session.scope to object",
+        ),
+        // The keys are in the body, so it is the grants that bound them.
+        Scope::Object => (
+            format!(" for DeleteObjects{of}"),
+            "grant it on fewer resources of the bucket",
         ),
     };
     format!(
@@ -508,7 +515,57 @@ mod tests {
             panic!("one mistake")
         };
         assert!(said.contains("for the bucket \"files\""), "{said}");
-        assert!(!said.contains("session.scope"), "{said}");
+        assert!(said.contains("set session.scope to object"), "{said}");
+        assert!(!said.contains("scope to bucket"), "{said}");
+    }
+
+    #[test]
+    fn sessions_of_one_request_hold_any_grants_that_name_their_keys() {
+        let wide = prefixes("files", 50);
+        assert!(parse(&tenant("object", &wide)).is_ok());
+        // What DeleteObjects reaches is in no request.
+        let deletes = wide.replace("GetObject", "GetObject, DeleteObjects");
+        let [said] = &mistakes(&tenant("object", &deletes))[..] else {
+            panic!("one mistake")
+        };
+        let words = "for DeleteObjects for the bucket \"files\" has";
+        assert!(said.contains(words), "{said}");
+    }
+
+    #[test]
+    fn an_operators_statements_count_in_every_scope() {
+        let deny = |characters: usize| {
+            let resource = "r".repeat(characters);
+            let statement =
+                format!(r#"{{ "Effect": "Deny", "Action": "s3:*", "Resource": "{resource}" }}"#);
+            let grants = prefixes("files", 1).replace("GetObject", "GetObject, DeleteObjects");
+            let tenant = tenant("SCOPE, deny: 'STATEMENT'", &grants);
+            tenant.replace("STATEMENT", &statement)
+        };
+        for scope in ["tenant", "bucket", "object"] {
+            assert!(
+                parse(&deny(1500).replace("SCOPE", scope)).is_ok(),
+                "{scope}"
+            );
+            let said = mistakes(&deny(2000).replace("SCOPE", scope));
+            assert_eq!(said.len(), 1, "{said:?}");
+            let fix = "shorten `session.deny`";
+            assert_eq!(said[0].contains(fix), scope == "object", "{said:?}");
+        }
+    }
+
+    #[test]
+    fn addresses_that_are_none_are_told_of_where_they_stand() {
+        let grants = "      - { commands: [read], resources: [a/*], source_ip: [10.0.0.1/8, office, 10.0.0.0/8] }\n";
+        let said = mistakes(&tenant("tenant", grants));
+        let places = [
+            "a.yaml:7:61: tenants.acme.grants[0].source_ip[0]: `10.0.0.1/8` has bits beyond its prefix length: write 10.0.0.0/8",
+            "a.yaml:7:73: tenants.acme.grants[0].source_ip[1]: `office` is no IP address",
+        ];
+        assert_eq!(said.len(), places.len(), "{said:#?}");
+        for (said, place) in said.iter().zip(places) {
+            assert!(said.starts_with(place), "{said}\nnot {place}");
+        }
     }
 
     #[test]

@@ -75,7 +75,7 @@ fn tenant_lines(text: &mut String, id: &str, tenant: &config::Tenant) -> std::fm
                 if let Some(least) = own {
                     writeln!(
                         text,
-                        "  session policy for each request: {least} of {most} characters, and those of its names"
+                        "  session policy for each request: {least} of {most} characters without its names"
                     )?;
                 }
                 for (bucket, length) in policies.lengths() {
@@ -91,17 +91,7 @@ fn tenant_lines(text: &mut String, id: &str, tenant: &config::Tenant) -> std::fm
             "  signs with static credentials, which no session policy narrows"
         )?,
     }
-    if let Some(age) = &tenant.session.signature_age {
-        let age = duration_text(age.value);
-        writeln!(text, "  signatures are taken for {age} at most")?;
-    }
-    if let Some(deny) = &tenant.session.deny {
-        let count = deny.value.len();
-        writeln!(
-            text,
-            "  sessions are denied more by {count} of the operator's statements"
-        )?;
-    }
+    session_lines(text, &tenant.session)?;
     let expiry = &tenant.expiry;
     writeln!(
         text,
@@ -126,7 +116,7 @@ fn tenant_lines(text: &mut String, id: &str, tenant: &config::Tenant) -> std::fm
         });
         let from = grant.value.source_ip.as_ref();
         let from = from.map_or_else(String::new, |from| {
-            format!(", from {}", joined(&from.value))
+            format!(", from {} only", joined(&from.value))
         });
         writeln!(
             text,
@@ -185,6 +175,25 @@ fn content(grant: &config::Grant) -> String {
         config::ResponseHeaders::Denied => ", without response headers".to_owned(),
     };
     uploads + &responses
+}
+
+/// What narrows the sessions besides the grants.
+fn session_lines(text: &mut String, session: &config::Session) -> std::fmt::Result {
+    if let Some(age) = &session.signature_age {
+        let age = duration_text(age.value);
+        writeln!(text, "  no signature is good for longer than {age}")?;
+    }
+    if let Some(deny) = &session.deny {
+        let (count, statements, denies) = match deny.value.len() {
+            1 => (1, "statement", "denies"),
+            count => (count, "statements", "deny"),
+        };
+        writeln!(
+            text,
+            "  {count} {statements} of the operator's {denies} more"
+        )?;
+    }
+    Ok(())
 }
 
 /// Ends the line about the role, and says what the sessions tell of themselves.

@@ -80,12 +80,12 @@ pub(super) fn tenant(
         reader.warn_in(keys, message);
     }
     let role = credentials.as_ref().and_then(Credentials::role);
-    if role.is_some_and(|role| role.policy_arns.is_some()) {
-        if let Some(Some(keys)) = &kms_keys {
-            let message = "`kms_keys` are for the session policy that the grants come to, and with `policy_arns` there is none: \
-                           remove it, and allow the keys in those policies";
-            reader.warn_in(keys, message);
-        }
+    if role.is_some_and(|role| role.policy_arns.is_some())
+        && let Some(Some(keys)) = &kms_keys
+    {
+        let message = "`kms_keys` are for the session policy that the grants come to, and with `policy_arns` there is none: \
+                       remove it, and allow the keys in those policies";
+        reader.warn_in(keys, message);
     }
     if let (Some(expiry), Some(credentials)) = (&expiry, &credentials) {
         warn_of_expiry(reader, expiry, credentials);

@@ -140,8 +140,11 @@ impl Role {
         let mut known: BTreeMap<_, _> = known
             .map(|(bucket, policy)| (bucket.as_deref(), NarrowedTo::Policy(Arc::clone(policy))))
             .collect();
-        if known.is_empty() {
-            // Every request has its own. This one is for none, and the role is assumed with it like with any.
+        // Where a request has its own, the role is assumed with the least of them like with any.
+        if policies.scope == SessionScope::Object {
+            let least = SessionPolicy::new(&least_policy(&policies.input()), true);
+            known.insert(None, NarrowedTo::Policy(least));
+        } else if known.is_empty() {
             let policy = policies.of_grants(Some(&[]));
             known.insert(None, NarrowedTo::Policy(policy));
         }
@@ -326,5 +329,89 @@ fn fitting(policy: Arc<SessionPolicy>) -> Result<Arc<SessionPolicy>, PolicyTooLo
         Err(PolicyTooLong { length })
     } else {
         Ok(policy)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admit::grant::{CommandSelector, GrantTerms, Store};
+    use crate::proto::s3;
+    use crate::scope::identity::OwnIdentity;
+
+    fn role(scope: SessionScope, commands: &[&str]) -> Role {
+        let selectors = commands.iter().map(|c| CommandSelector::parse(c).unwrap());
+        let resources = ["b/*", "c/in/*"].map(|r| ResourcePattern::parse(r).unwrap());
+        let grant = Grant::new(
+            selectors.collect(),
+            resources.into(),
+            GrantTerms::default(),
+            Store::Aws,
+        );
+        let terms = PolicyTerms {
+            kms_keys: Vec::new(),
+            partition: "aws".to_owned(),
+            signature_age: None,
+            deny: Vec::new(),
+        };
+        Role {
+            arn: "arn:aws:iam::111122223333:role/x".to_owned(),
+            identity: Identity::Own(OwnIdentity::default()),
+            duration: 3600,
+            sts: StsEndpoint {
+                region: "eu-west-1".to_owned(),
+                url: None,
+            },
+            bounds: SessionBounds::Grants(SessionPolicies::new(
+                Arc::new(vec![grant]),
+                terms,
+                scope,
+            )),
+        }
+    }
+
+    #[test]
+    fn what_is_good_for_one_request_is_not_renewed_ahead_and_is_kept_apart() {
+        let get = s3::GetObject {
+            bucket: Some("b".to_owned()),
+            key: Some("k".to_owned()),
+            ..s3::GetObject::default()
+        };
+        let command = get.to_bound().unwrap();
+        let addresses = SourceIps::of(["10.0.0.0/8".parse().unwrap()]);
+        for (scope, ahead) in [
+            (SessionScope::Tenant, true),
+            (SessionScope::Bucket, true),
+            (SessionScope::Object, false),
+        ] {
+            let role = role(scope, &["read"]);
+            assert_eq!(role.refreshed_ahead(), ahead, "{scope:?}");
+            let own = |source_ip| {
+                let narrowed = role.narrowed_for(&command, source_ip).unwrap();
+                narrowed.of_one_request()
+            };
+            assert_eq!(own(None), !ahead, "{scope:?}");
+            assert!(own(addresses.as_ref()), "{scope:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_known_before_any_request_is_what_no_request_names() {
+        let known = |scope, commands: &[&str]| -> Vec<Option<String>> {
+            let role = role(scope, commands);
+            let known = role.known_narrowings();
+            known.keys().map(|of| of.map(str::to_owned)).collect()
+        };
+        let bucket = |name: &str| Some(name.to_owned());
+        assert_eq!(known(SessionScope::Tenant, &["read"]), [None]);
+        assert_eq!(
+            known(SessionScope::Bucket, &["read"]),
+            [bucket("b"), bucket("c")]
+        );
+        assert_eq!(known(SessionScope::Object, &["read"]), [None]);
+        assert_eq!(
+            known(SessionScope::Object, &["delete"]),
+            [None, bucket("b"), bucket("c")]
+        );
     }
 }
