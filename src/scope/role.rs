@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
@@ -29,6 +30,8 @@ pub struct Role {
     pub sts: StsEndpoint,
     /// What a session is good for.
     pub bounds: SessionBounds,
+    /// The longest expiry that the tenant's caps allow: sessions in use are renewed before they are too short for it.
+    pub longest_expiry: Duration,
 }
 
 /// What narrows the sessions of a role. AWS would take both at once; here it is one or the other.
@@ -75,6 +78,12 @@ impl Role {
             SessionBounds::Grants(policies) => NarrowedTo::Policy(policies.policy_for(command)),
             SessionBounds::Managed(arns) => NarrowedTo::Managed(Arc::clone(arns)),
         }
+    }
+
+    /// Whether sessions in use are renewed before they are too short, or used up.
+    #[expect(clippy::unused_self, reason = "it depends on what a session holds")]
+    pub(super) fn refreshed_ahead(&self) -> bool {
+        true
     }
 
     /// What sessions are narrowed to, as far as that is known before any request, by the bucket that they are for. At least one.
