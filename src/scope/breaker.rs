@@ -58,10 +58,15 @@ impl Breaker {
         })
     }
 
+    /// Whether leave that was given still counts: it has not opened since.
+    pub(super) fn honours(&self, pass: Pass) -> bool {
+        pass.era == self.era
+    }
+
     /// STS did not do its part. `jitter` is from 0 to 1.
     pub(super) fn failed(&mut self, pass: Pass, now: Duration, jitter: f64) {
         // Calls that were under way together fail together, and count once.
-        if pass.era != self.era {
+        if !self.honours(pass) {
             return;
         }
         let longest = FIRST
@@ -136,6 +141,7 @@ mod tests {
             breaker.failed(pass, at(0), 1.0);
         }
         assert_eq!(breaker.pass(at(0)), Err(at(1000)));
+        assert!(!breaker.honours(passes[4]), "who still waits need not call");
         // Nor do they undo what came later.
         let probe = breaker.pass(at(1000)).unwrap();
         breaker.failed(passes[0], at(1000), 1.0);

@@ -2,14 +2,15 @@
 //!
 //! A tenant's calls pass its circuit breaker, then take a turn of the tenant's, then one of the endpoint's: so a tenant never holds more
 //! of the endpoint than its own share, and waits for its own turns without holding any. Turns are given in the order of asking. Probes
-//! of tenants in trouble have turns apart, so that nobody waits behind a role that hangs.
+//! of tenants in trouble have turns apart, so that nobody waits behind a role that hangs, and who waits when the breaker opens waits no
+//! longer.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
 use super::StsEndpoint;
 use super::breaker::{Breaker, Pass};
@@ -37,6 +38,7 @@ pub(super) struct EndpointTurns {
 #[derive(Debug)]
 pub(super) struct TenantCalls {
     breaker: Mutex<Breaker>,
+    opened: Notify,
     turns: Semaphore,
     endpoint: OnceLock<Arc<EndpointTurns>>,
     clock: OnceLock<Arc<EndpointClock>>,
@@ -54,6 +56,7 @@ impl Default for TenantCalls {
     fn default() -> Self {
         Self {
             breaker: Mutex::default(),
+            opened: Notify::new(),
             turns: Semaphore::new(OF_TENANT),
             endpoint: OnceLock::new(),
             clock: OnceLock::new(),
@@ -77,6 +80,11 @@ impl TenantCalls {
         self.clock.get_or_init(|| clocks.of(endpoint))
     }
 
+    fn failed(&self, pass: Pass, now: Duration, jitter: f64) {
+        self.breaker().failed(pass, now, jitter);
+        self.opened.notify_waiters();
+    }
+
     fn breaker(&self) -> MutexGuard<'_, Breaker> {
         self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -88,26 +96,39 @@ impl Leave {
         self.pass.probe
     }
 
-    /// Waits for a turn: the call may go on for as long as it is held.
-    pub(super) async fn turn(&self, turns: &Turns, endpoint: &StsEndpoint) -> Turn<'_> {
+    /// Waits for a turn: the call may go on for as long as it is held. `None`: the breaker has opened, and there is to be no call.
+    pub(super) async fn turn(&self, turns: &Turns, endpoint: &StsEndpoint) -> Option<Turn<'_>> {
         let of_endpoint = self.calls.endpoint.get_or_init(|| turns.of(endpoint));
-        let own = self.calls.turns.acquire().await;
-        let lane = if self.pass.probe {
-            &of_endpoint.probes
-        } else {
-            &of_endpoint.calls
+        // The semaphores are never closed.
+        if self.pass.probe {
+            let endpoint = of_endpoint.probes.acquire().await.ok()?;
+            return Some(Turn {
+                _endpoint: endpoint,
+                _own: None,
+            });
+        }
+        let opened = self.calls.opened.notified();
+        if !self.calls.breaker().honours(self.pass) {
+            return None;
+        }
+        let turn = async {
+            let own = self.calls.turns.acquire().await.ok();
+            Some(Turn {
+                _endpoint: of_endpoint.calls.acquire().await.ok()?,
+                _own: own,
+            })
         };
-        Turn {
-            // Semaphores that are never closed.
-            _endpoint: lane.acquire().await.ok(),
-            _own: own.ok(),
+        tokio::select! {
+            biased;
+            turn = turn => turn,
+            () = opened => None,
         }
     }
 
     /// STS did not do its part.
     pub(super) fn failed(&self, now: Duration, jitter: f64) {
         self.settled.store(true, Ordering::Relaxed);
-        self.calls.breaker().failed(self.pass, now, jitter);
+        self.calls.failed(self.pass, now, jitter);
     }
 
     /// STS answered.
@@ -126,7 +147,7 @@ impl Drop for Leave {
     /// A call that ended without a word, because it panicked, must not leave the breaker waiting for it.
     fn drop(&mut self) {
         if !*self.settled.get_mut() {
-            self.calls.breaker().failed(self.pass, Duration::ZERO, 0.0);
+            self.calls.failed(self.pass, Duration::ZERO, 0.0);
         }
     }
 }
@@ -134,7 +155,8 @@ impl Drop for Leave {
 /// A call's place among those under way.
 #[derive(Debug)]
 pub(super) struct Turn<'a> {
-    _endpoint: Option<SemaphorePermit<'a>>,
+    _endpoint: SemaphorePermit<'a>,
+    /// A probe needs none: a tenant has one at a time.
     _own: Option<SemaphorePermit<'a>>,
 }
 
@@ -178,7 +200,8 @@ mod tests {
         let mut held = Vec::new();
         for leaves in &leaves {
             for leave in leaves {
-                held.extend(leave.turn(&turns, &endpoint()).now_or_never());
+                let turn = leave.turn(&turns, &endpoint()).now_or_never();
+                held.extend(turn.flatten());
             }
         }
         assert_eq!(held.len(), OF_ENDPOINT);
@@ -186,7 +209,8 @@ mod tests {
         // Tenants that waited gave up what they had of their own.
         held.clear();
         for leave in &leaves[0] {
-            held.extend(leave.turn(&turns, &endpoint()).now_or_never());
+            let turn = leave.turn(&turns, &endpoint()).now_or_never();
+            held.extend(turn.flatten());
         }
         assert_eq!(held.len(), OF_TENANT);
     }
@@ -206,13 +230,33 @@ mod tests {
         let mut probes = Vec::new();
         for leave in &leaves {
             assert!(leave.is_probe());
-            probes.extend(leave.turn(&turns, &endpoint()).now_or_never());
+            let turn = leave.turn(&turns, &endpoint()).now_or_never();
+            probes.extend(turn.flatten());
         }
         assert_eq!(probes.len(), PROBES);
         let well: Arc<TenantCalls> = Arc::default();
         let leave = well.leave(Duration::ZERO).unwrap();
         let turn = leave.turn(&turns, &endpoint()).now_or_never();
-        assert!(turn.is_some());
+        assert!(turn.flatten().is_some());
+    }
+
+    #[tokio::test]
+    async fn who_waits_when_the_breaker_opens_does_not_call() {
+        let turns = Turns::default();
+        let calls: Arc<TenantCalls> = Arc::default();
+        let leave = || calls.leave(Duration::ZERO).unwrap();
+        let under_way: Vec<Leave> = (0..OF_TENANT).map(|_| leave()).collect();
+        let mut held = Vec::new();
+        for leave in &under_way {
+            held.extend(leave.turn(&turns, &endpoint()).await);
+        }
+        let (waits, comes_late) = (leave(), leave());
+        let at = endpoint();
+        let mut waiting = Box::pin(waits.turn(&turns, &at));
+        assert!((&mut waiting).now_or_never().is_none());
+        under_way[0].failed(Duration::ZERO, 0.0);
+        assert!(waiting.await.is_none());
+        assert!(comes_late.turn(&turns, &at).await.is_none());
     }
 
     #[test]

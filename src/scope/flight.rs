@@ -43,15 +43,17 @@ pub(super) async fn fly(
             ScopeError::unavailable(SLOW).retried_in(leave.shut_for(now))
         )));
     };
+    let turn = leave.turn(turns, &call.endpoint);
     let assumed = if leave.is_probe() {
         let turn_and_call = async {
-            let _turn = leave.turn(turns, &call.endpoint).await;
+            let _turn = turn.await;
             sts.assume_role(call).await
         };
         noting_delay(turn_and_call, PROBE_OVERDUE, late).await
-    } else {
-        let _turn = leave.turn(turns, &call.endpoint).await;
+    } else if let Some(_turn) = turn.await {
         noting_delay(sts.assume_role(call), OVERDUE, late).await
+    } else {
+        Err(ScopeError::unavailable(FAILED_MEANWHILE))
     };
     let outcome = assumed.and_then(|assumed| {
         let session = Session::begun(assumed.credentials, &call.session_name, clock.now());
@@ -86,6 +88,7 @@ async fn noting_delay<T>(work: impl Future<Output = T>, than: Duration, late: im
     }
 }
 
+const FAILED_MEANWHILE: &str = "STS failed while this call waited for its turn";
 const SLOW: &str = "STS did not answer in time";
 const ALREADY_OVER: &str =
     "STS gave a session that is over: do its clock and this machine's agree?";

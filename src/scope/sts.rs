@@ -30,7 +30,7 @@ use crate::sign::Credentials;
 
 /// How long one attempt may take, and all of them together.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
-const CALL_TIMEOUT: Duration = Duration::from_secs(8);
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_ATTEMPTS: u32 = 3;
 /// What the pause before the first retry is drawn from, and that before any.

@@ -17,24 +17,24 @@ use crate::harness::sts::{Answer, FakeSts};
 const SKEWED: (Code, &str) = (Code::Unavailable, "CLOCK_SKEWED");
 const FIVE_MINUTES: i64 = 300;
 
-async fn health(presignd: &Presignd) -> ServingStatus {
+/// Of the server and of the service.
+async fn health(presignd: &Presignd) -> [ServingStatus; 2] {
     let url = format!("http://{}", presignd.address);
     let channel = Channel::from_shared(url).unwrap().connect().await.unwrap();
     let mut health = HealthClient::new(channel);
-    let mut statuses = Vec::new();
-    for service in ["", SERVICE] {
+    let mut statuses = [ServingStatus::Unknown; 2];
+    for (status, service) in statuses.iter_mut().zip(["", SERVICE]) {
         let service = service.to_owned();
         let answer = health.check(HealthCheckRequest { service }).await.unwrap();
-        statuses.push(answer.into_inner().status());
+        *status = answer.into_inner().status();
     }
-    assert_eq!(statuses[0], statuses[1]);
-    statuses[0]
+    statuses
 }
 
 /// Waits until the health is this.
 async fn becomes(presignd: &Presignd, status: ServingStatus) {
     let becomes = async {
-        while health(presignd).await != status {
+        while health(presignd).await != [status; 2] {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
@@ -48,7 +48,7 @@ async fn scenario_4_the_clock_is_five_minutes_off() {
         let sts = FakeSts::start().await;
         sts.date_ahead(ahead);
         let presignd = acme(&sts).await;
-        assert_eq!(health(&presignd).await, ServingStatus::Serving);
+        assert_eq!(health(&presignd).await, [ServingStatus::Serving; 2]);
 
         // The first answer of STS tells, and from then on nobody is called for nothing.
         for _ in 0..5 {
@@ -114,7 +114,7 @@ async fn what_is_within_the_bound_is_signed() {
         .start()
         .await;
     presignd.presign(get()).await.unwrap();
-    assert_eq!(health(&presignd).await, ServingStatus::Serving);
+    assert_eq!(health(&presignd).await, [ServingStatus::Serving; 2]);
     presignd.shutdown().await.unwrap();
 }
 
@@ -136,7 +136,7 @@ async fn one_wrong_clock_among_several_is_not_this_machines() {
     ask("also").await.unwrap();
     assert_eq!(refused(ask("wrong").await).why(), SKEWED);
     tokio::time::sleep(Duration::from_millis(1500)).await;
-    assert_eq!(health(&presignd).await, ServingStatus::Serving);
+    assert_eq!(health(&presignd).await, [ServingStatus::Serving; 2]);
     ask("right").await.unwrap();
     presignd.shutdown().await.unwrap();
 }
