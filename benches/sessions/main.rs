@@ -73,7 +73,7 @@ async fn cold_start(count: usize) {
     }
     println!("\nMemory, resident");
     println!("  {:<32}{start:>10}kB", "at the start");
-    let each = |kilobytes: usize| kilobytes as f64 / count as f64;
+    let each = |kilobytes: usize| ratio(kilobytes, count);
     println!("  {:<32}{:>10.1}kB", "a tenant", each(tenants - start));
     println!(
         "  {:<32}{:>10.1}kB",
@@ -106,15 +106,11 @@ async fn hours_of_use(count: usize, urls: usize, hours: Duration) {
     println!("\n{urls} URLs for {count} warm tenants over {hours:?}");
     println!("  {:<32}{first:>12}", "calls for the first sessions");
     println!("  {:<32}{refreshes:>12}", "calls since: renewals ahead");
-    println!(
-        "  {:<32}{:>12.0}",
-        "URLs a call",
-        urls as f64 / refreshes.max(1) as f64
-    );
+    println!("  {:<32}{:>12.0}", "URLs a call", ratio(urls, refreshes));
     println!(
         "  {:<32}{:>12.1}",
         "minutes between a tenant's calls",
-        hours.as_secs_f64() / 60.0 * count as f64 / refreshes.max(1) as f64
+        hours.as_secs_f64() / 60.0 * ratio(count, refreshes)
     );
 }
 
@@ -184,6 +180,14 @@ async fn issue(presignd: &Presigner, tenant: usize) {
     };
     let issued = presignd.presign(&arrival, &request, &item).await;
     issued.expect("a URL");
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "these counts are far below 2^52"
+)]
+fn ratio(of: usize, to: usize) -> f64 {
+    of as f64 / to.max(1) as f64
 }
 
 /// This process's resident memory, in kB.

@@ -45,8 +45,11 @@ impl Breaker {
     pub(super) fn pass(&mut self, now: Duration) -> Result<Pass, Duration> {
         let probe = match self.state {
             State::Closed => false,
-            State::Open { until } if now < until => return Err(until - now),
-            State::Open { .. } => {
+            State::Open { until } => {
+                let left = until.saturating_sub(now);
+                if !left.is_zero() {
+                    return Err(left);
+                }
                 self.state = State::HalfOpen;
                 true
             }

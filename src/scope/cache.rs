@@ -135,10 +135,13 @@ impl SessionCache {
         let due = due
             .as_ref()
             .is_some_and(|session| need.renews(session, self.clock.now()));
-        if due && next.flight.is_none() && next.rests_until <= now && next.refusal(now).is_none() {
-            if let Ok(leave) = calls.leave(now) {
-                self.take_off(slot, &mut next, leave, call());
-            }
+        let idle = next.flight.is_none() && next.refusal(now).is_none();
+        if due
+            && idle
+            && next.rests_until <= now
+            && let Ok(leave) = calls.leave(now)
+        {
+            self.take_off(slot, &mut next, leave, call());
         }
     }
 

@@ -194,7 +194,7 @@ mod tests {
             .iter()
             .map(|calls| {
                 let leave = || calls.leave(Duration::ZERO).unwrap();
-                (0..OF_TENANT + 1).map(|_| leave()).collect()
+                (0..=OF_TENANT).map(|_| leave()).collect()
             })
             .collect();
         let mut held = Vec::new();
@@ -225,7 +225,7 @@ mod tests {
                 .leave(Duration::ZERO)
                 .unwrap()
                 .failed(Duration::ZERO, 0.0);
-            leaves.push(calls.leave(Duration::from_secs(60)).unwrap());
+            leaves.push(calls.leave(Duration::from_mins(1)).unwrap());
         }
         let mut probes = Vec::new();
         for leave in &leaves {
@@ -266,7 +266,7 @@ mod tests {
             .leave(Duration::ZERO)
             .unwrap()
             .failed(Duration::ZERO, 0.0);
-        let later = Duration::from_secs(60);
+        let later = Duration::from_mins(1);
         drop(calls.leave(later).unwrap());
         assert!(calls.leave(later).unwrap().is_probe());
     }

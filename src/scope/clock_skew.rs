@@ -81,7 +81,8 @@ impl Skew {
     /// Whether this is worth telling, after that was told.
     fn is_news(&self, told: Option<Self>) -> bool {
         let told = told.map_or(0, |told| told.ahead);
-        self.ahead.abs_diff(told) > self.size().max(2 * NOTABLE).as_millis() as u64 / 2
+        let change = Duration::from_millis(self.ahead.abs_diff(told));
+        change > (self.size() / 2).max(NOTABLE)
     }
 }
 

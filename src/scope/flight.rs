@@ -79,13 +79,11 @@ pub(super) async fn fly(
 /// Does the work, and calls `late` if that takes longer.
 async fn noting_delay<T>(work: impl Future<Output = T>, than: Duration, late: impl FnOnce()) -> T {
     let mut work = pin!(work);
-    match tokio::time::timeout(than, &mut work).await {
-        Ok(done) => done,
-        Err(_) => {
-            late();
-            work.await
-        }
+    if let Ok(done) = tokio::time::timeout(than, &mut work).await {
+        return done;
     }
+    late();
+    work.await
 }
 
 const FAILED_MEANWHILE: &str = "STS failed while this call waited for its turn";

@@ -49,7 +49,7 @@ pub(super) async fn check(settings: &Settings) -> bool {
     let skews = Arc::new(skews);
     let sts = Sts::new(aws_from_environment().await, Arc::clone(&skews));
     let attempts = trials.iter().enumerate().map(|(index, trial)| {
-        let attempt = attempt(&sts, &*clock, trial);
+        let attempt = attempt(&sts, &clock, trial);
         async move { (index, attempt.await) }
     });
     let mut attempts = stream::iter(attempts).buffer_unordered(AT_ONCE);
