@@ -16,6 +16,10 @@ use super::{PresignApi, SERVICE};
 use crate::proto::FILE_DESCRIPTOR_SET;
 use crate::proto::v1::presign_service_server::PresignServiceServer;
 
+/// What to ask the health of to know whether to restart presignd: it is healthy as long as it answers. A server that is not ready, because
+/// a clock is wrong, would not be after a restart.
+pub const LIVENESS: &str = "liveness";
+
 /// How the server behaves.
 #[derive(Debug, Clone)]
 pub struct ServerOptions {
@@ -93,6 +97,8 @@ impl PresignServer {
         let (health, health_service) = tonic_health::server::health_reporter();
         let serving = *ready.borrow();
         set_serving(&health, serving).await;
+        let alive = tonic_health::ServingStatus::Serving;
+        health.set_service_status(LIVENESS, alive).await;
 
         let presign = PresignServiceServer::new(api.clone())
             .max_decoding_message_size(self.options.max_request_bytes)
@@ -152,7 +158,7 @@ impl PresignServer {
 
 /// Ends the streams of whoever watches the health: they were told, and would hold their connections for as long as they like.
 async fn end_watches(mut health: HealthReporter) {
-    for service in ["", SERVICE] {
+    for service in ["", SERVICE, LIVENESS] {
         health.clear_service_status(service).await;
     }
 }

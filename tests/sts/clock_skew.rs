@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use presignd::grpc::SERVICE;
+use presignd::grpc::server::LIVENESS;
 use tonic::Code;
 use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
@@ -17,18 +18,20 @@ use crate::harness::sts::{Answer, FakeSts};
 const SKEWED: (Code, &str) = (Code::Unavailable, "CLOCK_SKEWED");
 const FIVE_MINUTES: i64 = 300;
 
-/// Of the server and of the service.
+/// Of the server and of the service. It is alive in any case.
 async fn health(presignd: &Presignd) -> [ServingStatus; 2] {
     let url = format!("http://{}", presignd.address);
     let channel = Channel::from_shared(url).unwrap().connect().await.unwrap();
     let mut health = HealthClient::new(channel);
-    let mut statuses = [ServingStatus::Unknown; 2];
-    for (status, service) in statuses.iter_mut().zip(["", SERVICE]) {
+    let mut statuses = [ServingStatus::Unknown; 3];
+    for (status, service) in statuses.iter_mut().zip(["", SERVICE, LIVENESS]) {
         let service = service.to_owned();
         let answer = health.check(HealthCheckRequest { service }).await.unwrap();
         *status = answer.into_inner().status();
     }
-    statuses
+    let [server, service, alive] = statuses;
+    assert_eq!(alive, ServingStatus::Serving);
+    [server, service]
 }
 
 /// Waits until the health is this.

@@ -97,8 +97,8 @@ async fn ten_thousand_cold_tenants_share_a_few_calls() {
             };
             let authorized = tenant.rules.authorize(&command, asked).expect("granted");
             let admitted = tenant.rules.admit(authorized).expect("no limits");
-            let scoped = scoper.scope(&admitted, &Caller::Anyone, &tenant.session, &command);
-            scoped.await.map(drop)
+            let asking = scoper.scope(&admitted, &Caller::Anyone, &tenant.session, &command);
+            asking.await.map(drop)
         });
     }
     let results = tasks.join_all().await;
