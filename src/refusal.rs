@@ -157,6 +157,9 @@ impl Refusal {
             Self::Scope(ScopeError::Unavailable { .. }) => {
                 (Outcome::Failed, Code::Unavailable, Reason::StsUnavailable)
             }
+            Self::Scope(ScopeError::ClockSkewed(_)) => {
+                (Outcome::Failed, Code::Unavailable, Reason::ClockSkewed)
+            }
             // The records are closed last, so only who comes after the end meets that.
             Self::Audit(AuditError::Stopped) => {
                 (Outcome::Failed, Code::Unavailable, Reason::ShuttingDown)
@@ -195,6 +198,10 @@ impl Refusal {
                     "STS refuses presignd the tenant's role: an operator has to mend the role's trust policy or presignd's \
                      configuration{rights}"
                 )
+            }
+            Self::Scope(ScopeError::ClockSkewed(_)) => {
+                "presignd's clock and that of the tenant's STS are too far apart to sign: ask another replica, or try again later"
+                    .to_owned()
             }
             Self::Audit(AuditError::Stopped) => {
                 "presignd is shutting down: ask another replica".to_owned()

@@ -129,6 +129,11 @@ credentials: { static: { access_key_id: AKID, secret_access_key: { env: INITECH_
         "{chained:?}"
     );
     assert!(lines(&ended, "idle")[0].contains("works"), "{ended:?}");
+    let clock = format!(
+        "\n  the clock of {} agrees with this machine's to the second\n",
+        sts.url()
+    );
+    assert!(ended.stdout.contains(&clock), "{ended:?}");
     assert!(lines(&ended, "initech")[0].contains("static"), "{ended:?}");
 
     // One call for each policy, and the second of the role that gives an hour only.
@@ -149,6 +154,25 @@ credentials: { static: { access_key_id: AKID, secret_access_key: { env: INITECH_
         "chained works",
     ] {
         assert!(ended.stderr.contains(told), "{told}: {}", ended.stderr);
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_is_too_far_off_fails() {
+    let sts = FakeSts::start().await;
+    for (ahead, told) in [(300, "s ahead of"), (-300, "s behind")] {
+        sts.date_ahead(ahead);
+        let yaml = config(&[("good", sts.tenant("good", "", GRANTS))]);
+        let ended = check(&yaml, "AKIDPRESIGND", "PLANTED0SECRET").await;
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(lines(&ended, "good")[0].contains("works"), "{ended:?}");
+        let clock = ended.stdout.lines().find(|l| l.contains("the clock of"));
+        let clock = clock.expect("a line on the clock");
+        assert!(clock.contains(told), "{clock}");
+        assert!(
+            clock.ends_with("(FAILS: server.max_clock_skew is 30s)"),
+            "{clock}"
+        );
     }
 }
 

@@ -274,7 +274,18 @@ pub fn build_role(tenant: &config::Tenant, role: &config::Role) -> anyhow::Resul
                 .map(|url| url.as_str().to_owned()),
         },
         bounds,
+        longest_expiry: longest_expiry(tenant),
     })
+}
+
+/// The longest that any URL of the tenant may live.
+fn longest_expiry(tenant: &config::Tenant) -> Duration {
+    let cap = |grant: &Located<config::Grant>| {
+        let cap = grant.value.max_expiry.as_ref();
+        cap.map_or(Duration::MAX, |cap| cap.value)
+    };
+    let longest = tenant.grants.iter().map(cap).max();
+    longest.unwrap_or_default().min(tenant.expiry.max)
 }
 
 fn session_tag(tag: &config::SessionTag) -> SessionTag {

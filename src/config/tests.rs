@@ -120,6 +120,7 @@ fn defaults_are_those_of_the_documentation() {
     assert_eq!(settings.server.grace, Duration::from_secs(30));
     assert_eq!(settings.server.max_request_bytes, 4_194_304);
     assert_eq!(settings.server.request_timeout, Duration::from_secs(10));
+    assert_eq!(settings.server.max_clock_skew, Duration::from_secs(30));
     assert_eq!(settings.telemetry, Telemetry::default());
     assert_eq!(settings.telemetry.service_name, "presignd");
     let tenant = &settings.tenants["acme"].value;
@@ -149,6 +150,7 @@ fn every_key_reaches_its_setting() {
     assert_eq!(server.grace, Duration::from_secs(90));
     assert_eq!(server.max_request_bytes, 512 << 10);
     assert_eq!(server.request_timeout, Duration::from_secs(30));
+    assert_eq!(server.max_clock_skew, Duration::from_mins(1));
     let telemetry = &settings.telemetry;
     let otlp = telemetry.otlp.as_ref().expect("spans are exported");
     assert_eq!(otlp.endpoint.as_str(), "http://collector:4317");
@@ -273,17 +275,17 @@ fn buckets_and_rules_on_content_reach_their_settings() {
 fn settings_know_their_places() {
     let settings = good("every-key");
     let tenant = &settings.tenants["acme"];
-    assert_eq!(tenant.at.to_string(), "every-key.yaml:12:3");
+    assert_eq!(tenant.at.to_string(), "every-key.yaml:13:3");
     assert_eq!(&*tenant.path, "tenants.acme");
     let command = &tenant.value.grants[0].value.commands[2];
     assert_eq!(
         command.mistake("is unknown").to_string(),
-        "every-key.yaml:31:34: tenants.acme.grants[0].commands[2]: is unknown"
+        "every-key.yaml:32:34: tenants.acme.grants[0].commands[2]: is unknown"
     );
     let role = tenant.value.credentials.role().expect("a role");
     assert_eq!(
         role.role_arn.mistake("is refused").to_string(),
-        "every-key.yaml:17:19: tenants.acme.credentials.assume_role.role_arn: is refused"
+        "every-key.yaml:18:19: tenants.acme.credentials.assume_role.role_arn: is refused"
     );
     assert_eq!(&*tenant.value.limits[1].path, "tenants.acme.limits[1]");
 }

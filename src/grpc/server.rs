@@ -1,11 +1,13 @@
 //! Listening, health, reflection, and going away without dropping anybody.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::future::join;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic_health::server::HealthReporter;
@@ -13,6 +15,10 @@ use tonic_health::server::HealthReporter;
 use super::{PresignApi, SERVICE};
 use crate::proto::FILE_DESCRIPTOR_SET;
 use crate::proto::v1::presign_service_server::PresignServiceServer;
+
+/// What to ask the health of to know whether to restart presignd: it is healthy as long as it answers. A server that is not ready, because
+/// a clock is wrong, would not be after a restart.
+pub const LIVENESS: &str = "liveness";
 
 /// How the server behaves.
 #[derive(Debug, Clone)]
@@ -77,7 +83,7 @@ impl PresignServer {
         self.address
     }
 
-    /// Answers until `stop` ends; then tells clients to go elsewhere, and waits for the requests under way, at most the grace
+    /// Answers until `stop` ends, and calls itself healthy while it is `ready`; then tells clients to go elsewhere, and waits for the requests under way, at most the grace
     /// period.
     ///
     /// # Errors
@@ -85,10 +91,14 @@ impl PresignServer {
     pub async fn serve(
         self,
         api: PresignApi,
+        ready: watch::Receiver<bool>,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), ServerError> {
         let (health, health_service) = tonic_health::server::health_reporter();
-        set_serving(&health, true).await;
+        let serving = *ready.borrow();
+        set_serving(&health, serving).await;
+        let alive = tonic_health::ServingStatus::Serving;
+        health.set_service_status(LIVENESS, alive).await;
 
         let presign = PresignServiceServer::new(api.clone())
             .max_decoding_message_size(self.options.max_request_bytes)
@@ -120,6 +130,7 @@ impl PresignServer {
         tokio::pin!(serving);
         tokio::select! {
             ended = &mut serving => ended?,
+            never = follow(&health, ready) => match never {},
             () = stop => {
                 tracing::info!(grace = ?self.options.grace, "stopping: no new connections, requests under way go on");
                 set_serving(&health, false).await;
@@ -147,8 +158,20 @@ impl PresignServer {
 
 /// Ends the streams of whoever watches the health: they were told, and would hold their connections for as long as they like.
 async fn end_watches(mut health: HealthReporter) {
-    for service in ["", SERVICE] {
+    for service in ["", SERVICE, LIVENESS] {
         health.clear_service_status(service).await;
+    }
+}
+
+/// Says of the health what `ready` says.
+async fn follow(health: &HealthReporter, mut ready: watch::Receiver<bool>) -> Infallible {
+    loop {
+        let serving = *ready.borrow_and_update();
+        set_serving(health, serving).await;
+        if ready.changed().await.is_err() {
+            // Nobody is left to change it.
+            std::future::pending::<()>().await;
+        }
     }
 }
 

@@ -84,7 +84,8 @@ fn details(refusal: &Refusal, issuance_id: Uuid) -> ErrorDetails {
             note("session_seconds", &beyond.remaining);
             details.add_precondition_failure_violation("SESSION", "expires_in", beyond.to_string());
         }
-        Refusal::Scope(ScopeError::Refused { .. }) => {
+        Refusal::Scope(ScopeError::Refused { asked_again_in, .. }) => {
+            note("asked_again_after_seconds", &whole_seconds(*asked_again_in));
             details.add_precondition_failure_violation("ROLE", "tenant", refusal.sentence());
         }
         Refusal::RateLimited(limited) => {
@@ -97,7 +98,13 @@ fn details(refusal: &Refusal, issuance_id: Uuid) -> ErrorDetails {
                 details.set_retry_info(Some(*retry_after));
             }
         }
-        Refusal::Scope(ScopeError::Unavailable { .. }) | Refusal::Audit(_) => {
+        Refusal::Scope(ScopeError::Unavailable { retry_after, .. }) => {
+            details.set_retry_info(Some(*retry_after));
+        }
+        Refusal::Scope(ScopeError::ClockSkewed(skewed)) => {
+            details.set_retry_info(Some(skewed.retry_after()));
+        }
+        Refusal::Audit(_) => {
             details.set_retry_info(Some(RETRY_LATER));
         }
         Refusal::NoEndpoint(_)
@@ -109,6 +116,11 @@ fn details(refusal: &Refusal, issuance_id: Uuid) -> ErrorDetails {
     }
     details.set_error_info(reason_name(refusal.verdict().reason), DOMAIN, metadata);
     details
+}
+
+/// Enough of them.
+fn whole_seconds(duration: Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
 
 fn code(code: Code) -> tonic::Code {

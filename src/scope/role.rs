@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -36,6 +37,8 @@ pub struct Role {
     pub sts: StsEndpoint,
     /// What a session is good for.
     pub bounds: SessionBounds,
+    /// The longest expiry that the tenant's caps allow: sessions in use are renewed before they are too short for it.
+    pub longest_expiry: Duration,
 }
 
 /// What narrows the sessions of a role. AWS would take both at once; here it is one or the other.
@@ -116,15 +119,6 @@ impl Role {
             }
             SessionBounds::Managed(arns) => NarrowedTo::Managed(Arc::clone(arns)),
         })
-    }
-
-    /// Whether its sessions are worth renewing ahead of need. One that is good for a single request is seldom asked for again.
-    #[must_use]
-    pub fn refreshed_ahead(&self) -> bool {
-        match &self.bounds {
-            SessionBounds::Grants(policies) => policies.scope != SessionScope::Object,
-            SessionBounds::Managed(_) => true,
-        }
     }
 
     /// What sessions are narrowed to, as far as that is known before any request, by the bucket that they are for. At least one.
@@ -385,7 +379,6 @@ mod tests {
             (SessionScope::Object, false),
         ] {
             let role = role(scope, &["read"]);
-            assert_eq!(role.refreshed_ahead(), ahead, "{scope:?}");
             let own = |source_ip| {
                 let narrowed = role.narrowed_for(&command, source_ip).unwrap();
                 narrowed.of_one_request()

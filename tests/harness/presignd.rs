@@ -198,7 +198,7 @@ grants: {grants}",
 }
 
 /// The settings of a configuration without mistakes.
-pub(super) fn parse(text: &str) -> Settings {
+pub(crate) fn parse(text: &str) -> Settings {
     config::parse(text, "test.yaml", Path::new("."), &ProcessSurroundings)
         .map_err(config::ConfigError::Mistakes)
         .unwrap_or_else(|mistakes| panic!("{mistakes}\nin\n{text}"))
@@ -334,6 +334,8 @@ impl Builder {
 pub(crate) struct TestClock {
     system: SystemClock,
     ahead: Mutex<Duration>,
+    /// By how much the wall clock was set forward besides.
+    set_forward: Mutex<Duration>,
 }
 
 impl Default for TestClock {
@@ -341,11 +343,17 @@ impl Default for TestClock {
         Self {
             system: SystemClock::new(),
             ahead: Mutex::default(),
+            set_forward: Mutex::default(),
         }
     }
 }
 
 impl TestClock {
+    /// Sets the wall clock forward, as somebody sets a machine's clock: no time passes.
+    pub(crate) fn set_forward(&self, by: Duration) {
+        *self.set_forward.lock().expect("no panic") += by;
+    }
+
     /// Moves on.
     pub(crate) fn advance(&self, by: Duration) {
         *self.ahead.lock().expect("no panic") += by;
@@ -354,7 +362,8 @@ impl TestClock {
 
 impl Clock for TestClock {
     fn now(&self) -> SystemTime {
-        self.system.now() + *self.ahead.lock().expect("no panic")
+        let ahead = *self.ahead.lock().expect("no panic");
+        self.system.now() + ahead + *self.set_forward.lock().expect("no panic")
     }
 
     fn monotonic(&self) -> Duration {

@@ -4,6 +4,7 @@
 //! by its own rooms and from the same configuration, and then signs whatever a test says.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::body::Bytes;
 use presignd::admit::expiry::{Asked, Mode};
@@ -15,6 +16,7 @@ use presignd::endpoint::{Endpoints, TenantEndpoint};
 use presignd::names::TenantId;
 use presignd::proto::v1::PresignResponse;
 use presignd::proto::v1::command::Command as Variant;
+use presignd::scope::clock_skew::ClockSkews;
 use presignd::scope::sts::Sts;
 use presignd::scope::{ScopeError, ScopedCredentials, Scoper};
 use presignd::sign::{self, Credentials, operations};
@@ -94,7 +96,10 @@ impl HeldSession {
         let authorized = authorized.expect("granted");
         let admitted = tenant.rules.admit(authorized).expect("no limits");
         let aws = aws_of(Ceph::shared().presignd_credentials().clone()).await;
-        let scoped = Scoper::new(Arc::new(Sts::new(aws)), clock)
+        let skews = ClockSkews::new(Arc::clone(&clock), Duration::from_secs(30));
+        let skews = Arc::new(skews);
+        let sts = Arc::new(Sts::new(aws, Arc::clone(&skews)));
+        let scoped = Scoper::new(sts, skews, clock)
             .scope(&admitted, &Caller::Anyone, &tenant.session, &bound)
             .await?;
         let place = tenant.buckets.place(bound.bucket);

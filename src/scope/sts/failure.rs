@@ -3,6 +3,7 @@
 //! Stores other than AWS answer in S3's error form, which the SDK does not read, so that the HTTP status decides.
 
 use std::error::Error;
+use std::time::Duration;
 
 use aws_sdk_sts::error::{ProvideErrorMetadata, SdkError};
 
@@ -47,16 +48,13 @@ where
     E: ProvideErrorMetadata + Error + 'static,
 {
     let SdkError::ServiceError(service) = error else {
-        return Failure::from(ScopeError::Unavailable {
-            detail: causes(error).into(),
-        });
+        return Failure::from(ScopeError::unavailable(causes(error)));
     };
     let status = service.raw().status().as_u16();
     if (200..300).contains(&status) {
         // The body may hold a secret key, and stays out of the log.
-        return Failure::from(ScopeError::Unavailable {
-            detail: format!("STS answered {status} and nothing that reads as a session").into(),
-        });
+        let detail = format!("STS answered {status} and nothing that reads as a session");
+        return Failure::from(ScopeError::unavailable(detail));
     }
     let body = service.raw().body().bytes().unwrap_or_default();
     let body = String::from_utf8_lossy(&body[..body.len().min(SHOWN_BODY)]);
@@ -77,7 +75,7 @@ where
         }
         words => (code.as_str(), words),
     };
-    let detail = format!("STS answered {status} {code}: {message}").into();
+    let detail = format!("STS answered {status} {code}: {message}");
     let passing = matches!(
         code,
         "Throttling"
@@ -88,9 +86,13 @@ where
             | "IDPCommunicationError"
     );
     let error = if (400..500).contains(&status) && !passing && !matches!(status, 408 | 429) {
-        ScopeError::Refused { detail, needs: &[] }
+        ScopeError::Refused {
+            detail: detail.into(),
+            needs: &[],
+            asked_again_in: Duration::ZERO,
+        }
     } else {
-        ScopeError::Unavailable { detail }
+        ScopeError::unavailable(detail)
     };
     Failure {
         error,
