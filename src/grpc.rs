@@ -14,10 +14,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
-use tonic::transport::server::TcpConnectInfo;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
+use self::server::Peer;
 use crate::audit::TraceContext;
 use crate::authenticate::{Authenticator, Caller};
 use crate::names::TenantId;
@@ -200,8 +200,5 @@ impl PresignService for PresignApi {
 }
 
 fn peer<T>(request: &Request<T>) -> Option<SocketAddr> {
-    request
-        .extensions()
-        .get::<TcpConnectInfo>()
-        .and_then(TcpConnectInfo::remote_addr)
+    request.extensions().get().map(|peer: &Peer| peer.address)
 }
