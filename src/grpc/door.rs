@@ -100,10 +100,13 @@ impl Door {
         let (api, most) = (self.api.clone(), self.max_request_bytes);
         Box::pin(async move {
             let answered = answering.await?;
-            Ok(match ticket.unread().zip(refusal(&answered, most)) {
-                Some((arrival, refusal)) => answer(api.refuse(arrival, refusal).await),
-                None => answered,
-            })
+            let unread = ticket.unread();
+            Ok(
+                match unread.and_then(|arrival| Some((arrival, refusal(&answered, most)?))) {
+                    Some((arrival, refusal)) => answer(api.refuse(arrival, refusal).await),
+                    None => answered,
+                },
+            )
         })
     }
 
