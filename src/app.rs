@@ -1,5 +1,6 @@
 //! Turns settings into rooms: the only file that names concrete adapters.
 
+pub mod server;
 pub mod tenants;
 
 use std::future::Future;
@@ -12,6 +13,7 @@ use aws_config::SdkConfig;
 use aws_config::environment::EnvironmentVariableRegionProvider;
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::ProfileFileRegionProvider;
+use tokio::sync::watch;
 
 use crate::audit::{Recorder, Sink};
 use crate::authenticate::AnyoneAuthenticator;
@@ -19,7 +21,7 @@ use crate::clock::SharedClock;
 use crate::config::Settings;
 use crate::endpoint::Endpoints;
 use crate::grpc::PresignApi;
-use crate::grpc::server::{PresignServer, ServerOptions};
+use crate::grpc::server::PresignServer;
 use crate::presign::Presigner;
 use crate::scope::Scoper;
 use crate::scope::clock_skew::ClockSkews;
@@ -80,12 +82,7 @@ impl App {
             Box::new(AnyoneAuthenticator),
             settings.server.request_timeout,
         );
-        let server = PresignServer::bind(ServerOptions {
-            listen: settings.server.listen,
-            max_request_bytes: settings.server.max_request_bytes,
-            grace: settings.server.grace,
-        })
-        .await?;
+        let server = PresignServer::bind(server::options(&settings.server)).await?;
         Ok(Self {
             server,
             api,

@@ -9,6 +9,7 @@
 
 mod arn;
 mod buckets;
+mod connections;
 mod credentials;
 mod deny;
 mod expiry;
@@ -36,6 +37,7 @@ use std::path::{Path, PathBuf};
 
 pub use arn::{KmsKeyArn, PolicyArn, RoleArn};
 pub use buckets::Bucket;
+pub use connections::Connections;
 pub use credentials::{Credentials, StaticCredentials};
 pub use deny::DenyStatement;
 pub use expiry::Expiry;
@@ -43,7 +45,7 @@ pub use grant::{Grant, Limit, ResponseHeaders};
 pub use mistake::{Located, Location, Mistake};
 pub use quantity::{Rate, RatePeriod, duration_text};
 pub use role::{AssumeRole, Identity, Role, WebIdentity};
-pub use server::Server;
+pub use server::{Server, Tls};
 pub use session::{Session, SessionScope};
 pub use session_tags::SessionTag;
 pub use suggestion::nearest;
