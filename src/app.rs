@@ -68,7 +68,7 @@ impl App {
             tenants: tenants::build(&settings.tenants, &clock)?,
             scoper: Scoper::new(Arc::new(Sts::new(aws)), Arc::clone(&clock)),
             endpoints: Endpoints::default(),
-            recorder: Recorder::new(traces.tracer(), sink),
+            recorder: Recorder::new(traces.sink(), sink),
             clock,
         };
         let api = PresignApi::new(
