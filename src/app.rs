@@ -4,6 +4,7 @@ pub mod tenants;
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,11 +13,12 @@ use aws_config::SdkConfig;
 use aws_config::environment::EnvironmentVariableRegionProvider;
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::ProfileFileRegionProvider;
+use tokio::sync::watch;
 
 use crate::audit::{Recorder, Sink};
 use crate::authenticate::AnyoneAuthenticator;
 use crate::clock::SharedClock;
-use crate::config::Settings;
+use crate::config::{self, Settings};
 use crate::endpoint::Endpoints;
 use crate::grpc::PresignApi;
 use crate::grpc::server::{PresignServer, ServerOptions};
@@ -78,6 +80,7 @@ impl App {
         );
         let server = PresignServer::bind(ServerOptions {
             listen: settings.server.listen,
+            workers: workers(&settings.server),
             max_request_bytes: settings.server.max_request_bytes,
             grace: settings.server.grace,
         })
@@ -100,7 +103,8 @@ impl App {
     /// # Errors
     /// If the server broke down, or records could not be written to the end.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
-        let served = self.server.serve(self.api.clone(), stop).await;
+        let (_ready, ready) = watch::channel(true);
+        let served = self.server.serve(self.api.clone(), ready, stop).await;
         let recorded = self.api.presigner().recorder.close(LAST_WORDS).await;
         if let Err(error) = self.traces.shutdown(LAST_WORDS).await {
             tracing::warn!("some spans may be lost: {error}");
@@ -108,6 +112,16 @@ impl App {
         served?;
         recorded.context("some records may be lost")
     }
+}
+
+/// As many threads as the settings say, or as there are cores: in a container, as many as its CPU quota is worth.
+fn workers(server: &config::Server) -> NonZeroUsize {
+    server.workers.unwrap_or_else(|| {
+        std::thread::available_parallelism().unwrap_or_else(|error| {
+            tracing::warn!("the number of cores is not known, so one is used: {error}");
+            NonZeroUsize::MIN
+        })
+    })
 }
 
 /// presignd's own credentials and AWS settings, from the environment, profile files, web identity, ECS or EC2, in the SDK's order.

@@ -1,12 +1,12 @@
 //! The front door: PresignService over gRPC.
 //!
-//! Each RPC runs as a task of its own, because tonic drops a handler whose caller has hung up, and a decision must not escape its
-//! record that way.
+//! Each RPC runs to its end, even if its caller hangs up: a decision must not escape its record that way.
 
 mod reply;
 mod request;
 pub mod server;
 mod status;
+mod to_the_end;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -14,10 +14,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
-use tonic::transport::server::TcpConnectInfo;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
+use self::server::Peer;
+use self::to_the_end::{Panicked, ToTheEnd};
 use crate::audit::TraceContext;
 use crate::authenticate::{Authenticator, Caller};
 use crate::names::TenantId;
@@ -78,8 +79,9 @@ impl PresignApi {
         issuance_id: Uuid,
         work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
     ) -> Result<Response<T>, Status> {
-        let result = self.0.tasks.spawn(work).await.unwrap_or_else(|panic| {
-            tracing::error!(%issuance_id, "a request panicked: {panic}");
+        let ended = ToTheEnd::new(work, &self.0.tasks).await;
+        let result = ended.unwrap_or_else(|Panicked| {
+            tracing::error!(%issuance_id, "a request panicked");
             Err(Refusal::Internal)
         });
         match result {
@@ -200,8 +202,5 @@ impl PresignService for PresignApi {
 }
 
 fn peer<T>(request: &Request<T>) -> Option<SocketAddr> {
-    request
-        .extensions()
-        .get::<TcpConnectInfo>()
-        .and_then(TcpConnectInfo::remote_addr)
+    request.extensions().get().map(|peer: &Peer| peer.address)
 }

@@ -3,6 +3,7 @@
 //! Invariant: an address that others can reach is there only together with `insecure: true`.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use super::mistake::{Located, quoted};
@@ -17,6 +18,8 @@ pub struct Server {
     pub listen: SocketAddr,
     /// Whether to serve plaintext to other hosts.
     pub insecure: bool,
+    /// How many threads answer requests; without it, as many as there are cores.
+    pub workers: Option<NonZeroUsize>,
     /// How long a stop waits for requests in flight.
     pub grace: Duration,
     /// The largest request that is decoded, in bytes.
@@ -30,6 +33,7 @@ impl Default for Server {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 50051)),
             insecure: false,
+            workers: None,
             grace: Duration::from_secs(30),
             max_request_bytes: 4 << 20,
             request_timeout: Duration::from_secs(10),
@@ -37,6 +41,7 @@ impl Default for Server {
     }
 }
 
+const WORKERS: std::ops::RangeInclusive<u32> = 1..=1024;
 const GRACE: std::ops::RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(1);
 const REQUEST_TIMEOUT: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_mins(5);
@@ -48,6 +53,7 @@ pub(super) fn server(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Server>
     let mut section = reader.section(node)?;
     let listen = section.optional("listen", listen);
     let insecure = section.or("insecure", default.insecure, Reader::boolean);
+    let workers = section.optional("workers", workers);
     let grace = section.or("grace", default.grace, |r, n| r.duration(n, &GRACE));
     let max_request_bytes = section.or(
         "max_request_bytes",
@@ -72,6 +78,7 @@ pub(super) fn server(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Server>
     Some(Server {
         listen: listen?.map_or(default.listen, |listen| listen.value),
         insecure: insecure?,
+        workers: workers?,
         grace: grace?,
         max_request_bytes: max_request_bytes?,
         request_timeout: request_timeout?,
@@ -102,6 +109,11 @@ fn listen(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Located<SocketAddr
         })
     })?;
     Some(reader.locate(node.at, address))
+}
+
+fn workers(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<NonZeroUsize> {
+    let count = reader.number(node, &WORKERS)?;
+    NonZeroUsize::new(usize::try_from(count).ok()?)
 }
 
 fn max_request_bytes(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<usize> {
