@@ -13,7 +13,6 @@ use aws_config::SdkConfig;
 use aws_config::environment::EnvironmentVariableRegionProvider;
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::ProfileFileRegionProvider;
-use tokio::sync::watch;
 
 use crate::audit::{Recorder, Sink};
 use crate::authenticate::AnyoneAuthenticator;
@@ -74,7 +73,7 @@ impl App {
             tenants: tenants::build(&settings.tenants, &clock)?,
             scoper: Scoper::new(Arc::new(sts), skews, Arc::clone(&clock)),
             endpoints: Endpoints::default(),
-            recorder: Recorder::new(traces.tracer(), sink),
+            recorder: Recorder::new(traces.sink(), sink),
             clock,
         };
         let api = PresignApi::new(

@@ -1,7 +1,6 @@
 //! The front door: PresignService over gRPC.
 //!
-//! Each RPC runs as a task of its own, because tonic drops a handler whose caller has hung up, and a decision must not escape its
-//! record that way.
+//! Each RPC runs to its end, even if its caller hangs up: a decision must not escape its record that way.
 
 mod door;
 pub mod health;
@@ -9,6 +8,7 @@ mod reply;
 mod request;
 pub mod server;
 mod status;
+mod to_the_end;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -21,6 +21,7 @@ use uuid::Uuid;
 
 use self::door::Ticket;
 use self::server::Peer;
+use self::to_the_end::{Panicked, ToTheEnd};
 use crate::audit::TraceContext;
 use crate::authenticate::{Authenticator, Caller};
 use crate::names::TenantId;
@@ -117,8 +118,9 @@ impl PresignApi {
         issuance_id: Uuid,
         work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
     ) -> Result<Response<T>, Status> {
-        let result = self.0.tasks.spawn(work).await.unwrap_or_else(|panic| {
-            tracing::error!(%issuance_id, "a request panicked: {panic}");
+        let ended = ToTheEnd::new(work, &self.0.tasks).await;
+        let result = ended.unwrap_or_else(|Panicked| {
+            tracing::error!(%issuance_id, "a request panicked");
             Err(Refusal::Internal)
         });
         match result {

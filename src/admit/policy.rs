@@ -99,7 +99,6 @@ pub struct Need<'a> {
     pub target: Target<'a>,
     /// The command that an operator has to grant for it.
     owner: &'static Operation,
-    command: &'a BoundCommand<'a>,
 }
 
 /// Decides whether the grants allow the command, to be used from these addresses or, with `None`, from wherever the grants say.
@@ -140,10 +139,10 @@ fn decide_from(
         .ok_or_else(|| not_itself(grants, command, &target, called))?;
     let mut whole = whole_bucket(grants, itself, &target);
     for need in needs(command) {
-        let met = |grant: &Grant| need.met_by(grant);
+        let met = |grant: &Grant| need.met_by(grant, command);
         cap = narrower(
             cap,
-            cap_of(grants, met, source_ip).ok_or_else(|| need.denied(called))?,
+            cap_of(grants, met, source_ip).ok_or_else(|| need.denied(operation, called))?,
         );
         whole &= whole_bucket(grants, met, &target);
     }
@@ -191,7 +190,7 @@ fn rules_broken(
 }
 
 /// The IAM permissions that this very request needs.
-pub fn needs<'a>(command: &'a BoundCommand<'a>) -> impl Iterator<Item = Need<'a>> {
+pub fn needs<'a>(command: &'a BoundCommand<'_>) -> impl Iterator<Item = Need<'a>> {
     let operation = command.operation;
     let target = target_of(command);
     let source = match &command.reference {
@@ -212,23 +211,22 @@ pub fn needs<'a>(command: &'a BoundCommand<'a>) -> impl Iterator<Item = Need<'a>
                 _ => target,
             },
             owner: owner_of(operation, action),
-            command,
         })
 }
 
 impl Need<'_> {
-    /// Whether this grant alone meets the need.
+    /// Whether this grant alone meets the need of the command that has it.
     #[must_use]
-    pub fn met_by(&self, grant: &Grant) -> bool {
+    pub fn met_by(&self, grant: &Grant, command: &BoundCommand<'_>) -> bool {
         // What browsers are told is a matter of the command's own grants, and not of those that lend it a permission.
-        let own = self.owner.name == self.command.operation.name;
+        let own = self.owner.name == command.operation.name;
         carries(grant, self.owner, self.action)
             && grant.covers(&self.target)
-            && (!own || grant.content().broken_by(self.command).is_empty())
+            && (!own || grant.content().broken_by(command).is_empty())
     }
 
-    fn denied(&self, called: Called<'_>) -> Denied {
-        let (command, grant) = (self.command.operation.name, self.owner.name);
+    fn denied(&self, operation: &Operation, called: Called<'_>) -> Denied {
+        let (command, grant) = (operation.name, self.owner.name);
         match self.action.resource {
             IamResource::ReferencedObject => Denied::Source {
                 command,

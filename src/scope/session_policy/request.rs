@@ -27,7 +27,7 @@ pub fn request_policy(
         BTreeMap::new();
     for need in needs(command) {
         let giving = input.grants.iter();
-        let giving = giving.filter(|grant| need.met_by(grant) && takes(grant, source_ip));
+        let giving = giving.filter(|grant| need.met_by(grant, command) && takes(grant, source_ip));
         // Where a grant gives it from anywhere, what others give from their addresses is no more.
         let from_anywhere = source_ip.is_none()
             && !matches!(need.target, Target::BodyKeys(_))
