@@ -46,7 +46,7 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// Signing takes a moment, and clocks differ a little: what a session must outlast the URL by.
 const MARGIN: Duration = Duration::from_secs(2);
 /// STS rounds a session's end, and an answer takes its time: what a new session may lack of its duration, at most, and as a part of it.
-const LACKING: Duration = Duration::from_secs(30);
+const LACKING: Duration = Duration::from_secs(5);
 const LACKING_PART: u32 = 60;
 /// When to try again what depends on STS, where nothing more is known.
 const RETRY_LATER: Duration = Duration::from_secs(1);

