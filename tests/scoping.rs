@@ -302,6 +302,129 @@ async fn a_url_to_copy_reads_its_source_and_writes_its_target() {
 }
 
 #[tokio::test]
+async fn everyday_commands_work_with_sessions_of_their_own() {
+    let ceph = Ceph::shared();
+    let key = "scoping/everyday/k+é";
+    let (presignd, _sts) = overheard(WIDE, "{ scope: object }").await;
+    let run = async |command: Variant, body: &'static str| {
+        let answer = presignd.run("acme", command.clone(), body).await;
+        assert!(
+            (200..300).contains(&answer.status),
+            "{command:?}: {answer:?}"
+        );
+        answer
+    };
+    let tagging = "<Tagging><TagSet><Tag><Key>a</Key><Value>b</Value></Tag></TagSet></Tagging>";
+    let here = command!(PutObject {
+        bucket: BUCKET,
+        key: key,
+        tagging: "a=b",
+        acl: "private"
+    });
+    run(here, "everyday").await;
+    let read = run(get_object(BUCKET, key), "").await;
+    assert_eq!(read.text(), "everyday");
+    run(head(BUCKET, key), "").await;
+    run(
+        command!(GetObjectTagging {
+            bucket: BUCKET,
+            key: key
+        }),
+        "",
+    )
+    .await;
+    run(
+        command!(PutObjectTagging {
+            bucket: BUCKET,
+            key: key
+        }),
+        tagging,
+    )
+    .await;
+    run(
+        command!(DeleteObjectTagging {
+            bucket: BUCKET,
+            key: key
+        }),
+        "",
+    )
+    .await;
+    run(
+        command!(GetObjectAcl {
+            bucket: BUCKET,
+            key: key
+        }),
+        "",
+    )
+    .await;
+    run(list(BUCKET, "scoping/everyday/"), "").await;
+    run(
+        command!(ListObjects {
+            bucket: BUCKET,
+            prefix: "scoping/everyday/"
+        }),
+        "",
+    )
+    .await;
+    run(
+        command!(ListObjectVersions {
+            bucket: BUCKET,
+            prefix: "scoping/everyday/"
+        }),
+        "",
+    )
+    .await;
+    run(command!(ListMultipartUploads { bucket: BUCKET }), "").await;
+    run(command!(HeadBucket { bucket: BUCKET }), "").await;
+    run(
+        copy("acme-files/scoping/everyday/k+é", OTHER_BUCKET, key),
+        "",
+    )
+    .await;
+
+    // Each step of an upload has a session of its own, and all of them belong together.
+    let create = command!(CreateMultipartUpload {
+        bucket: BUCKET,
+        key: key
+    });
+    let upload = run(create, "").await.xml("UploadId").expect("an id");
+    let upload = upload.as_str();
+    let part = command!(UploadPart {
+        bucket: BUCKET,
+        key: key,
+        upload_id: upload,
+        part_number: 1
+    });
+    let etag = run(part, "in parts").await.header("etag").to_owned();
+    run(
+        command!(ListParts {
+            bucket: BUCKET,
+            key: key,
+            upload_id: upload
+        }),
+        "",
+    )
+    .await;
+    let parts = format!(
+        "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part></CompleteMultipartUpload>"
+    );
+    let complete = command!(CompleteMultipartUpload {
+        bucket: BUCKET,
+        key: key,
+        upload_id: upload
+    });
+    let completed = presignd.run("acme", complete, parts).await;
+    assert_eq!(completed.status, 200, "{completed:?}");
+    assert_eq!(
+        ceph.object(BUCKET, key).await.as_deref(),
+        Some(&b"in parts"[..])
+    );
+
+    run(delete(BUCKET, key), "").await;
+    assert_eq!(ceph.object(BUCKET, key).await, None);
+}
+
+#[tokio::test]
 async fn keys_that_only_the_body_names_are_those_of_the_grant() {
     let ceph = Ceph::shared();
     for key in ["scoping/many/in/a", "scoping/many/out/a"] {
