@@ -528,6 +528,19 @@ async fn an_operators_denial_holds_whatever_the_grants_say() {
 }
 
 #[tokio::test]
+async fn this_store_ignores_a_denial_of_what_is_not_named() {
+    Ceph::shared()
+        .put_object(BUCKET, "scoping/not-action", "here")
+        .await;
+    let deny = r#"'{ "Effect": "Deny", "NotAction": "s3:PutObject", "Resource": "*" }'"#;
+    let (presignd, _sts) = overheard(WIDE, &format!("{{ deny: {deny} }}")).await;
+    let get = get_object(BUCKET, "scoping/not-action");
+    let answer = presignd.run("acme", get, "").await;
+    // AWS denies it. Where a store does too, the warning about `NotAction` has had its time.
+    assert_eq!(answer.status, 200, "{answer:?}");
+}
+
+#[tokio::test]
 async fn a_store_without_signature_ages_refuses_rather_than_ignores_them() {
     let ceph = Ceph::shared();
     ceph.put_object(BUCKET, "scoping/age", "here").await;
