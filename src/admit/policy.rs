@@ -137,18 +137,21 @@ fn decide_from(
     };
     let mut cap = cap_of(grants, itself, source_ip)
         .ok_or_else(|| not_itself(grants, command, &target, called))?;
-    let mut whole = whole_bucket(grants, itself, &target);
     for need in needs(command) {
         let met = |grant: &Grant| need.met_by(grant, command);
         cap = narrower(
             cap,
             cap_of(grants, met, source_ip).ok_or_else(|| need.denied(operation, called))?,
         );
-        whole &= whole_bucket(grants, met, &target);
     }
+    let bounded_by_session_only = matches!(target, Target::BodyKeys(_)) && {
+        let whole = needs(command)
+            .all(|need| whole_bucket(grants, |grant| need.met_by(grant, command), &target));
+        !(whole && whole_bucket(grants, itself, &target))
+    };
     Ok(Allowed {
         max_expiry: cap,
-        bounded_by_session_only: matches!(target, Target::BodyKeys(_)) && !whole,
+        bounded_by_session_only,
     })
 }
 

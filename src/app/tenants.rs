@@ -570,8 +570,8 @@ mod tests {
         let grants = "      - { commands: [read], resources: [a/*], source_ip: [10.0.0.1/8, office, 10.0.0.0/8] }\n";
         let said = mistakes(&tenant("tenant", grants));
         let places = [
-            "a.yaml:7:61: tenants.acme.grants[0].source_ip[0]: `10.0.0.1/8` has bits beyond its prefix length: write 10.0.0.0/8",
-            "a.yaml:7:73: tenants.acme.grants[0].source_ip[1]: `office` is no IP address",
+            "a.yaml:7:59: tenants.acme.grants[0].source_ip[0]: `10.0.0.1/8` has bits beyond its prefix length: write 10.0.0.0/8",
+            "a.yaml:7:71: tenants.acme.grants[0].source_ip[1]: `office` is no IP address",
         ];
         assert_eq!(said.len(), places.len(), "{said:#?}");
         for (said, place) in said.iter().zip(places) {

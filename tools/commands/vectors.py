@@ -74,6 +74,8 @@ HARD_KEYS = [
     "controls/\t/\x01\x7f",
     "query?versionId=1&X-Amz-Signature=0#fragment",
 ]
+# What a policy, or a careless path, would read as a pattern. Apart from the rest, which are dealt out by their number.
+PATTERN_KEYS = ["a/*", "a?c", "${aws:username}/k", "a/%2F..", "a%2F..%2Fb"]
 HARD_QUERY = [
     "a b+c%41&d=e/f?g#h~*'()",
     "\U0001f980 \u00e9/\u4e2d;,:@$!",
@@ -273,7 +275,7 @@ def inputs(operation: model.Operation, seed: int):
     yield "hard with path style", STORE, SESSION_TOKEN, 43200, hard(STORE, seed + 5)
     if operation.name == "GetObject":
         yield "without a session token", AWS, None, 900, minimal
-        for key in HARD_KEYS:
+        for key in HARD_KEYS + PATTERN_KEYS:
             yield f"key {json.dumps(key)}", AWS, SESSION_TOKEN, 900, {**minimal, "Key": key}
 
 
