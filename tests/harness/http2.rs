@@ -48,6 +48,19 @@ pub(crate) fn body(stream: u32, bytes: &[u8]) -> Vec<u8> {
     frame(DATA, END_STREAM, stream, &data)
 }
 
+/// The beginning of a message of so many bytes, and no more of it than may be sent unasked.
+pub(crate) fn beginning(stream: u32, of: u32) -> Vec<u8> {
+    let mut data = vec![0];
+    data.extend(of.to_be_bytes());
+    data.resize(16 << 10, 0);
+    let mut frames = frame(DATA, 0, stream, &data);
+    let more = frame(DATA, 0, stream, &data);
+    for _ in 0..2 {
+        frames.extend(&more);
+    }
+    frames
+}
+
 /// The call is taken back.
 pub(crate) fn reset(stream: u32) -> Vec<u8> {
     const CANCEL: u32 = 8;
