@@ -52,7 +52,7 @@ async fn presign_many(
 
 /// Whether presignd never took the call: it said so itself, or nobody listens any more, or the client's transport held the
 /// call back, because the connection was being closed in an orderly way. A call that was cut is none of these.
-fn was_not_accepted(status: &tonic::Status) -> bool {
+pub(crate) fn was_not_accepted(status: &tonic::Status) -> bool {
     let mut cause = std::error::Error::source(status);
     if cause.is_none() {
         return status.code() == Code::Unavailable;

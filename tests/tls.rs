@@ -329,7 +329,15 @@ async fn health_is_asked_over_tls() {
     let presignd_ = serve(&mounted);
     let address = presignd_.address().await;
     let ca = ca.to_str().unwrap();
-    let verified = ["health", "--address", &address, "--ca", ca];
+    let verified = [
+        "health",
+        "--address",
+        &address,
+        "--ca",
+        ca,
+        "--timeout",
+        "30",
+    ];
     let asked = presignd(verified).run().await;
     assert_eq!(
         (asked.code, &*asked.stdout),

@@ -28,9 +28,10 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 /// The head of a call of `Presign`, whose message is still to come.
 pub(crate) fn head(stream: u32) -> Vec<u8> {
     let path = b"/presignd.v1.PresignService/Presign";
-    let mut headers = b"\x83\x86\x41\x01a\x5f\x10application/grpc\x44".to_vec();
+    let mut headers = b"\x83\x86\x41\x01a\x44".to_vec();
     headers.push(u8::try_from(path.len()).expect("a short path"));
     headers.extend(path);
+    headers.extend(b"\x5f\x10application/grpc");
     frame(HEADERS, END_HEADERS, stream, &headers)
 }
 
@@ -46,6 +47,19 @@ pub(crate) fn body(stream: u32, bytes: &[u8]) -> Vec<u8> {
     data.extend(length.to_be_bytes());
     data.extend(bytes);
     frame(DATA, END_STREAM, stream, &data)
+}
+
+/// The beginning of a message of so many bytes, and no more of it than may be sent unasked.
+pub(crate) fn beginning(stream: u32, of: u32) -> Vec<u8> {
+    let mut data = vec![0];
+    data.extend(of.to_be_bytes());
+    data.resize(16 << 10, 0);
+    let mut frames = frame(DATA, 0, stream, &data);
+    let more = frame(DATA, 0, stream, &data);
+    for _ in 0..2 {
+        frames.extend(&more);
+    }
+    frames
 }
 
 /// The call is taken back.

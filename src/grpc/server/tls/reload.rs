@@ -28,11 +28,12 @@ pub(super) async fn reload(tls: &Tls, first: Contents, clock: &SharedClock) {
     }
     drop(first);
     loop {
+        // The first time as well: they may have changed before anybody watched.
+        look(tls, &mut seen, clock).await;
         let heard = tokio::time::timeout(POLL, changed.notified()).await;
         if heard.is_ok() {
             tokio::time::sleep(SETTLE).await;
         }
-        look(tls, &mut seen, clock).await;
     }
 }
 
@@ -74,19 +75,19 @@ fn warn(tls: &Tls, pair: &Pair, clock: &SharedClock) {
 /// Tells of whatever happens in the files' folders: files are replaced by renaming, and in Kubernetes a link beside them is.
 fn watch(tls: &Tls, changed: &Arc<Notify>) -> Option<RecommendedWatcher> {
     let changed = Arc::clone(changed);
-    let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+    let created = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         // Reading is an event as well, and this process reads them.
         if event.is_ok_and(|event| !event.kind.is_access()) {
             changed.notify_one();
         }
     });
-    let watched = watcher.and_then(|mut watcher| {
+    let watching = created.and_then(|mut watcher| {
         for folder in folders([&tls.files.certificate, &tls.files.key]) {
             watcher.watch(&folder, RecursiveMode::NonRecursive)?;
         }
         Ok(watcher)
     });
-    watched
+    watching
         .inspect_err(|error| {
             tracing::warn!(
                 "changes of the certificate are noticed within {POLL:?}, not at once: {error}"
