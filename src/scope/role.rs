@@ -329,7 +329,7 @@ fn fitting(policy: Arc<SessionPolicy>) -> Result<Arc<SessionPolicy>, PolicyTooLo
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admit::grant::{CommandSelector, GrantTerms, Store};
+    use crate::admit::grant::{CommandSelector, Store, Terms};
     use crate::proto::s3;
     use crate::scope::identity::OwnIdentity;
 
@@ -339,7 +339,7 @@ mod tests {
         let grant = Grant::new(
             selectors.collect(),
             resources.into(),
-            GrantTerms::default(),
+            Terms::default(),
             Store::Aws,
         );
         let terms = PolicyTerms {
@@ -352,6 +352,7 @@ mod tests {
             arn: "arn:aws:iam::111122223333:role/x".to_owned(),
             identity: Identity::Own(OwnIdentity::default()),
             duration: 3600,
+            longest_expiry: Duration::from_secs(900),
             sts: StsEndpoint {
                 region: "eu-west-1".to_owned(),
                 url: None,

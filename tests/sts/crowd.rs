@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use presignd::admit::expiry::{Asked, Mode};
+use presignd::admit::policy::Called;
 use presignd::app::tenants;
 use presignd::authenticate::Caller;
 use presignd::clock::{Clock as _, SharedClock, SystemClock};
@@ -95,7 +96,9 @@ async fn ten_thousand_cold_tenants_share_a_few_calls() {
                 expires_in: Some(300),
                 mode: Mode::Reject,
             };
-            let authorized = tenant.rules.authorize(&command, asked).expect("granted");
+            let called = Called::default();
+            let authorized = tenant.rules.authorize(&command, called, asked, None);
+            let authorized = authorized.expect("granted");
             let admitted = tenant.rules.admit(authorized).expect("no limits");
             let asking = scoper.scope(&admitted, &Caller::Anyone, &tenant.session, &command);
             asking.await.map(drop)
