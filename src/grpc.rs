@@ -10,6 +10,7 @@ mod to_the_end;
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,7 +78,7 @@ impl PresignApi {
     async fn run<T: Send + 'static>(
         &self,
         issuance_id: Uuid,
-        work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
+        work: Pin<Box<impl Future<Output = Result<T, Refusal>> + Send + 'static>>,
     ) -> Result<Response<T>, Status> {
         let ended = ToTheEnd::new(work, &self.0.tasks).await;
         let result = ended.unwrap_or_else(|Panicked| {
@@ -149,7 +150,7 @@ impl PresignService for PresignApi {
         let message = request.into_inner();
         let inner = Arc::clone(&self.0);
         let issuance_id = inner.issuance_id();
-        self.run(issuance_id, async move {
+        let work = Box::pin(async move {
             let tenant = TenantId::parse(&message.tenant).ok();
             match known.and_then(|()| request::read_presign(message)) {
                 Ok((request, command)) => {
@@ -165,8 +166,8 @@ impl PresignService for PresignApi {
                     .refuse(&arrival, issuance_id, tenant.as_ref(), refusal)
                     .await),
             }
-        })
-        .await
+        });
+        self.run(issuance_id, work).await
     }
 
     async fn batch_presign(
@@ -180,7 +181,7 @@ impl PresignService for PresignApi {
         let inner = Arc::clone(&self.0);
         // Of the batch as a whole, if it is refused as one; each command has an id of its own besides.
         let issuance_id = inner.issuance_id();
-        self.run(issuance_id, async move {
+        let work = Box::pin(async move {
             let tenant = TenantId::parse(&message.tenant).ok();
             match known.and_then(|()| request::read_batch(message)) {
                 Ok((request, commands)) => {
@@ -196,8 +197,8 @@ impl PresignService for PresignApi {
                     .refuse(&arrival, issuance_id, tenant.as_ref(), refusal)
                     .await),
             }
-        })
-        .await
+        });
+        self.run(issuance_id, work).await
     }
 }
 

@@ -6,6 +6,7 @@
 mod accept;
 mod connection;
 mod services;
+mod turns;
 mod workers;
 
 use std::future::Future;

@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use super::services::Services;
+use super::turns::gathering;
 use super::workers::Place;
 
 /// Who is at the other end of a connection: an extension of each of its requests.
@@ -57,14 +58,15 @@ pub(super) async fn serve(
             answering.await as Result<_, Infallible>
         }
     });
+    let (stream, outgoing) = gathering(stream);
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     // A connection's failure is its client's affair.
     tokio::select! {
-        _ = connection.as_mut() => return,
+        _ = outgoing.along(connection.as_mut()) => return,
         () = shared.stopping.cancelled() => connection.as_mut().graceful_shutdown(),
     }
-    let _ = connection.await;
+    let _ = outgoing.along(connection.as_mut()).await;
 }
