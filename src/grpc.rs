@@ -12,6 +12,7 @@ mod to_the_end;
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -102,11 +103,11 @@ impl PresignApi {
     async fn refuse(&self, arrival: Arrival, refusal: Refusal) -> Status {
         let inner = Arc::clone(&self.0);
         let issuance_id = inner.issuance_id();
-        let refused = self.run::<Infallible>(issuance_id, async move {
+        let work = Box::pin(async move {
             let presigner = &inner.presigner;
             Err(presigner.refuse(&arrival, issuance_id, None, refusal).await)
         });
-        match refused.await {
+        match self.run::<Infallible>(issuance_id, work).await {
             Err(status) => status,
             Ok(never) => match never.into_inner() {},
         }
@@ -116,7 +117,7 @@ impl PresignApi {
     async fn run<T: Send + 'static>(
         &self,
         issuance_id: Uuid,
-        work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
+        work: Pin<Box<impl Future<Output = Result<T, Refusal>> + Send + 'static>>,
     ) -> Result<Response<T>, Status> {
         let ended = ToTheEnd::new(work, &self.0.tasks).await;
         let result = ended.unwrap_or_else(|Panicked| {
@@ -182,7 +183,7 @@ impl PresignService for PresignApi {
         let message = request.into_inner();
         let inner = Arc::clone(&self.0);
         let issuance_id = inner.issuance_id();
-        self.run(issuance_id, async move {
+        let work = Box::pin(async move {
             let _ticket = ticket;
             let tenant = TenantId::parse(&message.tenant).ok();
             match known.and_then(|()| request::read_presign(message)) {
@@ -199,8 +200,8 @@ impl PresignService for PresignApi {
                     .refuse(&arrival, issuance_id, tenant.as_ref(), refusal)
                     .await),
             }
-        })
-        .await
+        });
+        self.run(issuance_id, work).await
     }
 
     async fn batch_presign(
@@ -212,7 +213,7 @@ impl PresignService for PresignApi {
         let inner = Arc::clone(&self.0);
         // Of the batch as a whole, if it is refused as one; each command has an id of its own besides.
         let issuance_id = inner.issuance_id();
-        self.run(issuance_id, async move {
+        let work = Box::pin(async move {
             let _ticket = ticket;
             let tenant = TenantId::parse(&message.tenant).ok();
             match known.and_then(|()| request::read_batch(message)) {
@@ -229,7 +230,7 @@ impl PresignService for PresignApi {
                     .refuse(&arrival, issuance_id, tenant.as_ref(), refusal)
                     .await),
             }
-        })
-        .await
+        });
+        self.run(issuance_id, work).await
     }
 }

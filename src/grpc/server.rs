@@ -10,6 +10,7 @@ mod seats;
 mod services;
 mod stream;
 mod tls;
+mod turns;
 mod workers;
 
 use std::future::Future;

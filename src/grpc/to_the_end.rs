@@ -18,8 +18,8 @@ pub(super) struct ToTheEnd<F>
 where
     F: Future<Output: Send> + Send + 'static,
 {
-    /// Until it is done.
-    work: Option<Pin<Box<TrackedFuture<CatchUnwind<AssertUnwindSafe<F>>>>>>,
+    /// Until it is done. On the heap from the start: it holds a whole request, and is not to be copied about.
+    work: Option<TrackedFuture<CatchUnwind<AssertUnwindSafe<Pin<Box<F>>>>>>,
 }
 
 /// The work panicked; what was said is in the log already, by the panic hook.
@@ -31,10 +31,10 @@ where
     F: Future<Output: Send> + Send + 'static,
 {
     /// Begins with the first poll. `tasks` waits for it.
-    pub(super) fn new(work: F, tasks: &TaskTracker) -> Self {
+    pub(super) fn new(work: Pin<Box<F>>, tasks: &TaskTracker) -> Self {
         let work = AssertUnwindSafe(work).catch_unwind();
         Self {
-            work: Some(Box::pin(tasks.track_future(work))),
+            work: Some(tasks.track_future(work)),
         }
     }
 }
@@ -49,7 +49,7 @@ where
         let Some(work) = &mut self.work else {
             return Poll::Pending;
         };
-        let done = work.as_mut().poll(context);
+        let done = Pin::new(work).poll(context);
         if done.is_ready() {
             self.work = None;
         }
@@ -86,7 +86,7 @@ mod tests {
             gone.await.unwrap();
             done.send("done").unwrap();
         };
-        let mut work = ToTheEnd::new(work, &tasks);
+        let mut work = ToTheEnd::new(Box::pin(work), &tasks);
         assert!((&mut work).now_or_never().is_none());
         drop(work);
         tasks.close();
@@ -100,14 +100,17 @@ mod tests {
     async fn what_was_never_begun_is_done_too() {
         let tasks = TaskTracker::new();
         let (done, ended) = oneshot::channel();
-        drop(ToTheEnd::new(async move { done.send(()) }, &tasks));
+        drop(ToTheEnd::new(
+            Box::pin(async move { done.send(()) }),
+            &tasks,
+        ));
         assert_eq!(ended.await, Ok(()));
     }
 
     #[tokio::test]
     async fn what_ends_at_once_is_no_task() {
         let tasks = TaskTracker::new();
-        let answer = ToTheEnd::new(ready(7), &tasks).now_or_never();
+        let answer = ToTheEnd::new(Box::pin(ready(7)), &tasks).now_or_never();
         assert_eq!(answer.unwrap().unwrap(), 7);
         assert!(tasks.is_empty());
     }
@@ -121,7 +124,7 @@ mod tests {
                 "it fails, as the test asks"
             );
         };
-        let in_a_task = tokio::spawn(ToTheEnd::new(work, &tasks));
+        let in_a_task = tokio::spawn(ToTheEnd::new(Box::pin(work), &tasks));
         assert!(in_a_task.await.unwrap().is_err());
         assert!(tasks.is_empty());
     }
@@ -129,7 +132,7 @@ mod tests {
     #[test]
     fn without_a_runtime_nothing_goes_on() {
         let tasks = TaskTracker::new();
-        drop(ToTheEnd::new(pending::<()>(), &tasks));
+        drop(ToTheEnd::new(Box::pin(pending::<()>()), &tasks));
         assert!(tasks.is_empty());
     }
 }
