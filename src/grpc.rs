@@ -1,7 +1,7 @@
 //! The front door: PresignService over gRPC.
 //!
 //! Each RPC runs as a task of its own, because tonic drops a handler whose caller has hung up, and a decision must not escape its
-//! record that way.
+//! record that way. Nor by a panic: that is a refusal like any other, to the caller and in the record.
 
 mod reply;
 mod request;
@@ -10,9 +10,11 @@ mod status;
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio_util::task::TaskTracker;
 use tonic::transport::server::TcpConnectInfo;
 use tonic::{Request, Response, Status};
@@ -78,10 +80,9 @@ impl PresignApi {
         issuance_id: Uuid,
         work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
     ) -> Result<Response<T>, Status> {
-        let result = self.0.tasks.spawn(work).await.unwrap_or_else(|panic| {
-            tracing::error!(%issuance_id, "a request panicked: {panic}");
-            Err(Refusal::Internal)
-        });
+        let task = self.0.tasks.spawn(work).await;
+        // Only what keeps the record of a panic can still have panicked, and then nothing can be recorded.
+        let result = task.unwrap_or(Err(Refusal::Internal));
         match result {
             Ok(message) => Ok(Response::new(message)),
             Err(refusal) => Err(status::status(&refusal, issuance_id)),
@@ -90,6 +91,27 @@ impl PresignApi {
 }
 
 impl Inner {
+    /// What comes of the work; if it panics, a refusal with a record of its own. What the panic says may hold anything, so that is
+    /// left to the process's panic hook.
+    async fn unless_it_panics<T>(
+        &self,
+        arrival: &Arrival,
+        issuance_id: Uuid,
+        tenant: Option<&TenantId>,
+        work: impl Future<Output = Result<T, Refusal>>,
+    ) -> Result<T, Refusal> {
+        // Rooms are shared with other requests as they were: what a lock holds is whole between any two statements.
+        if let Ok(result) = AssertUnwindSafe(work).catch_unwind().await {
+            return result;
+        }
+        tracing::error!(%issuance_id, "a request panicked");
+        let refusal = Refusal::Internal;
+        Err(self
+            .presigner
+            .refuse(arrival, issuance_id, tenant, refusal)
+            .await)
+    }
+
     /// Who arrived, and how long they wait.
     fn arrival<T>(
         &self,
@@ -149,20 +171,26 @@ impl PresignService for PresignApi {
         let issuance_id = inner.issuance_id();
         self.run(issuance_id, async move {
             let tenant = TenantId::parse(&message.tenant).ok();
-            match known.and_then(|()| request::read_presign(message)) {
-                Ok((request, command)) => {
-                    let item = Item {
-                        issuance_id,
-                        command,
-                    };
-                    let issued = inner.presigner.presign(&arrival, &request, &item).await?;
-                    Ok(reply::response(issued, issuance_id))
+            let tenant = tenant.as_ref();
+            let work = async {
+                match known.and_then(|()| request::read_presign(message)) {
+                    Ok((request, command)) => {
+                        let item = Item {
+                            issuance_id,
+                            command,
+                        };
+                        let issued = inner.presigner.presign(&arrival, &request, &item).await?;
+                        Ok(reply::response(issued, issuance_id))
+                    }
+                    Err(refusal) => Err(inner
+                        .presigner
+                        .refuse(&arrival, issuance_id, tenant, refusal)
+                        .await),
                 }
-                Err(refusal) => Err(inner
-                    .presigner
-                    .refuse(&arrival, issuance_id, tenant.as_ref(), refusal)
-                    .await),
-            }
+            };
+            inner
+                .unless_it_panics(&arrival, issuance_id, tenant, work)
+                .await
         })
         .await
     }
@@ -180,20 +208,27 @@ impl PresignService for PresignApi {
         let issuance_id = inner.issuance_id();
         self.run(issuance_id, async move {
             let tenant = TenantId::parse(&message.tenant).ok();
-            match known.and_then(|()| request::read_batch(message)) {
-                Ok((request, commands)) => {
-                    let items: Vec<Item> = commands.into_iter().map(|c| inner.item(c)).collect();
-                    let results = inner
+            let tenant = tenant.as_ref();
+            let work = async {
+                match known.and_then(|()| request::read_batch(message)) {
+                    Ok((request, commands)) => {
+                        let items = commands.into_iter().map(|command| inner.item(command));
+                        let items: Vec<Item> = items.collect();
+                        let results = inner
+                            .presigner
+                            .presign_batch(&arrival, &request, issuance_id, &items)
+                            .await?;
+                        Ok(reply::batch_response(&items, results))
+                    }
+                    Err(refusal) => Err(inner
                         .presigner
-                        .presign_batch(&arrival, &request, issuance_id, &items)
-                        .await?;
-                    Ok(reply::batch_response(&items, results))
+                        .refuse(&arrival, issuance_id, tenant, refusal)
+                        .await),
                 }
-                Err(refusal) => Err(inner
-                    .presigner
-                    .refuse(&arrival, issuance_id, tenant.as_ref(), refusal)
-                    .await),
-            }
+            };
+            inner
+                .unless_it_panics(&arrival, issuance_id, tenant, work)
+                .await
         })
         .await
     }

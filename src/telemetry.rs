@@ -9,6 +9,7 @@
 
 mod export;
 mod logs;
+mod panics;
 
 use std::env;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 pub use export::SpanCounts;
 use export::{BoundedProcessor, Counters, CountingExporter};
 pub use logs::{LogFormat, LogGuard, start_logs};
+pub use panics::log_panics;
 
 const SERVICE_NAME: &str = "service.name";
 const DEFAULT_SERVICE_NAME: &str = "presignd";

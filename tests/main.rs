@@ -27,4 +27,5 @@ mod serving;
 mod store;
 mod sts;
 mod tampering;
+mod tenant_ids;
 mod tracing_output;
