@@ -1,6 +1,7 @@
 //! The front door: PresignService over gRPC.
 //!
 //! Each RPC runs to its end, even if its caller hangs up: a decision must not escape its record that way.
+//! Nor by a panic: that is a refusal like any other, to the caller and in the record.
 
 mod door;
 pub mod health;
@@ -12,10 +13,13 @@ mod to_the_end;
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use http::{Extensions, HeaderMap};
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
@@ -35,6 +39,9 @@ use crate::refusal::Refusal;
 
 /// The service's full name.
 pub const SERVICE: &str = "presignd.v1.PresignService";
+/// Its methods' full names.
+const PRESIGN: &str = "presignd.v1.PresignService/Presign";
+const BATCH_PRESIGN: &str = "presignd.v1.PresignService/BatchPresign";
 
 /// Whether the caller is known; if not, the refusal.
 type Known = Result<(), Refusal>;
@@ -81,22 +88,32 @@ impl PresignApi {
     }
 
     /// Who arrived, and how long they wait.
-    fn arrival<B>(&self, method: &'static str, request: &http::Request<B>) -> (Arrival, Known) {
-        self.0.arrival(method, request)
+    fn arrival(
+        &self,
+        method: &'static str,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+    ) -> (Arrival, Known) {
+        self.0.arrival(method, headers, extensions)
     }
 
-    /// Takes a request over from the door: what it knows, and the request's place, which is to be held to the end.
-    fn enter<T>(&self, request: &mut Request<T>) -> Result<(Ticket, Arrival, Known), Status> {
+    /// Takes a request over from the door: what it knows, and the request's place, which is to be held to the end. A request from
+    /// within this process did not come by the door, and has no place.
+    fn enter<T>(
+        &self,
+        method: &'static str,
+        request: &mut Request<T>,
+    ) -> (Option<Ticket>, Arrival, Known) {
         let ticket = request.extensions_mut().remove::<Ticket>();
-        let entered = ticket.and_then(|ticket| ticket.arrival().map(|known| (ticket, known)));
-        let Some((ticket, (mut arrival, known))) = entered else {
-            // Nobody comes in another way.
-            return Err(status::status(&Refusal::Internal, self.0.issuance_id()));
-        };
+        let known = ticket.as_ref().and_then(Ticket::arrival);
+        let (mut arrival, known) = known.unwrap_or_else(|| {
+            let headers = request.metadata().as_ref();
+            self.arrival(method, headers, request.extensions())
+        });
         // What the message took to come is not there for signing any more.
         let took = self.0.presigner.clock.now().duration_since(arrival.started);
         arrival.patience = arrival.patience.saturating_sub(took.unwrap_or_default());
-        Ok((ticket, arrival, known))
+        (ticket, arrival, known)
     }
 
     /// Refuses a request whose message was not read, and records that.
@@ -120,8 +137,9 @@ impl PresignApi {
         work: Pin<Box<impl Future<Output = Result<T, Refusal>> + Send + 'static>>,
     ) -> Result<Response<T>, Status> {
         let ended = ToTheEnd::new(work, &self.0.tasks).await;
+        // Only what keeps the record of a panic can still have panicked, and then nothing can be recorded.
         let result = ended.unwrap_or_else(|Panicked| {
-            tracing::error!(%issuance_id, "a request panicked");
+            tracing::error!(%issuance_id, "a request panicked, and its record too");
             Err(Refusal::Internal)
         });
         match result {
@@ -132,9 +150,34 @@ impl PresignApi {
 }
 
 impl Inner {
+    /// What comes of the work; if it panics, a refusal with a record of its own. What the panic says may hold anything, so that is
+    /// left to the process's panic hook.
+    async fn unless_it_panics<T>(
+        &self,
+        arrival: &Arrival,
+        issuance_id: Uuid,
+        tenant: Option<&TenantId>,
+        work: impl Future<Output = Result<T, Refusal>>,
+    ) -> Result<T, Refusal> {
+        // Rooms are shared with other requests as they were: what a lock holds is whole between any two statements.
+        if let Ok(result) = AssertUnwindSafe(work).catch_unwind().await {
+            return result;
+        }
+        tracing::error!(%issuance_id, "a request panicked");
+        let refusal = Refusal::Internal;
+        Err(self
+            .presigner
+            .refuse(arrival, issuance_id, tenant, refusal)
+            .await)
+    }
+
     /// Who arrived, and how long they wait.
-    fn arrival<B>(&self, method: &'static str, request: &http::Request<B>) -> (Arrival, Known) {
-        let headers = request.headers();
+    fn arrival(
+        &self,
+        method: &'static str,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+    ) -> (Arrival, Known) {
         let patience = request::timeout(headers).map_or(self.patience, |timeout| {
             request::patience(timeout).min(self.patience)
         });
@@ -147,7 +190,7 @@ impl Inner {
             started: self.presigner.clock.now(),
             patience,
             trace: TraceContext::from_headers(headers),
-            peer: request.extensions().get().map(|peer: &Peer| peer.address),
+            peer: extensions.get().map(|peer: &Peer| peer.address),
             caller,
         };
         (arrival, known)
@@ -179,27 +222,33 @@ impl PresignService for PresignApi {
         &self,
         mut request: Request<PresignRequest>,
     ) -> Result<Response<PresignResponse>, Status> {
-        let (ticket, arrival, known) = self.enter(&mut request)?;
+        let (ticket, arrival, known) = self.enter(PRESIGN, &mut request);
         let message = request.into_inner();
         let inner = Arc::clone(&self.0);
         let issuance_id = inner.issuance_id();
         let work = Box::pin(async move {
             let _ticket = ticket;
             let tenant = TenantId::parse(&message.tenant).ok();
-            match known.and_then(|()| request::read_presign(message)) {
-                Ok((request, command)) => {
-                    let item = Item {
-                        issuance_id,
-                        command,
-                    };
-                    let issued = inner.presigner.presign(&arrival, &request, &item).await?;
-                    Ok(reply::response(issued, issuance_id))
+            let tenant = tenant.as_ref();
+            let work = async {
+                match known.and_then(|()| request::read_presign(message)) {
+                    Ok((request, command)) => {
+                        let item = Item {
+                            issuance_id,
+                            command,
+                        };
+                        let issued = inner.presigner.presign(&arrival, &request, &item).await?;
+                        Ok(reply::response(issued, issuance_id))
+                    }
+                    Err(refusal) => Err(inner
+                        .presigner
+                        .refuse(&arrival, issuance_id, tenant, refusal)
+                        .await),
                 }
-                Err(refusal) => Err(inner
-                    .presigner
-                    .refuse(&arrival, issuance_id, tenant.as_ref(), refusal)
-                    .await),
-            }
+            };
+            inner
+                .unless_it_panics(&arrival, issuance_id, tenant, work)
+                .await
         });
         self.run(issuance_id, work).await
     }
@@ -208,7 +257,7 @@ impl PresignService for PresignApi {
         &self,
         mut request: Request<BatchPresignRequest>,
     ) -> Result<Response<BatchPresignResponse>, Status> {
-        let (ticket, arrival, known) = self.enter(&mut request)?;
+        let (ticket, arrival, known) = self.enter(BATCH_PRESIGN, &mut request);
         let message = request.into_inner();
         let inner = Arc::clone(&self.0);
         // Of the batch as a whole, if it is refused as one; each command has an id of its own besides.
@@ -216,20 +265,27 @@ impl PresignService for PresignApi {
         let work = Box::pin(async move {
             let _ticket = ticket;
             let tenant = TenantId::parse(&message.tenant).ok();
-            match known.and_then(|()| request::read_batch(message)) {
-                Ok((request, commands)) => {
-                    let items: Vec<Item> = commands.into_iter().map(|c| inner.item(c)).collect();
-                    let results = inner
+            let tenant = tenant.as_ref();
+            let work = async {
+                match known.and_then(|()| request::read_batch(message)) {
+                    Ok((request, commands)) => {
+                        let items = commands.into_iter().map(|command| inner.item(command));
+                        let items: Vec<Item> = items.collect();
+                        let results = inner
+                            .presigner
+                            .presign_batch(&arrival, &request, issuance_id, &items)
+                            .await?;
+                        Ok(reply::batch_response(&items, results))
+                    }
+                    Err(refusal) => Err(inner
                         .presigner
-                        .presign_batch(&arrival, &request, issuance_id, &items)
-                        .await?;
-                    Ok(reply::batch_response(&items, results))
+                        .refuse(&arrival, issuance_id, tenant, refusal)
+                        .await),
                 }
-                Err(refusal) => Err(inner
-                    .presigner
-                    .refuse(&arrival, issuance_id, tenant.as_ref(), refusal)
-                    .await),
-            }
+            };
+            inner
+                .unless_it_panics(&arrival, issuance_id, tenant, work)
+                .await
         });
         self.run(issuance_id, work).await
     }

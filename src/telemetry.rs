@@ -12,6 +12,7 @@ mod collector;
 mod environment;
 mod export;
 mod logs;
+mod panics;
 mod queue;
 
 use std::env;
@@ -28,6 +29,7 @@ use self::collector::Collector;
 use self::environment::Environment;
 use self::export::Exporter;
 pub use self::logs::{LogFormat, LogGuard, start_logs};
+pub use self::panics::log_panics;
 pub use self::queue::SpanCounts;
 use self::queue::{Bounds, Nobody, SpanQueue};
 use crate::audit::SpanSink;

@@ -96,7 +96,7 @@ credentials: { static: { access_key_id: AKID, secret_access_key: { env: INITECH_
     assert_eq!(refused.len(), 1, "{refused:?}");
     for words in [
         "FAILS",
-        "403 AccessDenied: not authorized to assume",
+        "403 AccessDenied: not authorized\\nto assume",
         "sts:TagSession",
     ] {
         assert!(refused[0].contains(words), "{words}: {refused:?}");

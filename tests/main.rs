@@ -31,5 +31,6 @@ mod serving;
 mod store;
 mod sts;
 mod tampering;
+mod tenant_ids;
 mod tls;
 mod tracing_output;

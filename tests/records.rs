@@ -1,5 +1,8 @@
 //! Records: every decision leaves one, nothing leaves without one, and none of them, nor any log or status, holds a secret.
 
+mod panics;
+mod process;
+mod rooms;
 mod secrets;
 
 use std::collections::BTreeSet;

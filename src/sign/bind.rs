@@ -230,9 +230,10 @@ impl<'a> Binder<'a> {
                 problem => problem,
             };
             if let Some(problem) = problem {
-                let shown: String = name.chars().take(64).collect();
+                // Cut after it is escaped, which makes it longer.
+                let shown: String = name.escape_debug().take(64).collect();
                 self.violations.push(Violation {
-                    field: format!("{}[{shown:?}]", field.field).into(),
+                    field: format!("{}[\"{shown}\"]", field.field).into(),
                     description: problem.into(),
                 });
                 continue;

@@ -205,7 +205,7 @@ pub(crate) fn parse(text: &str) -> Settings {
 }
 
 /// presignd's surroundings, where it has these credentials.
-pub(super) async fn aws_of(credentials: Credentials) -> SdkConfig {
+pub(crate) async fn aws_of(credentials: Credentials) -> SdkConfig {
     aws_from_environment()
         .await
         .into_builder()
@@ -379,6 +379,7 @@ pub(crate) struct Records(Arc<Mutex<Kept>>, Arc<Notify>);
 struct Kept {
     lines: Vec<serde_json::Value>,
     failure: Option<AuditError>,
+    panic: Option<String>,
 }
 
 impl Records {
@@ -419,11 +420,20 @@ impl Records {
     pub(crate) fn fail(&self, error: Option<AuditError>) {
         self.0.lock().expect("no panic").failure = error;
     }
+
+    /// Panics in these words when the next record comes, as a defect would.
+    pub(crate) fn panic(&self, words: &str) {
+        self.0.lock().expect("no panic").panic = Some(words.to_owned());
+    }
 }
 
 impl Sink for Records {
     fn write(&self, lines: &[u8]) -> Confirmation {
         let mut kept = self.0.lock().expect("no panic");
+        if let Some(words) = kept.panic.take() {
+            drop(kept);
+            panic!("{words}");
+        }
         let result = if let Some(error) = &kept.failure {
             Err(error.clone())
         } else {
