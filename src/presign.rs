@@ -8,7 +8,7 @@ mod placed;
 mod record;
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, SystemTime};
@@ -128,7 +128,7 @@ impl Presigner {
             let admitted = tenant.rules.admit(authorized)?;
             self.issue(arrival, tenant, command, admitted).await
         };
-        let decision = within(arrival.patience, decide).await;
+        let decision = within(arrival.patience, pin!(decide)).await;
         let now = self.clock.now();
         {
             let record = record::of_command(now, arrival, request, item, &placed, &decision);
@@ -164,10 +164,13 @@ impl Presigner {
             let admitted = tenant.rules.admit_all(authorized.collect())?;
             let mut issuing = Vec::with_capacity(items.len());
             for (item, admitted) in placed.iter().zip(admitted) {
-                issuing.push(within(arrival.patience, async move {
-                    self.issue(arrival, tenant, item.command()?, admitted?)
-                        .await
-                }));
+                issuing.push(async move {
+                    let issue = async {
+                        let command = item.command()?;
+                        self.issue(arrival, tenant, command, admitted?).await
+                    };
+                    within(arrival.patience, pin!(issue)).await
+                });
             }
             Ok(join_all(issuing).await)
         };
@@ -245,11 +248,11 @@ impl Presigner {
     }
 }
 
+/// The work's result, unless that takes too long. Work that is pinned already need not be moved, which takes room for it twice.
 async fn within<T>(
     patience: Duration,
-    work: impl Future<Output = Result<T, Refusal>>,
+    mut work: Pin<&mut impl Future<Output = Result<T, Refusal>>>,
 ) -> Result<T, Refusal> {
-    let mut work = pin!(work);
     // With a session at hand all of it is done at once, and needs no timer.
     if let Poll::Ready(result) = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await {
         return result;

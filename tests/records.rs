@@ -110,6 +110,7 @@ async fn every_refusal_leaves_a_record_of_who_wanted_what() {
         Reason::Internal,
         Reason::ShuttingDown,
         Reason::AuditUnavailable,
+        Reason::SessionPolicyTooLong,
         // And the one without a record.
         Reason::Overloaded,
     ] {

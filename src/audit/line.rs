@@ -135,15 +135,13 @@ fn escape(lines: &mut Vec<u8>, text: &str) {
     // The first bytes, in UTF-8, of all that is escaped here: most text has none of them, and no branch within the loop lets the
     // compiler look at many bytes at once.
     let suspicious = |byte: u8| {
-        (byte < 0x20)
-            | (byte == b'"')
-            | (byte == b'\\')
-            | (byte == 0x7f)
-            | (byte == 0xc2)
-            | (byte == 0xd8)
-            | (byte == 0xe2)
+        u8::from(byte < 0x20)
+            | [b'"', b'\\', 0x7f, 0xc2, 0xd8, 0xe2]
+                .map(|other| u8::from(byte == other))
+                .into_iter()
+                .fold(0, |any, is| any | is)
     };
-    if !text.bytes().fold(false, |any, byte| any | suspicious(byte)) {
+    if text.bytes().fold(0, |any, byte| any | suspicious(byte)) == 0 {
         lines.extend_from_slice(text.as_bytes());
         return;
     }

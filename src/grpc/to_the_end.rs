@@ -13,13 +13,17 @@ use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TrackedFuture;
 
+/// Work that is counted, and whose panics go no further. On the heap from the start: it holds a whole request, and is not to be
+/// copied about.
+type Kept<F> = TrackedFuture<CatchUnwind<AssertUnwindSafe<Pin<Box<F>>>>>;
+
 /// Work under way.
 pub(super) struct ToTheEnd<F>
 where
     F: Future<Output: Send> + Send + 'static,
 {
-    /// Until it is done. On the heap from the start: it holds a whole request, and is not to be copied about.
-    work: Option<TrackedFuture<CatchUnwind<AssertUnwindSafe<Pin<Box<F>>>>>>,
+    /// Until it is done.
+    work: Option<Kept<F>>,
 }
 
 /// The work panicked; what was said is in the log already, by the panic hook.

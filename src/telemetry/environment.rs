@@ -83,13 +83,12 @@ impl Environment<'_> {
 mod tests {
     use super::*;
 
-    fn read<T>(variables: &[(&str, &str)], read: impl FnOnce(&Environment<'_>) -> T) -> T {
-        let lookup = |name: &str| {
+    fn lookup<'a>(variables: &'a [(&'a str, &'a str)]) -> impl Fn(&str) -> Option<String> + 'a {
+        |name| {
             let mut variables = variables.iter();
             let found = variables.find(|(known, _)| *known == name);
             found.map(|(_, value)| (*value).to_owned())
-        };
-        read(&Environment(&lookup))
+        }
     }
 
     #[test]
@@ -100,34 +99,34 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_TIMEOUT", "2500"),
         ];
         let traces = Some("http://traces:4317".to_owned());
-        assert_eq!(read(&all, |e| e.endpoint()), traces);
+        assert_eq!(Environment(&lookup(&all)).endpoint(), traces);
         let all_signals = Some("http://all:4317".to_owned());
-        assert_eq!(read(&all[..1], |e| e.endpoint()), all_signals);
+        assert_eq!(Environment(&lookup(&all[..1])).endpoint(), all_signals);
         let timeout = Some(Duration::from_millis(2_500));
-        assert_eq!(read(&all, |e| e.timeout()), timeout);
-        assert_eq!(read(&[], |e| e.endpoint()), None);
+        assert_eq!(Environment(&lookup(&all)).timeout(), timeout);
+        assert_eq!(Environment(&lookup(&[])).endpoint(), None);
         let nonsense = [
             ("OTEL_EXPORTER_OTLP_ENDPOINT", ""),
             ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon"),
         ];
-        assert_eq!(read(&nonsense, |e| e.endpoint()), None);
-        assert_eq!(read(&nonsense, |e| e.timeout()), None);
+        assert_eq!(Environment(&lookup(&nonsense)).endpoint(), None);
+        assert_eq!(Environment(&lookup(&nonsense)).timeout(), None);
     }
 
     #[test]
     fn an_endpoint_without_a_scheme_is_encrypted_unless_that_is_declined() {
         let mut variables = vec![("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317")];
         let encrypted = Some("https://collector:4317".to_owned());
-        assert_eq!(read(&variables, |e| e.endpoint()), encrypted);
+        assert_eq!(Environment(&lookup(&variables)).endpoint(), encrypted);
         variables.push(("OTEL_EXPORTER_OTLP_INSECURE", "true"));
         let plain = Some("http://collector:4317".to_owned());
-        assert_eq!(read(&variables, |e| e.endpoint()), plain);
+        assert_eq!(Environment(&lookup(&variables)).endpoint(), plain);
     }
 
     #[test]
     fn headers_are_decoded_and_kept_out_of_sight() {
         let given = "api-key=a%20b%3D%2C, x-tenant = c ,no header,bad name=d,=e";
-        let headers = read(&[("OTEL_EXPORTER_OTLP_HEADERS", given)], |e| e.headers());
+        let headers = Environment(&lookup(&[("OTEL_EXPORTER_OTLP_HEADERS", given)])).headers();
         assert_eq!(headers.len(), 2, "{headers:?}");
         assert_eq!(headers["api-key"], "a b=,");
         assert_eq!(headers["x-tenant"], "c");
@@ -141,9 +140,9 @@ mod tests {
             ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", " 5 "),
             ("OTEL_BSP_SCHEDULE_DELAY", "250"),
         ];
-        assert_eq!(read(&given, |e| e.queue()), Some(7));
-        assert_eq!(read(&given, |e| e.batch()), Some(5));
+        assert_eq!(Environment(&lookup(&given)).queue(), Some(7));
+        assert_eq!(Environment(&lookup(&given)).batch(), Some(5));
         let delay = Some(Duration::from_millis(250));
-        assert_eq!(read(&given, |e| e.delay()), delay);
+        assert_eq!(Environment(&lookup(&given)).delay(), delay);
     }
 }

@@ -29,18 +29,23 @@ fn talkative(start: Start) -> Start {
         .env("RUST_BACKTRACE", "full")
 }
 
-/// Tenants with keys, with a role, and with a role by a token.
+/// How many tenants there are of each kind that asks STS: for each answer others, because failures are remembered.
+const OF_A_KIND: usize = 6;
+
+/// A tenant with keys, tenants with a role, and tenants with a role by a token.
 fn config(sts: &FakeSts, token_file: &std::path::Path, telemetry: &str) -> String {
     let mut yaml = static_tenant("[read]", "") + telemetry;
-    let role = sts.tenant("role", "", GRANTS);
-    let web = sts.tenant("web", "", GRANTS).replace(
-        "assume_role: {",
-        &format!("web_identity: {{ token_file: \"{}\",", token_file.display()),
-    );
+    let by_token = format!("web_identity: {{ token_file: \"{}\",", token_file.display());
     let at = yaml.find("  acme:").expect("a tenant");
-    for (id, tenant) in [("role", role), ("web", web)] {
-        let lines: String = tenant.lines().map(|line| format!("    {line}\n")).collect();
-        yaml.insert_str(at, &format!("  {id}:\n{lines}"));
+    for n in 0..OF_A_KIND {
+        let (role, web) = (format!("role{n}"), format!("web{n}"));
+        let of_role = sts.tenant(&role, "", GRANTS);
+        let of_web = sts.tenant(&web, "", GRANTS);
+        let of_web = of_web.replace("assume_role: {", &by_token);
+        for (id, tenant) in [(role, of_role), (web, of_web)] {
+            let lines: String = tenant.lines().map(|line| format!("    {line}\n")).collect();
+            yaml.insert_str(at, &format!("  {id}:\n{lines}"));
+        }
     }
     yaml
 }
@@ -116,21 +121,24 @@ async fn neither_logs_nor_spans_nor_statuses_hold_a_secret_at_any_level() {
 
         // STS refuses, in words of every kind, answers with half a session, and then with a whole one.
         let mut told = String::new();
-        for answer in [
+        let answers: [_; OF_A_KIND - 1] = [
             Answer::error_saying(403, "AccessDenied", WORDS),
             Answer::By(echo),
             Answer::Text(500, format!("<SecretAccessKey>{PLANTED}</SecretAccessKey>")),
             Answer::session("ASIA", PLANTED, PLANTED, "tomorrow"),
             Answer::session(PLANTED, PLANTED, "", "2999-01-01T00:00:00Z"),
-        ] {
+        ];
+        for (n, answer) in answers.into_iter().enumerate() {
             sts.answer(answer);
-            for tenant in ["role", "web"] {
-                assert!(ask(&client, tenant, &mut told).await.is_empty());
+            for tenant in [format!("role{n}"), format!("web{n}")] {
+                let calls = sts.calls().len();
+                assert!(ask(&client, &tenant, &mut told).await.is_empty());
+                assert!(sts.calls().len() > calls, "{tenant} asked");
             }
         }
         sts.answer(Answer::By(planted));
         let mut signatures = Vec::new();
-        for tenant in ["acme", "role", "web"] {
+        for tenant in ["acme", "role5", "web5"] {
             signatures.extend(ask(&client, tenant, &mut told).await);
         }
         assert_eq!(signatures.len(), 3);
@@ -181,12 +189,12 @@ async fn no_command_prints_a_secret() {
         (good.clone(), vec!["check", "--live"], 0),
         (
             good.clone(),
-            vec!["aws", "role-policy", "--tenant", "role"],
+            vec!["aws", "role-policy", "--tenant", "role0"],
             0,
         ),
         (
             good.clone(),
-            vec!["aws", "trust-policy", "--tenant", "web"],
+            vec!["aws", "trust-policy", "--tenant", "web0"],
             0,
         ),
         (

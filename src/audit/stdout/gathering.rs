@@ -186,12 +186,11 @@ impl Future for Confirming {
 
 /// Has `waker` woken when the stage changes, in the place that its owner has already, if that is not taken.
 fn wait(state: &mut State, place: &mut Option<usize>, waker: &Waker) {
-    match place.and_then(|place| state.waiting.get_mut(place)) {
-        Some(own) => own.clone_from(waker),
-        None => {
-            *place = Some(state.waiting.len());
-            state.waiting.push(waker.clone());
-        }
+    if let Some(own) = place.and_then(|place| state.waiting.get_mut(place)) {
+        own.clone_from(waker);
+    } else {
+        *place = Some(state.waiting.len());
+        state.waiting.push(waker.clone());
     }
 }
 

@@ -283,7 +283,7 @@ mod tests {
             let mut read = [0; 5];
             stream.read_exact(&mut read).await?;
             assert_eq!(&read, b"hello");
-            stream.write_all(&[0; 60_000]).await?;
+            stream.write_all(&vec![0; 60_000]).await?;
             for _ in 0..20 {
                 tokio::task::yield_now().await;
                 stream.write_all(&[0; 10]).await?;
