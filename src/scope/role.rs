@@ -352,7 +352,7 @@ mod tests {
             arn: "arn:aws:iam::111122223333:role/x".to_owned(),
             identity: Identity::Own(OwnIdentity::default()),
             duration: 3600,
-            longest_expiry: Duration::from_secs(900),
+            longest_expiry: Duration::from_mins(15),
             sts: StsEndpoint {
                 region: "eu-west-1".to_owned(),
                 url: None,

@@ -12,7 +12,7 @@ pub fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map_or_else(
             || "an unknown place".to_owned(),
-            |location| location.to_string(),
+            std::string::ToString::to_string,
         );
         let words = words(panic.payload());
         let backtrace = Backtrace::capture();
