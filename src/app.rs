@@ -1,10 +1,10 @@
 //! Turns settings into rooms: the only file that names concrete adapters.
 
+pub mod server;
 pub mod tenants;
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,10 +18,10 @@ use tokio::sync::watch;
 use crate::audit::{Recorder, Sink};
 use crate::authenticate::AnyoneAuthenticator;
 use crate::clock::SharedClock;
-use crate::config::{self, Settings};
+use crate::config::Settings;
 use crate::endpoint::Endpoints;
 use crate::grpc::PresignApi;
-use crate::grpc::server::{PresignServer, ServerOptions};
+use crate::grpc::server::PresignServer;
 use crate::presign::Presigner;
 use crate::scope::Scoper;
 use crate::scope::sts::Sts;
@@ -78,13 +78,7 @@ impl App {
             Box::new(AnyoneAuthenticator),
             settings.server.request_timeout,
         );
-        let server = PresignServer::bind(ServerOptions {
-            listen: settings.server.listen,
-            workers: workers(&settings.server),
-            max_request_bytes: settings.server.max_request_bytes,
-            grace: settings.server.grace,
-        })
-        .await?;
+        let server = PresignServer::bind(server::options(&settings.server)).await?;
         Ok(Self {
             server,
             api,
@@ -112,16 +106,6 @@ impl App {
         served?;
         recorded.context("some records may be lost")
     }
-}
-
-/// As many threads as the settings say, or as there are cores: in a container, as many as its CPU quota is worth.
-fn workers(server: &config::Server) -> NonZeroUsize {
-    server.workers.unwrap_or_else(|| {
-        std::thread::available_parallelism().unwrap_or_else(|error| {
-            tracing::warn!("the number of cores is not known, so one is used: {error}");
-            NonZeroUsize::MIN
-        })
-    })
 }
 
 /// presignd's own credentials and AWS settings, from the environment, profile files, web identity, ECS or EC2, in the SDK's order.

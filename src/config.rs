@@ -8,6 +8,7 @@
 //! `docs/configuration.md` describes every key.
 
 mod arn;
+mod connections;
 mod credentials;
 mod expiry;
 mod grant;
@@ -32,13 +33,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use arn::{KmsKeyArn, PolicyArn, RoleArn};
+pub use connections::Connections;
 pub use credentials::{Credentials, StaticCredentials};
 pub use expiry::Expiry;
 pub use grant::{Grant, Limit};
 pub use mistake::{Located, Location, Mistake};
 pub use quantity::{Rate, RatePeriod, duration_text};
 pub use role::{AssumeRole, Identity, Role, WebIdentity};
-pub use server::Server;
+pub use server::{Server, Tls};
 pub use session_tags::SessionTag;
 pub use suggestion::nearest;
 pub use surroundings::Surroundings;

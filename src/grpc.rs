@@ -2,14 +2,16 @@
 //!
 //! Each RPC runs to its end, even if its caller hangs up: a decision must not escape its record that way.
 
+mod door;
+pub mod health;
 mod reply;
 mod request;
 pub mod server;
 mod status;
 mod to_the_end;
 
+use std::convert::Infallible;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
+use self::door::Ticket;
 use self::server::Peer;
 use self::to_the_end::{Panicked, ToTheEnd};
 use crate::audit::TraceContext;
@@ -32,6 +35,9 @@ use crate::refusal::Refusal;
 
 /// The service's full name.
 pub const SERVICE: &str = "presignd.v1.PresignService";
+
+/// Whether the caller is known; if not, the refusal.
+type Known = Result<(), Refusal>;
 
 /// PresignService. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -74,6 +80,39 @@ impl PresignApi {
         self.0.tasks.wait().await;
     }
 
+    /// Who arrived, and how long they wait.
+    fn arrival<B>(&self, method: &'static str, request: &http::Request<B>) -> (Arrival, Known) {
+        self.0.arrival(method, request)
+    }
+
+    /// Takes a request over from the door: what it knows, and the request's place, which is to be held to the end.
+    fn enter<T>(&self, request: &mut Request<T>) -> Result<(Ticket, Arrival, Known), Status> {
+        let ticket = request.extensions_mut().remove::<Ticket>();
+        let entered = ticket.and_then(|ticket| ticket.arrival().map(|known| (ticket, known)));
+        let Some((ticket, (mut arrival, known))) = entered else {
+            // Nobody comes in another way.
+            return Err(status::status(&Refusal::Internal, self.0.issuance_id()));
+        };
+        // What the message took to come is not there for signing any more.
+        let took = self.0.presigner.clock.now().duration_since(arrival.started);
+        arrival.patience = arrival.patience.saturating_sub(took.unwrap_or_default());
+        Ok((ticket, arrival, known))
+    }
+
+    /// Refuses a request whose message was not read, and records that.
+    async fn refuse(&self, arrival: Arrival, refusal: Refusal) -> Status {
+        let inner = Arc::clone(&self.0);
+        let issuance_id = inner.issuance_id();
+        let work = Box::pin(async move {
+            let presigner = &inner.presigner;
+            Err(presigner.refuse(&arrival, issuance_id, None, refusal).await)
+        });
+        match self.run::<Infallible>(issuance_id, work).await {
+            Err(status) => status,
+            Ok(never) => match never.into_inner() {},
+        }
+    }
+
     /// Runs an RPC to its end, even if its caller hangs up.
     async fn run<T: Send + 'static>(
         &self,
@@ -94,12 +133,8 @@ impl PresignApi {
 
 impl Inner {
     /// Who arrived, and how long they wait.
-    fn arrival<T>(
-        &self,
-        method: &'static str,
-        request: &Request<T>,
-    ) -> (Arrival, Result<(), Refusal>) {
-        let headers = request.metadata().as_ref();
+    fn arrival<B>(&self, method: &'static str, request: &http::Request<B>) -> (Arrival, Known) {
+        let headers = request.headers();
         let patience = request::timeout(headers).map_or(self.patience, |timeout| {
             request::patience(timeout).min(self.patience)
         });
@@ -112,7 +147,7 @@ impl Inner {
             started: self.presigner.clock.now(),
             patience,
             trace: TraceContext::from_headers(headers),
-            peer: peer(request),
+            peer: request.extensions().get().map(|peer: &Peer| peer.address),
             caller,
         };
         (arrival, known)
@@ -142,15 +177,14 @@ impl Inner {
 impl PresignService for PresignApi {
     async fn presign(
         &self,
-        request: Request<PresignRequest>,
+        mut request: Request<PresignRequest>,
     ) -> Result<Response<PresignResponse>, Status> {
-        let (arrival, known) = self
-            .0
-            .arrival("presignd.v1.PresignService/Presign", &request);
+        let (ticket, arrival, known) = self.enter(&mut request)?;
         let message = request.into_inner();
         let inner = Arc::clone(&self.0);
         let issuance_id = inner.issuance_id();
         let work = Box::pin(async move {
+            let _ticket = ticket;
             let tenant = TenantId::parse(&message.tenant).ok();
             match known.and_then(|()| request::read_presign(message)) {
                 Ok((request, command)) => {
@@ -172,16 +206,15 @@ impl PresignService for PresignApi {
 
     async fn batch_presign(
         &self,
-        request: Request<BatchPresignRequest>,
+        mut request: Request<BatchPresignRequest>,
     ) -> Result<Response<BatchPresignResponse>, Status> {
-        let (arrival, known) = self
-            .0
-            .arrival("presignd.v1.PresignService/BatchPresign", &request);
+        let (ticket, arrival, known) = self.enter(&mut request)?;
         let message = request.into_inner();
         let inner = Arc::clone(&self.0);
         // Of the batch as a whole, if it is refused as one; each command has an id of its own besides.
         let issuance_id = inner.issuance_id();
         let work = Box::pin(async move {
+            let _ticket = ticket;
             let tenant = TenantId::parse(&message.tenant).ok();
             match known.and_then(|()| request::read_batch(message)) {
                 Ok((request, commands)) => {
@@ -200,8 +233,4 @@ impl PresignService for PresignApi {
         });
         self.run(issuance_id, work).await
     }
-}
-
-fn peer<T>(request: &Request<T>) -> Option<SocketAddr> {
-    request.extensions().get().map(|peer: &Peer| peer.address)
 }

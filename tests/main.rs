@@ -5,6 +5,7 @@
 mod audit_output;
 mod aws_documents;
 mod batch;
+mod bounds;
 mod command_line;
 mod conformance;
 mod contract;
@@ -27,4 +28,5 @@ mod serving;
 mod store;
 mod sts;
 mod tampering;
+mod tls;
 mod tracing_output;

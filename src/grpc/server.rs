@@ -1,11 +1,15 @@
 //! Listening, health, and going away without dropping anybody.
 //!
 //! Connections are taken in in one place (`accept`), each is served from beginning to end on one core (`workers`, `connection`), and
-//! what is served there is in `services`.
+//! what is served there is in `services`. Invariant: nothing that clients take is without a bound, and no client holds the server's end
+//! beyond the grace period.
 
 mod accept;
 mod connection;
+mod seats;
 mod services;
+mod stream;
+mod tls;
 mod turns;
 mod workers;
 
@@ -21,12 +25,17 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic_health::server::HealthReporter;
 
+pub use self::connection::ConnectionLimits;
 pub(super) use self::connection::Peer;
+pub use self::tls::{BadPair, TlsFiles, inspect};
 
 use self::accept::Acceptor;
 use self::connection::Shared;
+use self::seats::Seats;
 use self::services::Services;
+use self::tls::LoadedTls;
 use self::workers::Workers;
+use super::door::Door;
 use super::{PresignApi, SERVICE};
 
 /// How the server behaves.
@@ -38,6 +47,16 @@ pub struct ServerOptions {
     pub workers: NonZeroUsize,
     /// The largest request message, in bytes.
     pub max_request_bytes: usize,
+    /// Requests under way in the whole process.
+    pub max_requests_in_flight: usize,
+    /// Connections open at once.
+    pub max_connections: usize,
+    /// Connections open at once from one address.
+    pub max_connections_per_peer: usize,
+    /// What a client may take on one connection.
+    pub connections: ConnectionLimits,
+    /// Without it, plaintext.
+    pub tls: Option<TlsFiles>,
     /// How long requests under way may take to end, once the server is told to stop.
     pub grace: Duration,
 }
@@ -55,6 +74,9 @@ pub enum ServerError {
         /// Why.
         source: std::io::Error,
     },
+    /// The certificate or its key is of no use.
+    #[error(transparent)]
+    Tls(#[from] BadPair),
     /// The descriptors for reflection do not fit together.
     #[error("reflection: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -74,14 +96,19 @@ pub struct PresignServer {
     listener: TcpListener,
     address: SocketAddr,
     options: ServerOptions,
+    tls: Option<LoadedTls>,
 }
 
 impl PresignServer {
-    /// Listens.
+    /// Reads the certificate, and listens.
     ///
     /// # Errors
-    /// If the address is taken or not this machine's.
+    /// If the certificate cannot be served with, or the address is taken or not this machine's.
     pub async fn bind(options: ServerOptions) -> Result<Self, ServerError> {
+        let tls = match options.tls.clone() {
+            Some(files) => Some(LoadedTls::load(files).await?),
+            None => None,
+        };
         let address = options.listen;
         let failed = |source| ServerError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
@@ -90,6 +117,7 @@ impl PresignServer {
             listener,
             address,
             options,
+            tls,
         })
     }
 
@@ -110,10 +138,17 @@ impl PresignServer {
         ready: watch::Receiver<bool>,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), ServerError> {
-        let grace = self.options.grace;
+        let options = self.options;
+        let grace = options.grace;
         let (health, health_service) = tonic_health::server::health_reporter();
-        let services = Services::new(api.clone(), health_service, self.options.max_request_bytes)?;
-        let count = self.options.workers;
+        let clock = Arc::clone(&api.presigner().clock);
+        let door = Door::new(
+            api.clone(),
+            options.max_request_bytes,
+            options.max_requests_in_flight,
+        );
+        let services = Services::new(door.clone(), health_service)?;
+        let count = options.workers;
         let workers =
             Workers::start(count).map_err(|source| ServerError::Workers { count, source })?;
         let stopping = CancellationToken::new();
@@ -123,13 +158,24 @@ impl PresignServer {
             workers: &workers,
             shared: Arc::new(Shared {
                 services,
+                limits: options.connections,
+                tls: self.tls.as_ref().map(LoadedTls::tls),
                 stopping: stopping.clone(),
             }),
+            seats: Seats::new(options.max_connections, options.max_connections_per_peer),
             open: open.clone(),
+        };
+        let reload = async {
+            match self.tls {
+                Some(tls) => tls.reload(clock).await,
+                None => std::future::pending().await,
+            }
         };
         tokio::select! {
             () = acceptor.accept() => {}
             () = follow(ready, &health) => {}
+            () = door.tell() => {}
+            () = reload => {}
             () = stop => {}
         }
         tracing::info!(

@@ -1,12 +1,7 @@
 //! What is served: PresignService, health and reflection.
 
-use std::convert::Infallible;
-use std::future::Future;
-use std::pin::Pin;
-
-use http::{Request, Response};
+use http::Request;
 use hyper::body::Incoming;
-use tonic::body::Body;
 use tonic::server::NamedService as _;
 use tonic::service::Routes;
 use tonic_health::pb::health_server::{Health, HealthServer};
@@ -14,29 +9,22 @@ use tower::Service as _;
 
 use super::ServerError;
 use crate::grpc::PresignApi;
+use crate::grpc::door::{Answering, Door};
 use crate::proto::FILE_DESCRIPTOR_SET;
 use crate::proto::v1::presign_service_server::PresignServiceServer;
-
-/// An answer that is on its way.
-pub(super) type Answering =
-    Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
 /// All services. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Services {
-    presign: PresignServiceServer<PresignApi>,
+    presign: Door,
     others: Routes,
 }
 
 impl Services {
     pub(super) fn new(
-        api: PresignApi,
+        presign: Door,
         health: HealthServer<impl Health>,
-        max_request_bytes: usize,
     ) -> Result<Self, ServerError> {
-        let presign = PresignServiceServer::new(api)
-            .max_decoding_message_size(max_request_bytes)
-            .max_encoding_message_size(usize::MAX);
         let reflection = || {
             tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
@@ -57,13 +45,13 @@ impl Services {
 
     /// Answers one request.
     pub(super) fn answer(&self, request: Request<Incoming>) -> Answering {
-        // Both are always ready: neither has a queue.
         if is_of(
             PresignServiceServer::<PresignApi>::NAME,
             request.uri().path(),
         ) {
-            self.presign.clone().call(request)
+            self.presign.answer(request)
         } else {
+            // Always ready: there is no queue.
             Box::pin(self.others.clone().call(request))
         }
     }
