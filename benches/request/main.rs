@@ -91,7 +91,7 @@ fn main() -> ExitCode {
                 row.pace(paced).await;
             }
         }
-        report(&rows, floor);
+        report(&rows, &floor);
     });
     ExitCode::SUCCESS
 }
@@ -175,7 +175,7 @@ fn over(own: &[f64], other: &[f64]) -> f64 {
     )
 }
 
-fn report(rows: &[Row], floor: Vec<f64>) {
+fn report(rows: &[Row], floor: &[f64]) {
     let (request, reply) = rows[2].load.sizes();
     let empty = &rows[0];
     println!("\nServer CPU, load from another process: {request} bytes in, {reply} bytes out");
@@ -204,14 +204,14 @@ fn report(rows: &[Row], floor: Vec<f64>) {
     println!(
         "  {:<32}{:>12.2}{:>11.2}x",
         format!("SHA-256 of {BLOCKS} blocks alone"),
-        median(floor.clone()),
-        over(&floor, &empty.micros)
+        median(floor.to_vec()),
+        over(floor, &empty.micros)
     );
     println!("  * at half of the row's own rate at full load");
     println!(
         "  A batch costs a URL {:.2} of a unary request, and {:.1} of its hashing.",
         over(&rows[4].micros, &rows[2].micros),
-        over(&rows[4].micros, &floor)
+        over(&rows[4].micros, floor)
     );
 }
 

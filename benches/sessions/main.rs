@@ -145,7 +145,7 @@ fn presigner(settings: &Settings, sts: &Arc<Counter>, clock: &SharedClock) -> Pr
         tenants: tenants::build(&settings.tenants, clock).expect("they add up"),
         scoper: Scoper::new(Arc::clone(sts) as _, Arc::new(skews), Arc::clone(clock)),
         endpoints: Endpoints::default(),
-        recorder: Recorder::new(traces.tracer(), Forgetful),
+        recorder: Recorder::new(traces.sink(), Forgetful),
         clock: Arc::clone(clock),
     }
 }
@@ -165,6 +165,7 @@ async fn issue(presignd: &Presigner, tenant: usize) {
             expires_in: Some(900),
             mode: Mode::Reject,
         },
+        source_ip: None,
         reason: String::new(),
         subject: String::new(),
     };

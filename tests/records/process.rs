@@ -43,8 +43,9 @@ fn config(sts: &FakeSts, token_file: &std::path::Path, telemetry: &str) -> Strin
         let of_web = sts.tenant(&web, "", GRANTS);
         let of_web = of_web.replace("assume_role: {", &by_token);
         for (id, tenant) in [(role, of_role), (web, of_web)] {
-            let lines: String = tenant.lines().map(|line| format!("    {line}\n")).collect();
-            yaml.insert_str(at, &format!("  {id}:\n{lines}"));
+            let lines: Vec<&str> = tenant.lines().collect();
+            let lines = lines.join("\n    ");
+            yaml.insert_str(at, &format!("  {id}:\n    {lines}\n"));
         }
     }
     yaml
@@ -92,7 +93,7 @@ async fn ask(
                 );
             }
             Err(status) => {
-                *told += &format!("{status:?}{}", String::from_utf8_lossy(status.details()))
+                *told += &format!("{status:?}{}", String::from_utf8_lossy(status.details()));
             }
         }
     }
@@ -148,10 +149,11 @@ async fn neither_logs_nor_spans_nor_statuses_hold_a_secret_at_any_level() {
 
         let spans = collector.spans();
         assert_eq!(spans.len(), ended.stdout.lines().count());
-        let spans: String = spans
+        let spans: Vec<String> = spans
             .iter()
             .map(|span| format!("{:?}{span:?}", attributes(span)))
             .collect();
+        let spans = spans.concat();
         for (place, text) in [
             ("standard output", &ended.stdout),
             ("standard error", &ended.stderr),
