@@ -1,5 +1,6 @@
 //! Turns settings into rooms: the only file that names concrete adapters.
 
+pub mod callers;
 pub mod tenants;
 
 use std::future::Future;
@@ -14,7 +15,6 @@ use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::ProfileFileRegionProvider;
 
 use crate::audit::{Recorder, Sink};
-use crate::authenticate::AnyoneAuthenticator;
 use crate::clock::SharedClock;
 use crate::config::Settings;
 use crate::endpoint::Endpoints;
@@ -69,15 +69,16 @@ impl App {
             scoper: Scoper::new(Arc::new(Sts::new(aws)), Arc::clone(&clock)),
             endpoints: Endpoints::default(),
             recorder: Recorder::new(traces.tracer(), sink),
-            clock,
+            clock: Arc::clone(&clock),
         };
         let api = PresignApi::new(
             presigner,
-            Box::new(AnyoneAuthenticator),
+            callers::authenticator(settings, &clock),
             settings.server.request_timeout,
         );
         let server = PresignServer::bind(ServerOptions {
             listen: settings.server.listen,
+            reflection: settings.server.reflection,
             max_request_bytes: settings.server.max_request_bytes,
             grace: settings.server.grace,
         })

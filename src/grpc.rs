@@ -19,7 +19,8 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use crate::audit::TraceContext;
-use crate::authenticate::{Authenticator, Caller};
+use crate::authenticate::certificate::PeerCertificate;
+use crate::authenticate::{Authenticator, Caller, Presented, Unauthenticated};
 use crate::names::TenantId;
 use crate::presign::{Arrival, Item, Presigner};
 use crate::proto::v1::presign_service_server::PresignService;
@@ -35,10 +36,16 @@ pub const SERVICE: &str = "presignd.v1.PresignService";
 #[derive(Debug, Clone)]
 pub struct PresignApi(Arc<Inner>);
 
+/// A request whose sender is not known yet.
+struct Arriving {
+    arrival: Arrival,
+    presented: Presented,
+}
+
 #[derive(Debug)]
 struct Inner {
     presigner: Presigner,
-    authenticator: Box<dyn Authenticator>,
+    authenticator: Authenticator,
     /// The longest that signing may take, whatever the caller's deadline.
     patience: Duration,
     tasks: TaskTracker,
@@ -47,11 +54,7 @@ struct Inner {
 impl PresignApi {
     /// The service over these rooms. No request is worked on for longer than `patience`.
     #[must_use]
-    pub fn new(
-        presigner: Presigner,
-        authenticator: Box<dyn Authenticator>,
-        patience: Duration,
-    ) -> Self {
+    pub fn new(presigner: Presigner, authenticator: Authenticator, patience: Duration) -> Self {
         Self(Arc::new(Inner {
             presigner,
             authenticator,
@@ -90,29 +93,61 @@ impl PresignApi {
 }
 
 impl Inner {
-    /// Who arrived, and how long they wait.
-    fn arrival<T>(
-        &self,
-        method: &'static str,
-        request: &Request<T>,
-    ) -> (Arrival, Result<(), Refusal>) {
+    /// What is known of a request before it is asked who sent it.
+    fn arriving<T>(&self, method: &'static str, request: &Request<T>) -> Arriving {
         let headers = request.metadata().as_ref();
         let patience = request::timeout(headers).map_or(self.patience, |timeout| {
             request::patience(timeout).min(self.patience)
         });
-        let (caller, known) = match self.authenticator.authenticate(headers) {
-            Ok(caller) => (caller, Ok(())),
-            Err(error) => (Caller::Unknown, Err(error.into())),
+        let (certificate, peer) = (request.extensions().get::<PeerCertificate>(), peer(request));
+        Arriving {
+            presented: Presented::read(headers, certificate.cloned(), peer),
+            arrival: Arrival {
+                method,
+                started: self.presigner.clock.now(),
+                patience,
+                trace: TraceContext::from_headers(headers),
+                peer,
+                caller: Caller::unknown(),
+            },
+        }
+    }
+
+    /// Who arrived, and how long they still wait.
+    async fn identified(&self, arriving: Arriving) -> (Arrival, Result<(), Refusal>) {
+        let Arriving {
+            mut arrival,
+            presented,
+        } = arriving;
+        let began = self.presigner.clock.monotonic();
+        let identified = self.authenticator.authenticate(&presented);
+        let known = match tokio::time::timeout(arrival.patience, identified).await {
+            Ok(Ok(caller)) => {
+                arrival.caller = caller;
+                Ok(())
+            }
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => Err(Refusal::DeadlineExceeded),
         };
-        let arrival = Arrival {
-            method,
-            started: self.presigner.clock.now(),
-            patience,
-            trace: TraceContext::from_headers(headers),
-            peer: peer(request),
-            caller,
-        };
+        let spent = self.presigner.clock.monotonic().saturating_sub(began);
+        arrival.patience = arrival.patience.saturating_sub(spent);
         (arrival, known)
+    }
+
+    /// Records a refusal, except of an address that would flood the records with them.
+    async fn refuse(
+        &self,
+        arrival: &Arrival,
+        issuance_id: Uuid,
+        tenant: Option<&TenantId>,
+        refusal: Refusal,
+    ) -> Refusal {
+        if let Refusal::Unauthenticated(Unauthenticated::TooManyFailures { .. }) = refusal {
+            return refusal;
+        }
+        self.presigner
+            .refuse(arrival, issuance_id, tenant, refusal)
+            .await
     }
 
     fn item(&self, command: Command) -> Item {
@@ -141,13 +176,14 @@ impl PresignService for PresignApi {
         &self,
         request: Request<PresignRequest>,
     ) -> Result<Response<PresignResponse>, Status> {
-        let (arrival, known) = self
+        let arriving = self
             .0
-            .arrival("presignd.v1.PresignService/Presign", &request);
+            .arriving("presignd.v1.PresignService/Presign", &request);
         let message = request.into_inner();
         let inner = Arc::clone(&self.0);
         let issuance_id = inner.issuance_id();
         self.run(issuance_id, async move {
+            let (arrival, known) = inner.identified(arriving).await;
             let tenant = TenantId::parse(&message.tenant).ok();
             match known.and_then(|()| request::read_presign(message)) {
                 Ok((request, command)) => {
@@ -159,7 +195,6 @@ impl PresignService for PresignApi {
                     Ok(reply::response(issued, issuance_id))
                 }
                 Err(refusal) => Err(inner
-                    .presigner
                     .refuse(&arrival, issuance_id, tenant.as_ref(), refusal)
                     .await),
             }
@@ -171,14 +206,15 @@ impl PresignService for PresignApi {
         &self,
         request: Request<BatchPresignRequest>,
     ) -> Result<Response<BatchPresignResponse>, Status> {
-        let (arrival, known) = self
+        let arriving = self
             .0
-            .arrival("presignd.v1.PresignService/BatchPresign", &request);
+            .arriving("presignd.v1.PresignService/BatchPresign", &request);
         let message = request.into_inner();
         let inner = Arc::clone(&self.0);
         // Of the batch as a whole, if it is refused as one; each command has an id of its own besides.
         let issuance_id = inner.issuance_id();
         self.run(issuance_id, async move {
+            let (arrival, known) = inner.identified(arriving).await;
             let tenant = TenantId::parse(&message.tenant).ok();
             match known.and_then(|()| request::read_batch(message)) {
                 Ok((request, commands)) => {
@@ -190,7 +226,6 @@ impl PresignService for PresignApi {
                     Ok(reply::batch_response(&items, results))
                 }
                 Err(refusal) => Err(inner
-                    .presigner
                     .refuse(&arrival, issuance_id, tenant.as_ref(), refusal)
                     .await),
             }

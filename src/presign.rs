@@ -16,7 +16,7 @@ use self::placed::Placed;
 use crate::admit::Admitted;
 use crate::admit::expiry::{Asked, Bound};
 use crate::audit::{Recorder, TraceContext};
-use crate::authenticate::Caller;
+use crate::authenticate::{Caller, Right};
 use crate::clock::SharedClock;
 use crate::endpoint::Endpoints;
 use crate::names::TenantId;
@@ -113,7 +113,9 @@ impl Presigner {
         let placed = Placed::bind(&item.command, "command");
         let decide = async {
             let command = placed.command()?;
-            let tenant = self.tenants.of(&arrival.caller, &request.tenant)?;
+            let tenant = self
+                .tenants
+                .of(&arrival.caller, Right::Sign, &request.tenant)?;
             let authorized = placed.authorize(&tenant, request.asked)?;
             let admitted = tenant.rules.admit(authorized)?;
             self.issue(arrival, &tenant, command, admitted).await
@@ -143,7 +145,9 @@ impl Presigner {
             .map(|(index, item)| Placed::bind(&item.command, format!("commands[{index}]")))
             .collect();
         let decide = async {
-            let tenant = self.tenants.of(&arrival.caller, &request.tenant)?;
+            let tenant = self
+                .tenants
+                .of(&arrival.caller, Right::Sign, &request.tenant)?;
             let authorized = placed
                 .iter()
                 .map(|item| item.authorize(&tenant, request.asked));

@@ -3,6 +3,7 @@
 //! They need what `scripts/install-tools` installs, and fail without it: a test never skips.
 
 mod audit_output;
+mod authentication;
 mod aws_documents;
 mod batch;
 mod command_line;

@@ -17,6 +17,8 @@ pub struct Server {
     pub listen: SocketAddr,
     /// Whether to serve plaintext to other hosts.
     pub insecure: bool,
+    /// Whether clients may ask for the services' descriptions.
+    pub reflection: bool,
     /// How long a stop waits for requests in flight.
     pub grace: Duration,
     /// The largest request that is decoded, in bytes.
@@ -30,6 +32,7 @@ impl Default for Server {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 50051)),
             insecure: false,
+            reflection: true,
             grace: Duration::from_secs(30),
             max_request_bytes: 4 << 20,
             request_timeout: Duration::from_secs(10),
@@ -48,6 +51,7 @@ pub(super) fn server(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Server>
     let mut section = reader.section(node)?;
     let listen = section.optional("listen", listen);
     let insecure = section.or("insecure", default.insecure, Reader::boolean);
+    let reflection = section.or("reflection", default.reflection, Reader::boolean);
     let grace = section.or("grace", default.grace, |r, n| r.duration(n, &GRACE));
     let max_request_bytes = section.or(
         "max_request_bytes",
@@ -72,6 +76,7 @@ pub(super) fn server(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Server>
     Some(Server {
         listen: listen?.map_or(default.listen, |listen| listen.value),
         insecure: insecure?,
+        reflection: reflection?,
         grace: grace?,
         max_request_bytes: max_request_bytes?,
         request_timeout: request_timeout?,

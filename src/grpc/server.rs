@@ -19,6 +19,8 @@ use crate::proto::v1::presign_service_server::PresignServiceServer;
 pub struct ServerOptions {
     /// Where to listen.
     pub listen: SocketAddr,
+    /// Whether clients may ask for the services' descriptions.
+    pub reflection: bool,
     /// The largest request message, in bytes.
     pub max_request_bytes: usize,
     /// How long requests under way may take to end, once the server is told to stop.
@@ -105,18 +107,21 @@ impl PresignServer {
                 )
         };
         let (stopping, stopped) = tokio::sync::oneshot::channel::<()>();
-        let serving = Server::builder()
+        let mut services = Server::builder()
             .add_service(presign)
-            .add_service(health_service)
-            .add_service(reflection().build_v1()?)
-            .add_service(reflection().build_v1alpha()?)
-            .serve_with_incoming_shutdown(
-                TcpIncoming::from(self.listener).with_nodelay(Some(true)),
-                async {
-                    // A sender that is gone means the same.
-                    let _ = stopped.await;
-                },
-            );
+            .add_service(health_service);
+        if self.options.reflection {
+            services = services
+                .add_service(reflection().build_v1()?)
+                .add_service(reflection().build_v1alpha()?);
+        }
+        let serving = services.serve_with_incoming_shutdown(
+            TcpIncoming::from(self.listener).with_nodelay(Some(true)),
+            async {
+                // A sender that is gone means the same.
+                let _ = stopped.await;
+            },
+        );
         tokio::pin!(serving);
         tokio::select! {
             ended = &mut serving => ended?,

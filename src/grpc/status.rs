@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::admit::NotAuthorized;
 use crate::admit::limit::RateLimited;
 use crate::audit::Outcome;
+use crate::authenticate::Unauthenticated;
 use crate::refusal::{Code, Refusal, reason_name};
 use crate::scope::ScopeError;
 
@@ -87,12 +88,17 @@ fn details(refusal: &Refusal, issuance_id: Uuid) -> ErrorDetails {
                 details.set_retry_info(Some(*retry_after));
             }
         }
-        Refusal::Scope(ScopeError::Unavailable { .. }) | Refusal::Audit(_) => {
+        Refusal::Unauthenticated(Unauthenticated::TooManyFailures { retry_after }) => {
+            details.set_retry_info(Some(*retry_after));
+        }
+        Refusal::Scope(ScopeError::Unavailable { .. })
+        | Refusal::Unauthenticated(Unauthenticated::NoKeys)
+        | Refusal::Audit(_) => {
             details.set_retry_info(Some(RETRY_LATER));
         }
         Refusal::NoEndpoint(_)
         | Refusal::NotAuthorized(NotAuthorized::Denied(_) | NotAuthorized::Unbounded { .. })
-        | Refusal::Unauthenticated(_)
+        | Refusal::Unauthenticated(Unauthenticated::Refused { .. })
         | Refusal::Tenant(_)
         | Refusal::DeadlineExceeded
         | Refusal::Internal => {}

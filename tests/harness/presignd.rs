@@ -35,6 +35,7 @@ use super::tools;
 /// What presignd is to be started with.
 pub(crate) struct Builder {
     server: String,
+    callers: String,
     telemetry: String,
     tenants: String,
     clock: Arc<TestClock>,
@@ -59,6 +60,7 @@ impl Presignd {
     pub(crate) fn with_tenant(id: &str, yaml: &str) -> Builder {
         Builder {
             server: String::new(),
+            callers: "callers: [{ match: anyone }]\n".to_owned(),
             telemetry: String::new(),
             tenants: String::new(),
             clock: Arc::new(TestClock::default()),
@@ -198,7 +200,7 @@ grants: {grants}",
 }
 
 /// The settings of a configuration without mistakes.
-pub(super) fn parse(text: &str) -> Settings {
+pub(crate) fn parse(text: &str) -> Settings {
     config::parse(text, "test.yaml", Path::new("."), &ProcessSurroundings)
         .map_err(config::ConfigError::Mistakes)
         .unwrap_or_else(|mistakes| panic!("{mistakes}\nin\n{text}"))
@@ -232,6 +234,12 @@ impl Builder {
     /// And this line in the section `server`.
     pub(crate) fn with_server(mut self, line: &str) -> Self {
         self.server += &format!("  {line}\n");
+        self
+    }
+
+    /// With these callers instead of anyone: the sections `callers` and `authentication`, indented by nothing.
+    pub(crate) fn with_callers(mut self, yaml: &str) -> Self {
+        self.callers = format!("{yaml}\n");
         self
     }
 
@@ -277,6 +285,7 @@ impl Builder {
             .try_init();
         let Self {
             server,
+            callers,
             telemetry,
             tenants,
             clock,
@@ -290,8 +299,9 @@ impl Builder {
         } else {
             format!("telemetry:\n{telemetry}")
         };
-        let text =
-            format!("server:\n  listen: 127.0.0.1:0\n{server}{telemetry}tenants:\n{tenants}");
+        let text = format!(
+            "server:\n  listen: 127.0.0.1:0\n{server}{telemetry}{callers}tenants:\n{tenants}"
+        );
         let mut settings = parse(&text);
         drop(secrets);
         for tenant in settings.tenants.values_mut() {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use hyper::body::Bytes;
 use presignd::admit::expiry::{Asked, Mode};
-use presignd::app::tenants;
-use presignd::authenticate::Caller;
+use presignd::app::{callers, tenants};
+use presignd::authenticate::{Presented, Right};
 use presignd::clock::{Clock as _, SharedClock, SystemClock};
 use presignd::endpoint::Endpoints;
 use presignd::names::TenantId;
@@ -48,11 +48,21 @@ impl HeldSession {
         command: &Variant,
     ) -> Result<Self, ScopeError> {
         let yaml = yaml.replace('\n', "\n    ");
-        let settings = parse(&format!("tenants:\n  {tenant}:\n    {yaml}\n"));
+        let settings = parse(&format!(
+            "callers: [{{ match: anyone }}]\ntenants:\n  {tenant}:\n    {yaml}\n"
+        ));
         let clock: SharedClock = Arc::new(SystemClock::new());
+        let anyone = callers::authenticator(&settings, &clock)
+            .authenticate(&Presented::default())
+            .await
+            .expect("anyone may ask");
         let tenant = tenants::build(&settings.tenants, &clock)
             .expect("the tenant adds up")
-            .of(&Caller::Anyone, &TenantId::parse(tenant).expect("an id"))
+            .of(
+                &anyone,
+                Right::Sign,
+                &TenantId::parse(tenant).expect("an id"),
+            )
             .expect("it was configured");
 
         let bound = operations::message(command).to_bound().expect("valid");
@@ -64,7 +74,7 @@ impl HeldSession {
         let admitted = tenant.rules.admit(authorized).expect("no limits");
         let aws = aws_of(Ceph::shared().presignd_credentials().clone()).await;
         let scoped = Scoper::new(Arc::new(Sts::new(aws)), clock)
-            .scope(&admitted, &Caller::Anyone, &tenant.session, &bound)
+            .scope(&admitted, &anyone, &tenant.session, &bound)
             .await?;
         Ok(Self {
             tenant,
