@@ -42,6 +42,8 @@ REFUSED = [
     ({"config": {"server": {"insecure": True}}}, "config.server.insecure"),
     ({"config": {"server": {"listen": "0.0.0.0:1"}}}, "config.server.listen"),
     ({"config": {"server": {"grace": "1s"}}}, "config.server.grace"),
+    ({"config": {"callers": []}}, "config.callers"),
+    ({"config": {"callers": [{"tenants": ["acme"]}]}}, "match"),
     ({"config": {"tenant": {}}}, "tenant"),
     ({"replica": 3}, "replica"),
     ({"service": {"headless": True, "type": "LoadBalancer"}}, "type"),

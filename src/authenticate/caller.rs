@@ -4,7 +4,7 @@
 //! is from.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use smallvec::SmallVec;
 
@@ -86,7 +86,9 @@ impl Caller {
 
     /// Somebody who did not say who they are, or not believably: known only so that the refusal can be recorded. May do nothing.
     pub(crate) fn unknown() -> Self {
-        Self::new("unknown", SmallVec::new(), None)
+        static UNKNOWN: LazyLock<Caller> =
+            LazyLock::new(|| Caller::new("unknown", SmallVec::new(), None));
+        UNKNOWN.clone()
     }
 
     /// The name in records, spans and role session names.

@@ -47,10 +47,13 @@ What the schema cannot say. All that is wrong is named at once.
 {{- define "presignd.validate" -}}
 {{- $mistakes := list -}}
 {{- if not .Values.insecure -}}
-{{- $mistakes = append $mistakes "insecure: presignd would serve plaintext to the whole cluster. Set `insecure: true` once a mesh, or a network of its callers alone, encrypts and authenticates for it." -}}
+{{- $mistakes = append $mistakes "insecure: presignd would serve plaintext to the whole cluster. Set `insecure: true` once a mesh, or a network of its callers alone, protects what is on its way." -}}
 {{- end -}}
 {{- if not .Values.config.tenants -}}
 {{- $mistakes = append $mistakes "config.tenants: at least one tenant is needed." -}}
+{{- end -}}
+{{- if not .Values.config.callers -}}
+{{- $mistakes = append $mistakes "config.callers: at least one entry is needed. List who may ask, or write `[{ match: anyone }]` to let in whoever can connect." -}}
 {{- end -}}
 {{- $server := default dict .Values.config.server -}}
 {{- range $key, $value := dict "listen" "service.port" "insecure" "insecure" "grace" "graceSeconds" -}}
