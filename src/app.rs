@@ -1,6 +1,7 @@
 //! Turns settings into rooms: the only file that names concrete adapters.
 
 pub mod callers;
+pub mod server;
 pub mod tenants;
 
 use std::future::Future;
@@ -13,13 +14,14 @@ use aws_config::SdkConfig;
 use aws_config::environment::EnvironmentVariableRegionProvider;
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::ProfileFileRegionProvider;
+use tokio::sync::watch;
 
 use crate::audit::{Recorder, Sink};
 use crate::clock::SharedClock;
 use crate::config::Settings;
 use crate::endpoint::Endpoints;
 use crate::grpc::PresignApi;
-use crate::grpc::server::{PresignServer, ServerOptions};
+use crate::grpc::server::PresignServer;
 use crate::presign::Presigner;
 use crate::scope::Scoper;
 use crate::scope::sts::Sts;
@@ -76,13 +78,7 @@ impl App {
             callers::authenticator(settings, &clock),
             settings.server.request_timeout,
         );
-        let server = PresignServer::bind(ServerOptions {
-            listen: settings.server.listen,
-            reflection: settings.server.reflection,
-            max_request_bytes: settings.server.max_request_bytes,
-            grace: settings.server.grace,
-        })
-        .await?;
+        let server = PresignServer::bind(server::options(&settings.server)).await?;
         Ok(Self {
             server,
             api,
@@ -101,7 +97,8 @@ impl App {
     /// # Errors
     /// If the server broke down, or records could not be written to the end.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
-        let served = self.server.serve(self.api.clone(), stop).await;
+        let (_ready, ready) = watch::channel(true);
+        let served = self.server.serve(self.api.clone(), ready, stop).await;
         let recorded = self.api.presigner().recorder.close(LAST_WORDS).await;
         if let Err(error) = self.traces.shutdown(LAST_WORDS).await {
             tracing::warn!("some spans may be lost: {error}");

@@ -10,6 +10,7 @@
 mod arn;
 mod authentication;
 mod callers;
+mod connections;
 mod credentials;
 mod expiry;
 mod grant;
@@ -38,13 +39,14 @@ pub use authentication::{
     Authentication, ClaimPath, FailureLimit, FetchTrust, Jwks, JwtAlgorithm, JwtIssuer,
 };
 pub use callers::{CallerRule, Match, NamePattern, Right};
+pub use connections::Connections;
 pub use credentials::{Credentials, StaticCredentials};
 pub use expiry::Expiry;
 pub use grant::{Grant, Limit};
 pub use mistake::{Located, Location, Mistake};
 pub use quantity::{Rate, RatePeriod, duration_text};
 pub use role::{AssumeRole, Identity, Role, WebIdentity};
-pub use server::Server;
+pub use server::{Server, Tls};
 pub use session_tags::SessionTag;
 pub use suggestion::nearest;
 pub use surroundings::Surroundings;

@@ -3,23 +3,25 @@
 //! Each RPC runs as a task of its own, because tonic drops a handler whose caller has hung up, and a decision must not escape its
 //! record that way.
 
+mod door;
+pub mod health;
 mod reply;
 mod request;
 pub mod server;
 mod status;
 
+use std::convert::Infallible;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
-use tonic::transport::server::TcpConnectInfo;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
+use self::door::Ticket;
+use self::server::Peer;
 use crate::audit::TraceContext;
-use crate::authenticate::certificate::PeerCertificate;
 use crate::authenticate::{Authenticator, Caller, Presented, Unauthenticated};
 use crate::names::TenantId;
 use crate::presign::{Arrival, Item, Presigner};
@@ -37,7 +39,8 @@ pub const SERVICE: &str = "presignd.v1.PresignService";
 pub struct PresignApi(Arc<Inner>);
 
 /// A request whose sender is not known yet.
-struct Arriving {
+#[derive(Debug)]
+struct Unidentified {
     arrival: Arrival,
     presented: Presented,
 }
@@ -75,6 +78,41 @@ impl PresignApi {
         self.0.tasks.wait().await;
     }
 
+    /// What is known of a request before it is asked who sent it.
+    fn arriving<B>(&self, method: &'static str, request: &http::Request<B>) -> Unidentified {
+        self.0.arriving(method, request)
+    }
+
+    /// Takes a request over from the door: what it knows, and the request's place, which is to be held to the end.
+    fn enter<T>(&self, request: &mut Request<T>) -> Result<(Ticket, Unidentified), Status> {
+        let ticket = request.extensions_mut().remove::<Ticket>();
+        let entered = ticket.and_then(|ticket| ticket.arrival().map(|arriving| (ticket, arriving)));
+        let Some((ticket, mut arriving)) = entered else {
+            // Nobody comes in another way.
+            return Err(status::status(&Refusal::Internal, self.0.issuance_id()));
+        };
+        // What the message took to come is not there for signing any more.
+        let arrival = &mut arriving.arrival;
+        let took = self.0.presigner.clock.now().duration_since(arrival.started);
+        arrival.patience = arrival.patience.saturating_sub(took.unwrap_or_default());
+        Ok((ticket, arriving))
+    }
+
+    /// Refuses a request whose message was not read, and records that.
+    async fn refuse(&self, arriving: Unidentified, refusal: Refusal) -> Status {
+        let inner = Arc::clone(&self.0);
+        let issuance_id = inner.issuance_id();
+        let refused = self.run::<Infallible>(issuance_id, async move {
+            let (arrival, known) = inner.identified(arriving).await;
+            let refusal = known.err().unwrap_or(refusal);
+            Err(inner.refuse(&arrival, issuance_id, None, refusal).await)
+        });
+        match refused.await {
+            Err(status) => status,
+            Ok(never) => match never.into_inner() {},
+        }
+    }
+
     /// Runs an RPC to its end, even if its caller hangs up.
     async fn run<T: Send + 'static>(
         &self,
@@ -94,14 +132,16 @@ impl PresignApi {
 
 impl Inner {
     /// What is known of a request before it is asked who sent it.
-    fn arriving<T>(&self, method: &'static str, request: &Request<T>) -> Arriving {
-        let headers = request.metadata().as_ref();
+    fn arriving<B>(&self, method: &'static str, request: &http::Request<B>) -> Unidentified {
+        let headers = request.headers();
         let patience = request::timeout(headers).map_or(self.patience, |timeout| {
             request::patience(timeout).min(self.patience)
         });
-        let (certificate, peer) = (request.extensions().get::<PeerCertificate>(), peer(request));
-        Arriving {
-            presented: Presented::read(headers, certificate.cloned(), peer),
+        let peer = request.extensions().get();
+        let certificate = peer.and_then(|peer: &Peer| peer.certificate.clone());
+        let peer = peer.map(|peer| peer.address);
+        Unidentified {
+            presented: Presented::read(headers, certificate, peer),
             arrival: Arrival {
                 method,
                 started: self.presigner.clock.now(),
@@ -114,8 +154,8 @@ impl Inner {
     }
 
     /// Who arrived, and how long they still wait.
-    async fn identified(&self, arriving: Arriving) -> (Arrival, Result<(), Refusal>) {
-        let Arriving {
+    async fn identified(&self, arriving: Unidentified) -> (Arrival, Result<(), Refusal>) {
+        let Unidentified {
             mut arrival,
             presented,
         } = arriving;
@@ -174,15 +214,14 @@ impl Inner {
 impl PresignService for PresignApi {
     async fn presign(
         &self,
-        request: Request<PresignRequest>,
+        mut request: Request<PresignRequest>,
     ) -> Result<Response<PresignResponse>, Status> {
-        let arriving = self
-            .0
-            .arriving("presignd.v1.PresignService/Presign", &request);
+        let (ticket, arriving) = self.enter(&mut request)?;
         let message = request.into_inner();
         let inner = Arc::clone(&self.0);
         let issuance_id = inner.issuance_id();
         self.run(issuance_id, async move {
+            let _ticket = ticket;
             let (arrival, known) = inner.identified(arriving).await;
             let tenant = TenantId::parse(&message.tenant).ok();
             match known.and_then(|()| request::read_presign(message)) {
@@ -204,16 +243,15 @@ impl PresignService for PresignApi {
 
     async fn batch_presign(
         &self,
-        request: Request<BatchPresignRequest>,
+        mut request: Request<BatchPresignRequest>,
     ) -> Result<Response<BatchPresignResponse>, Status> {
-        let arriving = self
-            .0
-            .arriving("presignd.v1.PresignService/BatchPresign", &request);
+        let (ticket, arriving) = self.enter(&mut request)?;
         let message = request.into_inner();
         let inner = Arc::clone(&self.0);
         // Of the batch as a whole, if it is refused as one; each command has an id of its own besides.
         let issuance_id = inner.issuance_id();
         self.run(issuance_id, async move {
+            let _ticket = ticket;
             let (arrival, known) = inner.identified(arriving).await;
             let tenant = TenantId::parse(&message.tenant).ok();
             match known.and_then(|()| request::read_batch(message)) {
@@ -232,11 +270,4 @@ impl PresignService for PresignApi {
         })
         .await
     }
-}
-
-fn peer<T>(request: &Request<T>) -> Option<SocketAddr> {
-    request
-        .extensions()
-        .get::<TcpConnectInfo>()
-        .and_then(TcpConnectInfo::remote_addr)
 }

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use presignd::cli::Cli;
 
-#[tokio::main]
+// Of `serve`, only what is not a request runs here: those have threads of their own.
+#[tokio::main(worker_threads = 2)]
 async fn main() -> ExitCode {
     match Cli::parse().run().await {
         Ok(code) => code,

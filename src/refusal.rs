@@ -20,6 +20,22 @@ pub enum Refusal {
     /// Fields of the request are missing or malformed. The paths are those of the whole request.
     #[error("the request is not valid: {0}")]
     Invalid(Violations),
+    /// The request is larger than is read.
+    #[error("the request is larger than the {most} bytes that presignd takes: split a batch")]
+    TooLarge {
+        /// What is read at most, in bytes.
+        most: usize,
+    },
+    /// The request cannot be read at all.
+    #[error(
+        "the request is no message of its method: presignd's protos describe them, and so does its reflection"
+    )]
+    NotProtobuf,
+    /// As many requests are under way as may be.
+    #[error(
+        "presignd has as many requests under way as it takes: try again later, or ask another replica"
+    )]
+    Overloaded,
     /// The caller could not be identified.
     #[error(transparent)]
     Unauthenticated(#[from] Unauthenticated),
@@ -108,7 +124,7 @@ impl Refusal {
     pub fn verdict(&self) -> Verdict {
         use ErrorReason as Reason;
         let (outcome, code, reason) = match self {
-            Self::Invalid(_) => (
+            Self::Invalid(_) | Self::TooLarge { .. } | Self::NotProtobuf => (
                 Outcome::Denied,
                 Code::InvalidArgument,
                 Reason::InvalidRequest,
@@ -167,6 +183,7 @@ impl Refusal {
                 (Outcome::Failed, Code::Unavailable, Reason::ShuttingDown)
             }
             Self::Audit(_) => (Outcome::Failed, Code::Unavailable, Reason::AuditUnavailable),
+            Self::Overloaded => (Outcome::Failed, Code::Unavailable, Reason::Overloaded),
             Self::DeadlineExceeded => (
                 Outcome::Failed,
                 Code::DeadlineExceeded,

@@ -8,8 +8,11 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use crate::app::server::tls_files;
 use crate::app::tenants::{ProcessSurroundings, grants, session_policies};
+use crate::clock::{Clock as _, SystemClock};
 use crate::config::{self, Located, Settings, duration_text};
+use crate::grpc::server::{BadPair, inspect};
 
 pub(super) async fn run(path: &Path, live: bool) -> ExitCode {
     let settings = match config::load(path, &ProcessSurroundings) {
@@ -22,15 +25,34 @@ pub(super) async fn run(path: &Path, live: bool) -> ExitCode {
     for warning in &settings.warnings {
         eprintln!("warning: {warning}");
     }
-    say(&describe(&settings));
+    let tls = match tls(&settings).await {
+        Ok(tls) => tls,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    say(&(tls + &describe(&settings)));
     if live && !live::check(&settings).await {
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
 }
 
+/// The line about the server's certificate, if it has one.
+async fn tls(settings: &Settings) -> Result<String, BadPair> {
+    let Some(tls) = &settings.server.tls else {
+        return Ok(String::new());
+    };
+    let (description, warning) = inspect(&tls_files(tls), SystemClock::new().now()).await?;
+    if let Some(warning) = warning {
+        eprintln!("warning: {warning}");
+    }
+    Ok(description + "\n")
+}
+
 /// A reader who has seen enough has gone: that is no fault of the configuration.
-fn say(text: &str) {
+pub(super) fn say(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 

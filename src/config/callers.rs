@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 
 use super::Settings;
-use super::authentication::Authentication;
 use super::mistake::{Located, quoted};
 use super::reader::Reader;
 use super::suggestion::{alternatives, nearest};
@@ -407,7 +406,7 @@ pub(super) fn check(reader: &mut Reader<'_>, settings: &Settings) -> Option<()> 
     let tenants: Vec<&str> = settings.tenants.keys().map(String::as_str).collect();
     for rule in &settings.callers {
         let matches = &rule.value.matches;
-        if let Err(why) = source_is_there(&matches.value, &settings.authentication) {
+        if let Err(why) = source_is_there(&matches.value, settings) {
             reader.mistake_in(matches, why);
             fits = None;
         }
@@ -438,7 +437,8 @@ pub(super) fn check(reader: &mut Reader<'_>, settings: &Settings) -> Option<()> 
     fits
 }
 
-fn source_is_there(matches: &Match, authentication: &Authentication) -> Result<(), String> {
+fn source_is_there(matches: &Match, settings: &Settings) -> Result<(), String> {
+    let authentication = &settings.authentication;
     let (kind, name, known): (_, _, Vec<&str>) = match matches {
         Match::Jwt { issuer, .. } => {
             let mut issuers = authentication.jwt.iter();
@@ -458,7 +458,16 @@ fn source_is_there(matches: &Match, authentication: &Authentication) -> Result<(
             name,
             authentication.api_keys.keys().map(String::as_str).collect(),
         ),
-        _ => return Ok(()),
+        Match::Anyone => return Ok(()),
+        Match::Spiffe(_) | Match::Dns(_) | Match::Subject(_) => {
+            let tls = settings.server.tls.as_ref();
+            return match tls.and_then(|tls| tls.client_ca.as_ref()) {
+                Some(_) => Ok(()),
+                None => Err(
+                    "nobody has a client certificate that is believed: name its CA in `server.tls.client_ca`".to_owned(),
+                ),
+            };
+        }
     };
     if known.contains(&name.as_str()) {
         return Ok(());

@@ -1,10 +1,13 @@
 //! `server`: where presignd listens and what it bounds.
 //!
-//! Invariant: an address that others can reach is there only together with `insecure: true`.
+//! Invariant: an address that others can reach is there only together with `tls` or `insecure: true`.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use super::connections::{self, Connections};
 use super::mistake::{Located, quoted};
 use super::quantity;
 use super::reader::Reader;
@@ -19,12 +22,31 @@ pub struct Server {
     pub insecure: bool,
     /// Whether clients may ask for the services' descriptions.
     pub reflection: bool,
+    /// How many threads answer requests; without it, as many as there are cores.
+    pub workers: Option<NonZeroUsize>,
+    /// A certificate to encrypt with.
+    pub tls: Option<Tls>,
     /// How long a stop waits for requests in flight.
     pub grace: Duration,
     /// The largest request that is decoded, in bytes.
     pub max_request_bytes: usize,
     /// The longest that any request may take; callers may ask for less.
     pub request_timeout: Duration,
+    /// The most requests that are under way at once.
+    pub max_requests_in_flight: usize,
+    /// What clients may take.
+    pub connections: Connections,
+}
+
+/// The section `server.tls`. The files are read by whoever serves: they change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// The file of the certificate and its chain.
+    pub certificate: PathBuf,
+    /// The file of its private key.
+    pub key: PathBuf,
+    /// The file of the CAs whose client certificates tell who a caller is.
+    pub client_ca: Option<PathBuf>,
 }
 
 impl Default for Server {
@@ -33,13 +55,18 @@ impl Default for Server {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 50051)),
             insecure: false,
             reflection: true,
+            workers: None,
+            tls: None,
             grace: Duration::from_secs(30),
             max_request_bytes: 4 << 20,
             request_timeout: Duration::from_secs(10),
+            max_requests_in_flight: 2048,
+            connections: Connections::default(),
         }
     }
 }
 
+const WORKERS: std::ops::RangeInclusive<u32> = 1..=1024;
 const GRACE: std::ops::RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(1);
 const REQUEST_TIMEOUT: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_mins(5);
@@ -52,6 +79,8 @@ pub(super) fn server(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Server>
     let listen = section.optional("listen", listen);
     let insecure = section.or("insecure", default.insecure, Reader::boolean);
     let reflection = section.or("reflection", default.reflection, Reader::boolean);
+    let workers = section.optional("workers", workers);
+    let tls = section.optional("tls", tls);
     let grace = section.or("grace", default.grace, |r, n| r.duration(n, &GRACE));
     let max_request_bytes = section.or(
         "max_request_bytes",
@@ -61,14 +90,20 @@ pub(super) fn server(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Server>
     let request_timeout = section.or("request_timeout", default.request_timeout, |r, n| {
         r.duration(n, &REQUEST_TIMEOUT)
     });
+    let max_requests_in_flight = section.or(
+        "max_requests_in_flight",
+        default.max_requests_in_flight,
+        connections::count,
+    );
+    let connections = section.or("connections", default.connections, connections::connections);
     section.finish();
 
-    if let (Some(Some(listen)), Some(false)) = (&listen, insecure)
+    if let (Some(Some(listen)), Some(false), Some(None)) = (&listen, insecure, &tls)
         && !is_loopback(listen.value.ip())
     {
         let message = format!(
-            "{} can be reached by other hosts and presignd serves plaintext: add `server.insecure: true` if the network \
-             is trusted, or let `server.listen` be a loopback address",
+            "{} can be reached by other hosts and presignd serves plaintext: give it a certificate with `server.tls`, add \
+             `server.insecure: true` if the network is trusted, or let `server.listen` be a loopback address",
             quoted(&listen.value.to_string())
         );
         reader.mistake_in(listen, message);
@@ -77,10 +112,37 @@ pub(super) fn server(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Server>
         listen: listen?.map_or(default.listen, |listen| listen.value),
         insecure: insecure?,
         reflection: reflection?,
+        workers: workers?,
+        tls: tls?,
         grace: grace?,
         max_request_bytes: max_request_bytes?,
         request_timeout: request_timeout?,
+        max_requests_in_flight: max_requests_in_flight?,
+        connections: connections?,
     })
+}
+
+fn tls(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Tls> {
+    let mut section = reader.section(node)?.guarded();
+    let certificate = section.required("certificate", |r, n| r.parsed(n, file));
+    let key = section.required("key", |r, n| r.parsed(n, file));
+    let client_ca = section.optional("client_ca", |r, n| r.parsed(n, file));
+    section.finish();
+    Some(Tls {
+        certificate: reader.folder.join(certificate?),
+        key: reader.folder.join(key?),
+        client_ca: client_ca?.map(|file| reader.folder.join(file)),
+    })
+}
+
+/// A path, and not what the file holds, which logs would repeat where it is not found.
+fn file(text: &str) -> Result<PathBuf, String> {
+    let good = (1..=1024).contains(&text.len()) && !text.contains(char::is_control);
+    if good && !text.contains("-----BEGIN") {
+        Ok(PathBuf::from(text))
+    } else {
+        Err("this is not the path of a file: name the file that holds it, in PEM".to_owned())
+    }
 }
 
 fn is_loopback(address: IpAddr) -> bool {
@@ -107,6 +169,11 @@ fn listen(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Located<SocketAddr
         })
     })?;
     Some(reader.locate(node.at, address))
+}
+
+fn workers(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<NonZeroUsize> {
+    let count = reader.number(node, &WORKERS)?;
+    NonZeroUsize::new(usize::try_from(count).ok()?)
 }
 
 fn max_request_bytes(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<usize> {

@@ -4,6 +4,7 @@
 //! `bad/NAME.expected`, one a line: there is one such file for each way to be wrong. After a change of messages
 //! `UPDATE_EXPECTED=1 cargo test config::` writes the `.expected` files anew, for a reader to judge the difference.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -149,6 +150,7 @@ fn every_key_reaches_its_setting() {
     assert_eq!(server.listen.to_string(), "[::]:50051");
     assert!(server.insecure);
     assert_eq!(server.grace, Duration::from_secs(90));
+    assert_eq!(server.workers.map(NonZeroUsize::get), Some(6));
     assert_eq!(server.max_request_bytes, 512 << 10);
     assert_eq!(server.request_timeout, Duration::from_secs(30));
     let telemetry = &settings.telemetry;
@@ -306,17 +308,17 @@ fn every_key_about_callers_reaches_its_setting() {
 fn settings_know_their_places() {
     let settings = good("every-key");
     let tenant = &settings.tenants["acme"];
-    assert_eq!(tenant.at.to_string(), "every-key.yaml:12:3");
+    assert_eq!(tenant.at.to_string(), "every-key.yaml:13:3");
     assert_eq!(&*tenant.path, "tenants.acme");
     let command = &tenant.value.grants[0].value.commands[2];
     assert_eq!(
         command.mistake("is unknown").to_string(),
-        "every-key.yaml:27:34: tenants.acme.grants[0].commands[2]: is unknown"
+        "every-key.yaml:28:34: tenants.acme.grants[0].commands[2]: is unknown"
     );
     let role = tenant.value.credentials.role().expect("a role");
     assert_eq!(
         role.role_arn.mistake("is refused").to_string(),
-        "every-key.yaml:17:19: tenants.acme.credentials.assume_role.role_arn: is refused"
+        "every-key.yaml:18:19: tenants.acme.credentials.assume_role.role_arn: is refused"
     );
     assert_eq!(&*tenant.value.limits[1].path, "tenants.acme.limits[1]");
 }

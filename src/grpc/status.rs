@@ -27,8 +27,15 @@ pub(super) fn status(refusal: &Refusal, issuance_id: Uuid) -> tonic::Status {
     tonic::Status::with_error_details(
         code(verdict.code),
         refusal.sentence(),
-        details(refusal, issuance_id),
+        details(refusal, Some(issuance_id)),
     )
+}
+
+/// The status of a request for which there is no room: it has no record to be found by, and its log is kept elsewhere.
+pub(super) fn overloaded() -> tonic::Status {
+    let refusal = Refusal::Overloaded;
+    let code = code(refusal.verdict().code);
+    tonic::Status::with_error_details(code, refusal.sentence(), details(&refusal, None))
 }
 
 /// The status of one command of a batch.
@@ -53,9 +60,11 @@ fn log(refusal: &Refusal, issuance_id: Uuid) {
     }
 }
 
-fn details(refusal: &Refusal, issuance_id: Uuid) -> ErrorDetails {
+fn details(refusal: &Refusal, issuance_id: Option<Uuid>) -> ErrorDetails {
     let mut details = ErrorDetails::new();
-    details.set_request_info(issuance_id.to_string(), "");
+    if let Some(issuance_id) = issuance_id {
+        details.set_request_info(issuance_id.to_string(), "");
+    }
     let mut metadata = HashMap::new();
     let mut note = |key: &str, value: &dyn ToString| {
         metadata.insert(key.to_owned(), value.to_string());
@@ -93,13 +102,16 @@ fn details(refusal: &Refusal, issuance_id: Uuid) -> ErrorDetails {
         }
         Refusal::Scope(ScopeError::Unavailable { .. })
         | Refusal::Unauthenticated(Unauthenticated::NoKeys)
-        | Refusal::Audit(_) => {
+        | Refusal::Audit(_)
+        | Refusal::Overloaded => {
             details.set_retry_info(Some(RETRY_LATER));
         }
         Refusal::NoEndpoint(_)
         | Refusal::NotAuthorized(NotAuthorized::Denied(_) | NotAuthorized::Unbounded { .. })
         | Refusal::Unauthenticated(Unauthenticated::Refused { .. })
         | Refusal::Tenant(_)
+        | Refusal::TooLarge { .. }
+        | Refusal::NotProtobuf
         | Refusal::DeadlineExceeded
         | Refusal::Internal => {}
     }

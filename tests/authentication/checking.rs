@@ -20,7 +20,10 @@ callers:
     let config = static_tenant("[read]", "").replace(ANYONE, callers);
     let ended = with_config("check", &config).run().await;
     assert_eq!((ended.code, &*ended.stderr), (Some(0), ""), "{ended:?}");
-    let (_, said) = ended.stdout.split_once("callers:\n").expect("a part about callers");
+    let (_, said) = ended
+        .stdout
+        .split_once("callers:\n")
+        .expect("a part about callers");
     assert_eq!(
         said,
         "  system:serviceaccount:media:* by a token of cluster may sign, usage for ac*, acme
@@ -36,7 +39,11 @@ async fn without_a_list_nothing_is_served_and_the_message_says_what_to_write() {
     for command in ["check", "serve"] {
         let ended = with_config(command, &config).run().await;
         assert_eq!((ended.code, &*ended.stdout), (Some(1), ""), "{ended:?}");
-        for words in ["presignd.yaml:1:1: ", "`callers` is required", "`callers: [{ match: anyone }]`"] {
+        for words in [
+            "presignd.yaml:1:1: ",
+            "`callers` is required",
+            "`callers: [{ match: anyone }]`",
+        ] {
             assert!(ended.stderr.contains(words), "{}", ended.stderr);
         }
     }
