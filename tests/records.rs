@@ -105,6 +105,8 @@ async fn every_refusal_leaves_a_record_of_who_wanted_what() {
         Reason::Internal,
         Reason::ShuttingDown,
         Reason::AuditUnavailable,
+        // And the one without a record.
+        Reason::Overloaded,
     ] {
         seen.insert(reason as i32);
     }

@@ -11,9 +11,6 @@ use crate::app::tenants::ProcessSurroundings;
 use crate::config;
 use crate::grpc::health::{Reach, SERVING, health};
 
-/// Kubernetes' own probes wait for a second.
-const PATIENCE: Duration = Duration::from_secs(1);
-
 #[derive(Debug, Args)]
 pub(super) struct HealthOptions {
     /// Where presignd listens.
@@ -33,6 +30,9 @@ pub(super) struct HealthOptions {
     /// The name that the server's certificate has to be for. The address, if it is left out.
     #[arg(long, value_name = "NAME", requires = "ca")]
     server_name: Option<String>,
+    /// How long to wait for the answer.
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = clap::value_parser!(u32).range(1..))]
+    timeout: u32,
 }
 
 pub(super) async fn run(options: HealthOptions) -> anyhow::Result<ExitCode> {
@@ -53,7 +53,8 @@ pub(super) async fn run(options: HealthOptions) -> anyhow::Result<ExitCode> {
         }
         (None, None) => (options.address, Reach::Plaintext),
     };
-    let status = health(address, &reach, PATIENCE).await?;
+    let patience = Duration::from_secs(options.timeout.into());
+    let status = health(address, &reach, patience).await?;
     super::check::say(&format!("{status}\n"));
     Ok(if status == SERVING {
         ExitCode::SUCCESS

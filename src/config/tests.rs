@@ -123,6 +123,20 @@ fn defaults_are_those_of_the_documentation() {
     assert_eq!(settings.server.grace, Duration::from_secs(30));
     assert_eq!(settings.server.max_request_bytes, 4_194_304);
     assert_eq!(settings.server.request_timeout, Duration::from_secs(10));
+    assert_eq!(settings.server.max_requests_in_flight, 2048);
+    assert_eq!(settings.server.tls, None);
+    let connections = &settings.server.connections;
+    assert_eq!((connections.max, connections.max_per_peer), (4096, 1024));
+    assert_eq!(
+        (connections.max_streams, connections.max_header_bytes),
+        (200, 16_384)
+    );
+    assert_eq!(connections.handshake_timeout, Duration::from_secs(10));
+    assert_eq!(connections.idle_timeout, Duration::from_mins(10));
+    assert_eq!(connections.keepalive_interval, Duration::from_secs(30));
+    assert_eq!(connections.keepalive_timeout, Duration::from_secs(20));
+    assert_eq!(connections.max_age, Duration::from_hours(1));
+    assert_eq!(connections.max_age_grace, Duration::from_mins(1));
     assert_eq!(settings.telemetry, Telemetry::default());
     assert_eq!(settings.telemetry.service_name, "presignd");
     let tenant = &settings.tenants["acme"].value;
@@ -153,6 +167,23 @@ fn every_key_reaches_its_setting() {
     assert_eq!(server.workers.map(NonZeroUsize::get), Some(6));
     assert_eq!(server.max_request_bytes, 512 << 10);
     assert_eq!(server.request_timeout, Duration::from_secs(30));
+    assert_eq!(server.max_requests_in_flight, 500);
+    let tls = server.tls.as_ref().expect("a certificate is named");
+    assert_eq!(tls.certificate, folder("good").join("tls/tls.crt"));
+    assert_eq!(tls.key, Path::new("/etc/tls/tls.key"));
+    let connections = Connections {
+        max: 100,
+        max_per_peer: 10,
+        max_streams: 20,
+        max_header_bytes: 32 << 10,
+        handshake_timeout: Duration::from_secs(5),
+        idle_timeout: Duration::from_hours(1),
+        keepalive_interval: Duration::from_mins(1),
+        keepalive_timeout: Duration::from_secs(10),
+        max_age: Duration::from_hours(2),
+        max_age_grace: Duration::from_secs(30),
+    };
+    assert_eq!(server.connections, connections);
     let telemetry = &settings.telemetry;
     let otlp = telemetry.otlp.as_ref().expect("spans are exported");
     assert_eq!(otlp.endpoint.as_str(), "http://collector:4317");
@@ -308,17 +339,17 @@ fn every_key_about_callers_reaches_its_setting() {
 fn settings_know_their_places() {
     let settings = good("every-key");
     let tenant = &settings.tenants["acme"];
-    assert_eq!(tenant.at.to_string(), "every-key.yaml:13:3");
+    assert_eq!(tenant.at.to_string(), "every-key.yaml:26:3");
     assert_eq!(&*tenant.path, "tenants.acme");
     let command = &tenant.value.grants[0].value.commands[2];
     assert_eq!(
         command.mistake("is unknown").to_string(),
-        "every-key.yaml:28:34: tenants.acme.grants[0].commands[2]: is unknown"
+        "every-key.yaml:41:34: tenants.acme.grants[0].commands[2]: is unknown"
     );
     let role = tenant.value.credentials.role().expect("a role");
     assert_eq!(
         role.role_arn.mistake("is refused").to_string(),
-        "every-key.yaml:18:19: tenants.acme.credentials.assume_role.role_arn: is refused"
+        "every-key.yaml:31:19: tenants.acme.credentials.assume_role.role_arn: is refused"
     );
     assert_eq!(&*tenant.value.limits[1].path, "tenants.acme.limits[1]");
 }

@@ -99,10 +99,13 @@ impl Door {
         let (api, most) = (self.api.clone(), self.max_request_bytes);
         Box::pin(async move {
             let answered = answering.await?;
-            Ok(match ticket.unread().zip(refusal(&answered, most)) {
-                Some((arriving, refusal)) => answer(api.refuse(arriving, refusal).await),
-                None => answered,
-            })
+            let unread = ticket.unread();
+            Ok(
+                match unread.and_then(|arriving| Some((arriving, refusal(&answered, most)?))) {
+                    Some((arriving, refusal)) => answer(api.refuse(arriving, refusal).await),
+                    None => answered,
+                },
+            )
         })
     }
 

@@ -23,6 +23,13 @@ pub(super) async fn new_key() -> (String, String) {
     (key, hash)
 }
 
+/// The key with its last digit changed.
+pub(super) fn flipped(key: &str) -> String {
+    let (start, last) = key.split_at(key.len() - 1);
+    let last = u8::from_str_radix(last, 16).expect("a digit") ^ 1;
+    format!("{start}{last:x}")
+}
+
 #[tokio::test]
 async fn every_key_is_new() {
     let (first, second) = (new_key().await, new_key().await);
@@ -58,11 +65,7 @@ callers:
     assert_eq!(bills.name(), "bills");
     assert!(!may_sign(&bills, "acme") && may_sign(&bills, "globex"));
 
-    let flipped = {
-        let (start, last) = old.0.split_at(old.0.len() - 1);
-        let last = u8::from_str_radix(last, 16).unwrap() ^ 1;
-        format!("{start}{last:x}")
-    };
+    let flipped = flipped(&old.0);
     let unknown = "the API key is not known";
     for (index, (key, wanted)) in [
         (gone.0.as_str(), unknown),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use presignd::authenticate::Unauthenticated;
 
 use super::{authenticator, from, outcome};
-use crate::authentication::api_keys::new_key;
+use crate::authentication::api_keys::{flipped, new_key};
 use crate::harness::issuer::{FakeIssuer, SigningKey};
 use crate::harness::presignd::TestClock;
 
@@ -39,7 +39,7 @@ callers:
     };
     assert_eq!(outcome(ask(good, &known).await), "jwt.cluster.known");
 
-    let wrong = ("x-api-key", format!("{}0", &key[..key.len() - 1]));
+    let wrong = ("x-api-key", flipped(&key));
     let wrong_token = ("authorization", "Bearer x.y.z".to_owned());
     for _ in 0..4 {
         assert_eq!(outcome(ask(bad, &wrong).await), "the API key is not known");

@@ -7,7 +7,7 @@ use presignd::authenticate::Presented;
 use tonic::Request;
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::api_keys::new_key;
+use super::api_keys::{flipped, new_key};
 use super::{authenticator, bearing};
 use crate::harness::collector::{Collector, attributes};
 use crate::harness::issuer::{Answer, FakeIssuer, SigningKey};
@@ -80,8 +80,7 @@ callers:
     let (good, stranger, expired) = (token("ann"), token("bob"), signing.token(&expired));
     let unknown_key =
         SigningKey::ec("marker-key-id").token(&issuer.claims(&*presignd.clock, "ann"));
-    let wrong_key = format!("{}0", &key[..key.len() - 1]);
-    issuer.answer(Answer::Text(500, String::new()));
+    let wrong_key = flipped(&key);
     let mut said = String::new();
     for (name, value) in [
         ("authorization", format!("Bearer {good}")),
@@ -94,7 +93,10 @@ callers:
     ] {
         let mut asked = Request::new(request("acme", get_object("acme-files", "k")));
         asked.metadata_mut().insert(name, value.parse().unwrap());
-        match presignd.client.clone().presign(asked).await {
+        let answered = presignd.client.clone().presign(asked).await;
+        // Once there are keys, they are not found again.
+        issuer.answer(Answer::Text(500, String::new()));
+        match answered {
             Ok(answer) => said += &format!("{answer:?}"),
             Err(status) => {
                 let details = String::from_utf8_lossy(status.details());

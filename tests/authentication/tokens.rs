@@ -154,7 +154,7 @@ async fn what_is_not_to_be_believed_is_refused() {
         ("a beginning in the future", rsa.token(&claims(json!({"nbf": now + 90}))), "the token is not valid yet"),
         ("nobody", without("sub"), "the token does not name its caller where it should"),
         ("an empty name", rsa.token(&claims(json!({"sub": ""}))), "the token does not name its caller where it should"),
-        ("a list of names", rsa.token(&claims(json!({"sub": ["ann"]}))), "the token does not name its caller where it should"),
+        ("a list of names", rsa.token(&claims(json!({"sub": ["ann"]}))), malformed),
         ("a long name", rsa.token(&claims(json!({"sub": "x".repeat(600)}))), "the token does not name its caller where it should"),
         ("a giant", rsa.token(&claims(json!({"more": "x".repeat(16 << 10)}))), "the token is longer than 16 KiB"),
         ("two parts", message.to_owned(), malformed),

@@ -51,15 +51,18 @@ impl Workers {
             threads: Vec::new(),
             stop: stop.clone().drop_guard(),
         };
+        // Its logs go where those of this thread do.
+        let logs = tracing::dispatcher::get_default(Clone::clone);
         for number in 0..count.get() {
             let runtime = Builder::new_current_thread().enable_all().build()?;
             started.workers.push(Worker {
                 runtime: runtime.handle().clone(),
                 load: Arc::default(),
             });
-            let stop = stop.clone();
+            let (stop, logs) = (stop.clone(), logs.clone());
             let thread = std::thread::Builder::new().name(format!("presignd-{number}"));
             started.threads.push(thread.spawn(move || {
+                let _logs = tracing::dispatcher::set_default(&logs);
                 runtime.block_on(stop.cancelled());
                 // Ends its tasks, and does not wait for a file or a name that somebody still looks up.
                 runtime.shutdown_background();

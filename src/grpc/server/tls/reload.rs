@@ -28,11 +28,12 @@ pub(super) async fn reload(tls: &Tls, first: Contents, clock: &SharedClock) {
     }
     drop(first);
     loop {
+        // The first time as well: they may have changed before anybody watched.
+        look(tls, &mut seen, clock).await;
         let heard = tokio::time::timeout(POLL, changed.notified()).await;
         if heard.is_ok() {
             tokio::time::sleep(SETTLE).await;
         }
-        look(tls, &mut seen, clock).await;
     }
 }
 
