@@ -295,7 +295,7 @@ mod tests {
 
     fn parse(tenant: &str) -> Result<config::Settings, Vec<Mistake>> {
         let text = format!(
-            "callers: [{{ match: anyone }}]\ntenants:\n  acme:\n    region: eu-west-1\n{tenant}"
+            "tenants:\n  acme:\n    region: eu-west-1\n{tenant}callers: [{{ match: anyone }}]\n"
         );
         config::parse(&text, "a.yaml", Path::new(""), &ProcessSurroundings)
     }

@@ -159,6 +159,9 @@ const RIGHTS: [(&str, Right); 4] = [
 pub(super) const MISSING: &str = "`callers` is required and missing: list who may ask and for which tenants, or write \
      `callers: [{ match: anyone }]` to let in whoever can connect";
 
+/// The same for the tenants of an entry.
+const NO_TENANTS: &str = "`tenants` is required and missing: name those that the caller may ask for, or write `tenants: [\"*\"]` for all";
+
 pub(super) fn callers(
     reader: &mut Reader<'_>,
     node: &Node<'_>,
@@ -188,7 +191,9 @@ fn rule(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Located<CallerRule>>
     let tenants = if anyone {
         section.optional("tenants", tenants)
     } else {
-        section.required("tenants", tenants).map(Some)
+        section
+            .required_or("tenants", NO_TENANTS, tenants)
+            .map(Some)
     };
     let may = section.or("may", vec![Right::Sign], rights);
     let name = section.optional("name", |reader, node| {

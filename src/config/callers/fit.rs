@@ -46,19 +46,11 @@ pub(in crate::config) fn check(reader: &mut Reader<'_>, settings: &Settings) -> 
 fn source_is_there(matches: &Match, settings: &Settings) -> Result<(), String> {
     let authentication = &settings.authentication;
     let (kind, name, known): (_, _, Vec<&str>) = match matches {
-        Match::Jwt { issuer, .. } => {
-            let mut issuers = authentication.jwt.iter();
-            if let Some((name, _)) = issuers.find(|(_, known)| known.value.issuer == *issuer) {
-                return Err(format!(
-                    "issuers are called by their names in `authentication.jwt`: write `issuer: {name}`"
-                ));
-            }
-            (
-                "jwt",
-                issuer,
-                authentication.jwt.keys().map(String::as_str).collect(),
-            )
-        }
+        Match::Jwt { issuer, .. } => (
+            "jwt",
+            issuer,
+            authentication.jwt.keys().map(String::as_str).collect(),
+        ),
         Match::ApiKey(name) => (
             "api_keys",
             name,
@@ -77,6 +69,12 @@ fn source_is_there(matches: &Match, settings: &Settings) -> Result<(), String> {
     };
     if known.contains(&name.as_str()) {
         return Ok(());
+    }
+    let mut issuers = authentication.jwt.iter();
+    if let Some((meant, _)) = issuers.find(|(_, known)| known.value.issuer == *name) {
+        return Err(format!(
+            "issuers are called by their names in `authentication.jwt`: write `issuer: {meant}`"
+        ));
     }
     let meant = nearest(name, &known)
         .map_or_else(String::new, |meant| format!(": did you mean `{meant}`?"));
