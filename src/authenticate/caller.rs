@@ -153,15 +153,11 @@ mod tests {
 
     #[test]
     fn a_credential_that_names_tenants_narrows_and_never_widens() {
-        let all = || [allowance(&[Pattern::starting("")], &[Right::Sign])].into();
-        let bound = Caller::new(
-            "c",
-            SmallVec::from_iter::<[_; 1]>(all()),
-            Some(vec![tenant("acme")]),
-        );
+        let all = || SmallVec::from([allowance(&[Pattern::starting("")], &[Right::Sign])]);
+        let bound = Caller::new("c", all(), Some(vec![tenant("acme")]));
         assert!(bound.may(Right::Sign, &tenant("acme")));
         assert!(!bound.may(Right::Sign, &tenant("globex")));
-        let to_none = Caller::new("c", SmallVec::from_iter::<[_; 1]>(all()), Some(Vec::new()));
+        let to_none = Caller::new("c", all(), Some(Vec::new()));
         assert!(!to_none.may(Right::Sign, &tenant("acme")));
         let without = Caller::new("c", SmallVec::new(), Some(vec![tenant("acme")]));
         assert!(!without.may(Right::Sign, &tenant("acme")));

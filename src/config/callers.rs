@@ -148,6 +148,9 @@ impl NamePattern {
     }
 }
 
+/// What may stand in `match`.
+const KINDS: [&str; 5] = ["jwt", "api_key", "spiffe", "dns", "subject"];
+
 const RIGHTS: [(&str, Right); 4] = [
     ("sign", Right::Sign),
     ("explain", Right::Explain),
@@ -229,7 +232,6 @@ fn matches(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Match> {
             .choice(node, &[("anyone", ())])
             .map(|()| Match::Anyone);
     }
-    const KINDS: [&str; 5] = ["jwt", "api_key", "spiffe", "dns", "subject"];
     let mut section = reader.section(node)?;
     let at = section.at();
     let given: Vec<&str> = KINDS.into_iter().filter(|kind| section.has(kind)).collect();

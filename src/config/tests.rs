@@ -253,6 +253,13 @@ fn every_key_reaches_its_setting() {
 #[test]
 fn every_key_about_callers_reaches_its_setting() {
     let settings = good("callers");
+    assert!(!settings.server.reflection);
+    let tls = settings
+        .server
+        .tls
+        .as_ref()
+        .expect("a certificate is named");
+    assert_eq!(tls.client_ca, Some(folder("good").join("clients.pem")));
     let Authentication {
         jwt,
         api_keys,

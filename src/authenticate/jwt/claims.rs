@@ -44,7 +44,7 @@ pub(super) fn good_until(claims: &Value, now: u64, leeway: u64) -> Result<u64, W
     Ok(until)
 }
 
-/// A NumericDate (RFC 7519, section 2) in whole seconds, which may be written with a fraction.
+/// A `NumericDate` (RFC 7519, section 2) in whole seconds, which may be written with a fraction.
 fn seconds(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| {
         let seconds = value.as_f64().filter(|seconds| seconds.is_finite())?;
@@ -72,8 +72,8 @@ pub(super) fn tenants(claims: &Value, claim: &Claim) -> Vec<TenantId> {
         Some(name) => std::slice::from_ref(name),
         None => &[],
     };
-    let names = named.iter().filter_map(Value::as_str);
-    names
+    let texts = named.iter().filter_map(Value::as_str);
+    texts
         .filter_map(|name| TenantId::parse(name).ok())
         .collect()
 }

@@ -39,7 +39,7 @@ impl PartialEq for KeySet {
 struct Key {
     id: Option<String>,
     verifies: Vec<Algorithm>,
-    key: DecodingKey,
+    decoding: DecodingKey,
 }
 
 /// What a search comes to.
@@ -106,7 +106,7 @@ impl KeySet {
             .filter(named)
             .filter(|key| key.verifies.contains(&algorithm));
         match (fitting.next(), fitting.next()) {
-            (Some(key), None) => Found::Key(&key.key),
+            (Some(key), None) => Found::Key(&key.decoding),
             _ => Found::NoFit,
         }
     }
@@ -152,11 +152,11 @@ impl Key {
         if verifies.is_empty() {
             return None;
         }
-        let key = DecodingKey::from_jwk(&jwk).ok()?;
+        let decoding = DecodingKey::from_jwk(&jwk).ok()?;
         Some(Self {
             id: jwk.common.key_id,
             verifies,
-            key,
+            decoding,
         })
     }
 }

@@ -50,7 +50,7 @@ pub enum JwtAlgorithm {
 /// Where an issuer's keys are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Jwks {
-    /// Where the issuer's OpenID configuration says.
+    /// Where the issuer's `/.well-known/openid-configuration` says.
     Discovery(FetchTrust),
     /// At this URL.
     Url(String, FetchTrust),
