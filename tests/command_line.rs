@@ -104,8 +104,7 @@ async fn help_says_what_each_command_is_for() {
             &["check", "--help"],
             &[
                 "every mistake",
-                "who may ask",
-                "what each tenant may do",
+                "who may ask and what each",
                 "--config <FILE>",
                 "--live",
             ],
