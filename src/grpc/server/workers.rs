@@ -15,7 +15,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 /// The workers. Dropping them ends them, and whatever still runs there.
 #[derive(Debug)]
 pub(super) struct Workers {
-    workers: Vec<Worker>,
+    each: Vec<Worker>,
     threads: Vec<JoinHandle<()>>,
     /// Ends the threads, wherever this is dropped.
     stop: DropGuard,
@@ -47,7 +47,7 @@ impl Workers {
     pub(super) fn start(count: NonZeroUsize) -> io::Result<Self> {
         let stop = CancellationToken::new();
         let mut started = Self {
-            workers: Vec::new(),
+            each: Vec::new(),
             threads: Vec::new(),
             stop: stop.clone().drop_guard(),
         };
@@ -55,7 +55,7 @@ impl Workers {
         let logs = tracing::dispatcher::get_default(Clone::clone);
         for number in 0..count.get() {
             let runtime = Builder::new_current_thread().enable_all().build()?;
-            started.workers.push(Worker {
+            started.each.push(Worker {
                 runtime: runtime.handle().clone(),
                 load: Arc::default(),
             });
@@ -76,7 +76,7 @@ impl Workers {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let least = self.workers.iter().min_by_key(|worker| worker.load.now());
+        let least = self.each.iter().min_by_key(|worker| worker.load.now());
         if let Some(worker) = least {
             worker.load.connections.fetch_add(1, Ordering::Relaxed);
             let place = Place(Arc::clone(&worker.load));
@@ -139,18 +139,18 @@ mod tests {
     #[tokio::test]
     async fn connections_are_spread_evenly_and_go_where_one_has_closed() {
         let workers = Workers::start(NonZeroUsize::new(3).unwrap()).unwrap();
-        let (placed, mut places) = mpsc::unbounded_channel();
+        let (report, mut placed) = mpsc::unbounded_channel();
         let place = || {
-            let placed = placed.clone();
+            let report = report.clone();
             workers.run(|place| async move {
                 let name = std::thread::current().name().unwrap_or_default().to_owned();
-                placed.send((name, place)).unwrap();
+                report.send((name, place)).unwrap();
             });
         };
         let mut open: BTreeMap<String, Vec<Place>> = BTreeMap::new();
         for _ in 0..9 {
             place();
-            let (worker, place) = places.recv().await.unwrap();
+            let (worker, place) = placed.recv().await.unwrap();
             open.entry(worker).or_default().push(place);
         }
         let counts: Vec<usize> = open.values().map(Vec::len).collect();
@@ -158,28 +158,28 @@ mod tests {
 
         open.get_mut("presignd-1").unwrap().pop();
         place();
-        let (worker, _place) = places.recv().await.unwrap();
+        let (worker, _place) = placed.recv().await.unwrap();
         assert_eq!(worker, "presignd-1");
     }
 
     #[tokio::test]
     async fn among_equals_the_one_with_fewer_requests_is_chosen() {
         let workers = Workers::start(NonZeroUsize::new(2).unwrap()).unwrap();
-        let (placed, mut places) = mpsc::unbounded_channel();
+        let (report, mut placed) = mpsc::unbounded_channel();
         let place = || {
-            let placed = placed.clone();
+            let report = report.clone();
             workers.run(|place| async move {
                 let name = std::thread::current().name().unwrap_or_default().to_owned();
-                placed.send((name, place)).unwrap();
+                report.send((name, place)).unwrap();
             });
         };
         place();
-        let (busy, first) = places.recv().await.unwrap();
+        let (busy, first) = placed.recv().await.unwrap();
         let _request = first.request();
         place();
-        let (_, _second) = places.recv().await.unwrap();
+        let (_, _second) = placed.recv().await.unwrap();
         place();
-        let (third, _place) = places.recv().await.unwrap();
+        let (third, _place) = placed.recv().await.unwrap();
         assert_ne!(third, busy);
     }
 

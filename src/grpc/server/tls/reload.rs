@@ -75,13 +75,13 @@ fn warn(tls: &Tls, pair: &Pair, clock: &SharedClock) {
 /// Tells of whatever happens in the files' folders: files are replaced by renaming, and in Kubernetes a link beside them is.
 fn watch(tls: &Tls, changed: &Arc<Notify>) -> Option<RecommendedWatcher> {
     let changed = Arc::clone(changed);
-    let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+    let created = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         // Reading is an event as well, and this process reads them.
         if event.is_ok_and(|event| !event.kind.is_access()) {
             changed.notify_one();
         }
     });
-    let watched = watcher.and_then(|mut watcher| {
+    let watching = created.and_then(|mut watcher| {
         let files = &tls.files;
         let files = [
             Some(&files.certificate),
@@ -93,7 +93,7 @@ fn watch(tls: &Tls, changed: &Arc<Notify>) -> Option<RecommendedWatcher> {
         }
         Ok(watcher)
     });
-    watched
+    watching
         .inspect_err(|error| {
             tracing::warn!(
                 "changes of the certificate are noticed within {POLL:?}, not at once: {error}"
