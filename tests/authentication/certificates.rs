@@ -86,12 +86,15 @@ impl Secured {
         let config = format!(
             "server:
   listen: 127.0.0.1:0
-  tls: {{ certificate: {certificate:?}, key: {key:?}, client_ca: {client_ca:?} }}
+  tls: {{ certificate: \"{}\", key: \"{}\", client_ca: \"{}\" }}
 {callers}
 tenants:
   acme:
     {tenant}
-"
+",
+            certificate.display(),
+            key.display(),
+            client_ca.display()
         );
         let process = with_config("serve", &config).start();
         let address = process.address().await;

@@ -149,12 +149,13 @@ async fn the_last_good_keys_are_kept_whatever_becomes_of_the_issuer() {
     });
     assert_eq!(outcome(hangs), UNKNOWN_KEY, "it does not wait for ever");
     assert_eq!(outcome(goes_on.0), "jwt.cluster.bob");
-    let waited = clock.monotonic() - began;
+    let since = |time: Duration| time.saturating_sub(began);
+    let waited = since(clock.monotonic());
     assert!(
-        goes_on.1 - began < waited,
+        since(goes_on.1) < waited,
         "a key that is at hand waits for nobody"
     );
-    assert!(waited < Duration::from_secs(60), "{waited:?}");
+    assert!(waited < Duration::from_mins(1), "{waited:?}");
 }
 
 #[tokio::test]

@@ -39,6 +39,10 @@ impl<'a> MakeWriter<'a> for Logs {
 }
 
 #[tokio::test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "every kind of credential on one walk"
+)]
 async fn no_credential_leaves_in_logs_records_spans_or_statuses() {
     let logs = Logs::default();
     let subscriber = tracing_subscriber::fmt()

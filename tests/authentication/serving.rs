@@ -65,8 +65,8 @@ callers:
     let media = [("x-api-key", key)];
     for (shown, name) in [(&ann, "ann"), (&media, "key.media")] {
         for _ in 0..2 {
-            let issued = presign(&presignd, "acme", shown).await.unwrap();
-            let record = presignd.records.of(&issued.issuance_id);
+            let url = presign(&presignd, "acme", shown).await.unwrap();
+            let record = presignd.records.of(&url.issuance_id);
             assert_eq!(record["caller"], name);
             assert_eq!(record["role_session_name"], format!("presignd-acme.{name}"));
         }

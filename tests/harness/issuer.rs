@@ -59,7 +59,7 @@ impl SigningKey {
         Self::new(id, Pair::Ec(pair))
     }
 
-    /// For EdDSA.
+    /// For `EdDSA`.
     pub(crate) fn ed(id: &str) -> Self {
         let pair = Ed25519KeyPair::generate().expect("a key");
         Self::new(id, Pair::Ed(pair))
@@ -326,8 +326,9 @@ impl State {
                     Answer::Nothing => unreachable!("waited for another"),
                 }
             }
-            "/.well-known/openid-configuration" => (200, self.configuration("")),
-            "/liar/.well-known/openid-configuration" => (200, self.configuration("")),
+            "/.well-known/openid-configuration" | "/liar/.well-known/openid-configuration" => {
+                (200, self.configuration(""))
+            }
             "/insecure/.well-known/openid-configuration" => {
                 let text = self.configuration("/insecure");
                 (
