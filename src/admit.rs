@@ -4,18 +4,22 @@
 //! [`TenantRules::authorize`] holds a command against the grants and caps, and [`TenantRules::admit`] charges the limits. Invariant:
 //! only `admit` makes an [`Admitted`], and nothing is signed without one.
 
+pub mod content;
 pub mod expiry;
 pub mod grant;
 pub mod limit;
+pub mod media_type;
 pub mod policy;
 pub mod resource;
+pub mod source_ip;
 
 use std::time::Duration;
 
 use self::expiry::{AboveCap, Asked, BeyondSession, Bound, Expiry, TenantExpiry};
 use self::grant::Grant;
 use self::limit::{Limit, RateLimited};
-use self::policy::Denied;
+use self::policy::{Called, Denied};
+use self::source_ip::SourceIps;
 use crate::sign::command::{BoundCommand, Operation};
 
 /// What a tenant may do.
@@ -32,10 +36,11 @@ pub struct TenantRules {
 }
 
 /// A command that the grants and caps allow, not yet charged.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Authorized {
     operation: &'static Operation,
     expiry: Expiry,
+    source_ip: Option<SourceIps>,
 }
 
 /// Proof that a command was allowed and charged.
@@ -62,19 +67,30 @@ pub enum NotAuthorized {
         /// The command.
         command: &'static str,
     },
+    /// Nothing would hold it to the addresses.
+    #[error(
+        "no session policy of presignd's holds the URLs of this tenant to addresses: leave source_ip out, or give the tenant a role \
+         without policy_arns"
+    )]
+    SourceIpNotHeld,
 }
 
 impl TenantRules {
-    /// Holds a command against the grants and caps.
+    /// Holds a command against the grants and caps; `source_ip` are the only addresses that it is to work from.
     ///
     /// # Errors
     /// Why it is not allowed.
     pub fn authorize(
         &self,
         command: &BoundCommand<'_>,
+        called: Called<'_>,
         asked: Asked,
+        source_ip: Option<&SourceIps>,
     ) -> Result<Authorized, NotAuthorized> {
-        let allowed = policy::decide(&self.grants, command)?;
+        if source_ip.is_some() && !self.has_session_policy {
+            return Err(NotAuthorized::SourceIpNotHeld);
+        }
+        let allowed = policy::decide(&self.grants, command, called, source_ip)?;
         if allowed.bounded_by_session_only && !self.has_session_policy {
             return Err(NotAuthorized::Unbounded {
                 command: command.operation.name,
@@ -84,6 +100,7 @@ impl TenantRules {
         Ok(Authorized {
             operation: command.operation,
             expiry,
+            source_ip: source_ip.cloned(),
         })
     }
 
@@ -119,6 +136,12 @@ impl Admitted {
     #[must_use]
     pub fn expiry(&self) -> Expiry {
         self.authorized.expiry
+    }
+
+    /// The only addresses that the URL is to work from. `None`: those that the grants say.
+    #[must_use]
+    pub fn source_ip(&self) -> Option<&SourceIps> {
+        self.authorized.source_ip.as_ref()
     }
 
     /// For how long the URL will work, signed by a session with so much left. `None`: it does not end.

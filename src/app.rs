@@ -14,7 +14,6 @@ use aws_config::SdkConfig;
 use aws_config::environment::EnvironmentVariableRegionProvider;
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::ProfileFileRegionProvider;
-use tokio::sync::watch;
 
 use crate::audit::{Recorder, Sink};
 use crate::clock::SharedClock;
@@ -24,6 +23,7 @@ use crate::grpc::PresignApi;
 use crate::grpc::server::PresignServer;
 use crate::presign::Presigner;
 use crate::scope::Scoper;
+use crate::scope::clock_skew::ClockSkews;
 use crate::scope::sts::Sts;
 use crate::telemetry::{Otlp, Traces};
 
@@ -66,11 +66,14 @@ impl App {
             queue: None,
             service_name: Some(settings.telemetry.service_name.clone()),
         })?;
+        let skews = ClockSkews::new(Arc::clone(&clock), settings.server.max_clock_skew);
+        let skews = Arc::new(skews);
+        let sts = Sts::new(aws, Arc::clone(&skews));
         let presigner = Presigner {
             tenants: tenants::build(&settings.tenants, &clock)?,
-            scoper: Scoper::new(Arc::new(Sts::new(aws)), Arc::clone(&clock)),
+            scoper: Scoper::new(Arc::new(sts), skews, Arc::clone(&clock)),
             endpoints: Endpoints::default(),
-            recorder: Recorder::new(traces.tracer(), sink),
+            recorder: Recorder::new(traces.sink(), sink),
             clock: Arc::clone(&clock),
         };
         let api = PresignApi::new(
@@ -97,8 +100,12 @@ impl App {
     /// # Errors
     /// If the server broke down, or records could not be written to the end.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
-        let (_ready, ready) = watch::channel(true);
-        let served = self.server.serve(self.api.clone(), ready, stop).await;
+        let scoper = &self.api.presigner().scoper;
+        let ready = scoper.clocks_agree();
+        let served = tokio::select! {
+            served = self.server.serve(self.api.clone(), ready, stop) => served,
+            () = scoper.watch_clocks() => Ok(()),
+        };
         let recorded = self.api.presigner().recorder.close(LAST_WORDS).await;
         if let Err(error) = self.traces.shutdown(LAST_WORDS).await {
             tracing::warn!("some spans may be lost: {error}");

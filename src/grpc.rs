@@ -1,7 +1,7 @@
 //! The front door: PresignService over gRPC.
 //!
-//! Each RPC runs as a task of its own, because tonic drops a handler whose caller has hung up, and a decision must not escape its
-//! record that way.
+//! Each RPC runs to its end, even if its caller hangs up: a decision must not escape its record that way.
+//! Nor by a panic: that is a refusal like any other, to the caller and in the record.
 
 mod door;
 pub mod health;
@@ -9,18 +9,24 @@ mod reply;
 mod request;
 pub mod server;
 mod status;
+mod to_the_end;
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use http::{Extensions, HeaderMap};
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use self::door::Ticket;
 use self::server::Peer;
+use self::to_the_end::{Panicked, ToTheEnd};
 use crate::audit::TraceContext;
 use crate::authenticate::{Authenticator, Caller, Presented, Unauthenticated};
 use crate::names::TenantId;
@@ -33,6 +39,9 @@ use crate::refusal::Refusal;
 
 /// The service's full name.
 pub const SERVICE: &str = "presignd.v1.PresignService";
+/// Its methods' full names.
+const PRESIGN: &str = "presignd.v1.PresignService/Presign";
+const BATCH_PRESIGN: &str = "presignd.v1.PresignService/BatchPresign";
 
 /// PresignService. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -79,35 +88,45 @@ impl PresignApi {
     }
 
     /// What is known of a request before it is asked who sent it.
-    fn arriving<B>(&self, method: &'static str, request: &http::Request<B>) -> Unidentified {
-        self.0.arriving(method, request)
+    fn arriving(
+        &self,
+        method: &'static str,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+    ) -> Unidentified {
+        self.0.arriving(method, headers, extensions)
     }
 
-    /// Takes a request over from the door: what it knows, and the request's place, which is to be held to the end.
-    fn enter<T>(&self, request: &mut Request<T>) -> Result<(Ticket, Unidentified), Status> {
+    /// Takes a request over from the door: what it knows, and the request's place, which is to be held to the end. A request from
+    /// within this process did not come by the door, and has no place.
+    fn enter<T>(
+        &self,
+        method: &'static str,
+        request: &mut Request<T>,
+    ) -> (Option<Ticket>, Unidentified) {
         let ticket = request.extensions_mut().remove::<Ticket>();
-        let entered = ticket.and_then(|ticket| ticket.arrival().map(|arriving| (ticket, arriving)));
-        let Some((ticket, mut arriving)) = entered else {
-            // Nobody comes in another way.
-            return Err(status::status(&Refusal::Internal, self.0.issuance_id()));
-        };
+        let arriving = ticket.as_ref().and_then(Ticket::arrival);
+        let mut arriving = arriving.unwrap_or_else(|| {
+            let headers = request.metadata().as_ref();
+            self.arriving(method, headers, request.extensions())
+        });
         // What the message took to come is not there for signing any more.
         let arrival = &mut arriving.arrival;
         let took = self.0.presigner.clock.now().duration_since(arrival.started);
         arrival.patience = arrival.patience.saturating_sub(took.unwrap_or_default());
-        Ok((ticket, arriving))
+        (ticket, arriving)
     }
 
     /// Refuses a request whose message was not read, and records that.
     async fn refuse(&self, arriving: Unidentified, refusal: Refusal) -> Status {
         let inner = Arc::clone(&self.0);
         let issuance_id = inner.issuance_id();
-        let refused = self.run::<Infallible>(issuance_id, async move {
-            let (arrival, known) = inner.identified(arriving).await;
+        let work = Box::pin(async move {
+            let (arrival, known) = inner.identified(arriving, issuance_id).await;
             let refusal = known.err().unwrap_or(refusal);
             Err(inner.refuse(&arrival, issuance_id, None, refusal).await)
         });
-        match refused.await {
+        match self.run::<Infallible>(issuance_id, work).await {
             Err(status) => status,
             Ok(never) => match never.into_inner() {},
         }
@@ -117,10 +136,12 @@ impl PresignApi {
     async fn run<T: Send + 'static>(
         &self,
         issuance_id: Uuid,
-        work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
+        work: Pin<Box<impl Future<Output = Result<T, Refusal>> + Send + 'static>>,
     ) -> Result<Response<T>, Status> {
-        let result = self.0.tasks.spawn(work).await.unwrap_or_else(|panic| {
-            tracing::error!(%issuance_id, "a request panicked: {panic}");
+        let ended = ToTheEnd::new(work, &self.0.tasks).await;
+        // Only what keeps the record of a panic can still have panicked, and then nothing can be recorded.
+        let result = ended.unwrap_or_else(|Panicked| {
+            tracing::error!(%issuance_id, "a request panicked, and its record too");
             Err(Refusal::Internal)
         });
         match result {
@@ -131,13 +152,33 @@ impl PresignApi {
 }
 
 impl Inner {
+    /// What comes of the work; if it panics, a refusal with a record of its own.
+    async fn unless_it_panics<T>(
+        &self,
+        arrival: &Arrival,
+        issuance_id: Uuid,
+        tenant: Option<&TenantId>,
+        work: Pin<&mut impl Future<Output = Result<T, Refusal>>>,
+    ) -> Result<T, Refusal> {
+        match caught(issuance_id, work).await {
+            Ok(result) => result,
+            Err(Panicked) => Err(self
+                .refuse(arrival, issuance_id, tenant, Refusal::Internal)
+                .await),
+        }
+    }
+
     /// What is known of a request before it is asked who sent it.
-    fn arriving<B>(&self, method: &'static str, request: &http::Request<B>) -> Unidentified {
-        let headers = request.headers();
+    fn arriving(
+        &self,
+        method: &'static str,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+    ) -> Unidentified {
         let patience = request::timeout(headers).map_or(self.patience, |timeout| {
             request::patience(timeout).min(self.patience)
         });
-        let peer = request.extensions().get();
+        let peer = extensions.get();
         let certificate = peer.and_then(|peer: &Peer| peer.certificate.clone());
         let peer = peer.map(|peer| peer.address);
         Unidentified {
@@ -154,13 +195,25 @@ impl Inner {
     }
 
     /// Who arrived, and how long they still wait.
-    async fn identified(&self, arriving: Unidentified) -> (Arrival, Result<(), Refusal>) {
+    async fn identified(
+        &self,
+        arriving: Unidentified,
+        issuance_id: Uuid,
+    ) -> (Arrival, Result<(), Refusal>) {
         let Unidentified {
             mut arrival,
             presented,
         } = arriving;
+        let known = {
+            let identifying = pin!(self.identify(&mut arrival, &presented));
+            caught(issuance_id, identifying).await
+        };
+        (arrival, known.unwrap_or(Err(Refusal::Internal)))
+    }
+
+    async fn identify(&self, arrival: &mut Arrival, presented: &Presented) -> Result<(), Refusal> {
         let began = self.presigner.clock.monotonic();
-        let identified = self.authenticator.authenticate(&presented);
+        let identified = pin!(self.authenticator.authenticate(presented));
         let known = match tokio::time::timeout(arrival.patience, identified).await {
             Ok(Ok(caller)) => {
                 arrival.caller = caller;
@@ -171,7 +224,7 @@ impl Inner {
         };
         let spent = self.presigner.clock.monotonic().saturating_sub(began);
         arrival.patience = arrival.patience.saturating_sub(spent);
-        (arrival, known)
+        known
     }
 
     /// Records a refusal, except of an address that would flood the records with them.
@@ -210,64 +263,86 @@ impl Inner {
     }
 }
 
+/// What comes of the work, unless it panics. What the panic says may hold anything, so that is left to the process's panic hook.
+async fn caught<T>(
+    issuance_id: Uuid,
+    work: Pin<&mut impl Future<Output = T>>,
+) -> Result<T, Panicked> {
+    // Rooms are shared with other requests as they were: what a lock holds is whole between any two statements.
+    let done = AssertUnwindSafe(work).catch_unwind().await;
+    done.map_err(|_| {
+        tracing::error!(%issuance_id, "a request panicked");
+        Panicked
+    })
+}
+
 #[tonic::async_trait]
 impl PresignService for PresignApi {
     async fn presign(
         &self,
         mut request: Request<PresignRequest>,
     ) -> Result<Response<PresignResponse>, Status> {
-        let (ticket, arriving) = self.enter(&mut request)?;
+        let (ticket, arriving) = self.enter(PRESIGN, &mut request);
         let message = request.into_inner();
         let inner = Arc::clone(&self.0);
         let issuance_id = inner.issuance_id();
-        self.run(issuance_id, async move {
+        let work = Box::pin(async move {
             let _ticket = ticket;
-            let (arrival, known) = inner.identified(arriving).await;
+            let (arrival, known) = inner.identified(arriving, issuance_id).await;
             let tenant = TenantId::parse(&message.tenant).ok();
-            match known.and_then(|()| request::read_presign(message)) {
-                Ok((request, command)) => {
-                    let item = Item {
-                        issuance_id,
-                        command,
-                    };
-                    let issued = inner.presigner.presign(&arrival, &request, &item).await?;
-                    Ok(reply::response(issued, issuance_id))
+            let tenant = tenant.as_ref();
+            let work = async {
+                match known.and_then(|()| request::read_presign(message)) {
+                    Ok((request, command)) => {
+                        let item = Item {
+                            issuance_id,
+                            command,
+                        };
+                        let issued = inner.presigner.presign(&arrival, &request, &item).await?;
+                        Ok(reply::response(issued, issuance_id))
+                    }
+                    Err(refusal) => Err(inner.refuse(&arrival, issuance_id, tenant, refusal).await),
                 }
-                Err(refusal) => Err(inner
-                    .refuse(&arrival, issuance_id, tenant.as_ref(), refusal)
-                    .await),
-            }
-        })
-        .await
+            };
+            inner
+                .unless_it_panics(&arrival, issuance_id, tenant, pin!(work))
+                .await
+        });
+        self.run(issuance_id, work).await
     }
 
     async fn batch_presign(
         &self,
         mut request: Request<BatchPresignRequest>,
     ) -> Result<Response<BatchPresignResponse>, Status> {
-        let (ticket, arriving) = self.enter(&mut request)?;
+        let (ticket, arriving) = self.enter(BATCH_PRESIGN, &mut request);
         let message = request.into_inner();
         let inner = Arc::clone(&self.0);
         // Of the batch as a whole, if it is refused as one; each command has an id of its own besides.
         let issuance_id = inner.issuance_id();
-        self.run(issuance_id, async move {
+        let work = Box::pin(async move {
             let _ticket = ticket;
-            let (arrival, known) = inner.identified(arriving).await;
+            let (arrival, known) = inner.identified(arriving, issuance_id).await;
             let tenant = TenantId::parse(&message.tenant).ok();
-            match known.and_then(|()| request::read_batch(message)) {
-                Ok((request, commands)) => {
-                    let items: Vec<Item> = commands.into_iter().map(|c| inner.item(c)).collect();
-                    let results = inner
-                        .presigner
-                        .presign_batch(&arrival, &request, issuance_id, &items)
-                        .await?;
-                    Ok(reply::batch_response(&items, results))
+            let tenant = tenant.as_ref();
+            let work = async {
+                match known.and_then(|()| request::read_batch(message)) {
+                    Ok((request, commands)) => {
+                        let items = commands.into_iter().map(|command| inner.item(command));
+                        let items: Vec<Item> = items.collect();
+                        let results = inner
+                            .presigner
+                            .presign_batch(&arrival, &request, issuance_id, &items)
+                            .await?;
+                        Ok(reply::batch_response(&items, results))
+                    }
+                    Err(refusal) => Err(inner.refuse(&arrival, issuance_id, tenant, refusal).await),
                 }
-                Err(refusal) => Err(inner
-                    .refuse(&arrival, issuance_id, tenant.as_ref(), refusal)
-                    .await),
-            }
-        })
-        .await
+            };
+            inner
+                .unless_it_panics(&arrival, issuance_id, tenant, pin!(work))
+                .await
+        });
+        self.run(issuance_id, work).await
     }
 }

@@ -7,7 +7,10 @@
 mod placed;
 mod record;
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
@@ -15,6 +18,7 @@ use futures_util::future::join_all;
 use self::placed::Placed;
 use crate::admit::Admitted;
 use crate::admit::expiry::{Asked, Bound};
+use crate::admit::source_ip::SourceIps;
 use crate::audit::{Recorder, TraceContext};
 use crate::authenticate::{Caller, Right};
 use crate::clock::SharedClock;
@@ -70,6 +74,8 @@ pub struct Request {
     pub reason: String,
     /// For whom.
     pub subject: String,
+    /// The only addresses from which the URLs are to work; `None`: from wherever the grants say.
+    pub source_ip: Option<SourceIps>,
 }
 
 /// A command, and the id of whatever becomes of it.
@@ -110,15 +116,19 @@ impl Presigner {
         request: &Request,
         item: &Item,
     ) -> Result<Issued, Refusal> {
-        let placed = Placed::bind(&item.command, "command");
+        let tenant = self
+            .tenants
+            .of(&arrival.caller, Right::Sign, &request.tenant);
+        let mut placed = Placed::bind(&item.command, "command");
+        if let Ok(tenant) = &tenant {
+            placed.name_buckets(&tenant.buckets);
+        }
         let decide = async {
             let command = placed.command()?;
-            let tenant = self
-                .tenants
-                .of(&arrival.caller, Right::Sign, &request.tenant)?;
-            let authorized = placed.authorize(&tenant, request.asked)?;
+            let tenant = tenant.as_ref().map_err(|denied| *denied)?;
+            let authorized = placed.authorize(tenant, request)?;
             let admitted = tenant.rules.admit(authorized)?;
-            self.issue(arrival, &tenant, command, admitted).await
+            self.issue(arrival, tenant, command, admitted).await
         };
         let decision = within(arrival.patience, decide).await;
         let now = self.clock.now();
@@ -140,21 +150,24 @@ impl Presigner {
         issuance_id: uuid::Uuid,
         items: &[Item],
     ) -> Result<Vec<Result<Issued, Refusal>>, Refusal> {
+        let tenant = self
+            .tenants
+            .of(&arrival.caller, Right::Sign, &request.tenant);
         let numbered = items.iter().enumerate();
-        let placed: Vec<_> = numbered
+        let mut placed: Vec<_> = numbered
             .map(|(index, item)| Placed::bind(&item.command, format!("commands[{index}]")))
             .collect();
+        if let Ok(tenant) = &tenant {
+            for item in &mut placed {
+                item.name_buckets(&tenant.buckets);
+            }
+        }
         let decide = async {
-            let tenant = self
-                .tenants
-                .of(&arrival.caller, Right::Sign, &request.tenant)?;
-            let authorized = placed
-                .iter()
-                .map(|item| item.authorize(&tenant, request.asked));
+            let tenant = tenant.as_ref().map_err(|denied| *denied)?;
+            let authorized = placed.iter().map(|item| item.authorize(tenant, request));
             let admitted = tenant.rules.admit_all(authorized.collect())?;
             let mut issuing = Vec::with_capacity(items.len());
             for (item, admitted) in placed.iter().zip(admitted) {
-                let tenant = &tenant;
                 issuing.push(within(arrival.patience, async move {
                     self.issue(arrival, tenant, item.command()?, admitted?)
                         .await
@@ -204,9 +217,10 @@ impl Presigner {
         command: &BoundCommand<'_>,
         admitted: Admitted,
     ) -> Result<Issued, Refusal> {
+        let place = tenant.buckets.place(command.bucket);
         let endpoint = self
             .endpoints
-            .resolve(&tenant.endpoint, command.operation, command.bucket)
+            .resolve(place, command.operation, command.bucket)
             .await?;
         let credentials = self
             .scoper
@@ -239,6 +253,11 @@ async fn within<T>(
     patience: Duration,
     work: impl Future<Output = Result<T, Refusal>>,
 ) -> Result<T, Refusal> {
+    let mut work = pin!(work);
+    // With a session at hand all of it is done at once, and needs no timer.
+    if let Poll::Ready(result) = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await {
+        return result;
+    }
     match tokio::time::timeout(patience, work).await {
         Ok(result) => result,
         Err(_) => Err(Refusal::DeadlineExceeded),

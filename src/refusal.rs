@@ -124,7 +124,10 @@ impl Refusal {
     pub fn verdict(&self) -> Verdict {
         use ErrorReason as Reason;
         let (outcome, code, reason) = match self {
-            Self::Invalid(_) | Self::TooLarge { .. } | Self::NotProtobuf => (
+            Self::Invalid(_)
+            | Self::TooLarge { .. }
+            | Self::NotProtobuf
+            | Self::NotAuthorized(NotAuthorized::SourceIpNotHeld) => (
                 Outcome::Denied,
                 Code::InvalidArgument,
                 Reason::InvalidRequest,
@@ -170,6 +173,11 @@ impl Refusal {
                 Code::FailedPrecondition,
                 Reason::ExpiryBeyondSession,
             ),
+            Self::Scope(ScopeError::PolicyTooLong(_)) => (
+                Outcome::Denied,
+                Code::FailedPrecondition,
+                Reason::SessionPolicyTooLong,
+            ),
             Self::Scope(ScopeError::Refused { .. }) => (
                 Outcome::Failed,
                 Code::FailedPrecondition,
@@ -177,6 +185,9 @@ impl Refusal {
             ),
             Self::Scope(ScopeError::Unavailable { .. }) => {
                 (Outcome::Failed, Code::Unavailable, Reason::StsUnavailable)
+            }
+            Self::Scope(ScopeError::ClockSkewed(_)) => {
+                (Outcome::Failed, Code::Unavailable, Reason::ClockSkewed)
             }
             // The records are closed last, so only who comes after the end meets that.
             Self::Audit(AuditError::Stopped) => {
@@ -217,6 +228,10 @@ impl Refusal {
                     "STS refuses presignd the tenant's role: an operator has to mend the role's trust policy or presignd's \
                      configuration{rights}"
                 )
+            }
+            Self::Scope(ScopeError::ClockSkewed(_)) => {
+                "presignd's clock and that of the tenant's STS are too far apart to sign: ask another replica, or try again later"
+                    .to_owned()
             }
             Self::Audit(AuditError::Stopped) => {
                 "presignd is shutting down: ask another replica".to_owned()

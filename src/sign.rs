@@ -22,6 +22,7 @@ pub mod encode;
 mod endpoint;
 mod hex;
 pub mod operations;
+pub mod parameterized;
 mod query;
 mod signing_key;
 mod signing_time;

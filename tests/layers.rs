@@ -37,7 +37,7 @@ const ROOMS: [(&str, MayName); 18] = [
     ("grpc", MayName::RoomsAbove),
     // What only the builders know.
     ("config", MayName::Nothing),
-    ("telemetry", MayName::Nothing),
+    ("telemetry", MayName::Only(&["audit"])),
     ("dev", MayName::Nothing),
     ("app", MayName::RoomsAbove),
     ("cli", MayName::RoomsAbove),
@@ -59,7 +59,7 @@ fn may_name(room: &str, other: &str) -> bool {
 
 /// Outside crates, by how their names start, and the only rooms that may name them.
 const OUTSIDE: [(&str, &[&str]); 5] = [
-    ("tonic", &["grpc", "proto"]),
+    ("tonic", &["grpc", "proto", "telemetry"]),
     ("hyper", &["authenticate", "grpc", "dev"]),
     ("rustls", &["authenticate", "grpc"]),
     ("tokio_rustls", &["grpc"]),

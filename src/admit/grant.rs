@@ -1,4 +1,4 @@
-//! A grant: these commands, on these resources, for at most so long.
+//! A grant: these commands, on these resources, on these terms.
 //!
 //! A grant carries the IAM permissions of its commands and no more. What is another command's business is granted with that command:
 //! `PutObject` with an ACL needs a grant of `PutObjectAcl` too, and a copy needs a grant to read its source. That keeps session
@@ -6,7 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use super::resource::ResourcePattern;
+use super::content::ContentRules;
+use super::resource::{ResourcePattern, Target};
+use super::source_ip::SourceIps;
 use crate::sign::command::{CommandClass, IamAction, IamResource, Operation};
 use crate::sign::operations::{self, OPERATIONS};
 
@@ -53,14 +55,25 @@ impl CommandSelector {
     }
 }
 
-/// These commands, on these resources, for at most so long.
+/// These commands, on these resources, on these terms.
 #[derive(Debug)]
 pub struct Grant {
     commands: Vec<CommandSelector>,
     resources: Vec<ResourcePattern>,
-    max_expiry: Option<u32>,
+    terms: Terms,
     /// The IAM actions that the grant carries.
     actions: BTreeMap<&'static str, Carried>,
+}
+
+/// On what terms a grant allows what it does.
+#[derive(Debug, Clone, Default)]
+pub struct Terms {
+    /// The longest expiry, in seconds.
+    pub max_expiry: Option<u32>,
+    /// What a browser may be told about an object.
+    pub content: ContentRules,
+    /// From which addresses it may be used; `None`: from any.
+    pub source_ip: Option<SourceIps>,
 }
 
 /// How a grant carries an IAM action.
@@ -82,12 +95,12 @@ pub enum Store {
 }
 
 impl Grant {
-    /// A grant of these commands on these resources of the store, for at most `max_expiry` seconds.
+    /// A grant of these commands on these resources of the store, on these terms.
     #[must_use]
     pub fn new(
         commands: Vec<CommandSelector>,
         resources: Vec<ResourcePattern>,
-        max_expiry: Option<u32>,
+        terms: Terms,
         store: Store,
     ) -> Self {
         let mut actions = BTreeMap::new();
@@ -110,7 +123,7 @@ impl Grant {
         Self {
             commands,
             resources,
-            max_expiry,
+            terms,
             actions,
         }
     }
@@ -135,13 +148,32 @@ impl Grant {
     /// The longest expiry that the grant allows, in seconds.
     #[must_use]
     pub fn max_expiry(&self) -> Option<u32> {
-        self.max_expiry
+        self.terms.max_expiry
+    }
+
+    /// What a browser may be told about an object.
+    #[must_use]
+    pub fn content(&self) -> &ContentRules {
+        &self.terms.content
+    }
+
+    /// From which addresses URLs under the grant may be used; `None`: from any.
+    #[must_use]
+    pub fn source_ip(&self) -> Option<&SourceIps> {
+        self.terms.source_ip.as_ref()
     }
 
     /// The resources.
     #[must_use]
     pub fn resources(&self) -> &[ResourcePattern] {
         &self.resources
+    }
+
+    /// Whether one of the resources covers the target.
+    #[must_use]
+    pub fn covers(&self, target: &Target<'_>) -> bool {
+        let mut resources = self.resources.iter();
+        resources.any(|resource| resource.covers(target))
     }
 
     /// The IAM actions that the grant carries on its resources.
@@ -163,7 +195,11 @@ mod tests {
     fn grant(commands: &[&str], store: Store) -> Grant {
         let selectors = commands.iter().map(|c| CommandSelector::parse(c).unwrap());
         let resources = vec![ResourcePattern::parse("files/*").unwrap()];
-        Grant::new(selectors.collect(), resources, Some(60), store)
+        let terms = Terms {
+            max_expiry: Some(60),
+            ..Terms::default()
+        };
+        Grant::new(selectors.collect(), resources, terms, store)
     }
 
     fn actions(commands: &[&str], store: Store) -> Vec<&'static str> {

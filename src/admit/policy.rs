@@ -8,9 +8,14 @@
 mod tests;
 
 use super::grant::Grant;
-use super::resource::Target;
+use super::resource::{ResourcePattern, Target};
+use super::source_ip::SourceIps;
+use crate::sign::bind::{Violation, Violations};
 use crate::sign::command::{BoundCommand, IamAction, IamResource, Operation, PathForm};
 use crate::sign::operations;
+
+/// How many broken rules are told one by one.
+const MAX_RULES: usize = 16;
 
 /// What the grants say about a command that they allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +24,16 @@ pub struct Allowed {
     pub max_expiry: Option<u32>,
     /// Whether the keys are in the body and the grant is narrower than the bucket, so that only a session policy holds them to it.
     pub bounded_by_session_only: bool,
+}
+
+/// What the caller called the buckets of a command, where they have other names. Nothing is decided by it: sentences say it, and not
+/// the names of buckets that the caller did not name.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Called<'a> {
+    /// The bucket.
+    pub bucket: Option<&'a str>,
+    /// The bucket of the object that a copy reads.
+    pub source: Option<&'a str>,
 }
 
 /// No grant allows the command.
@@ -46,6 +61,14 @@ pub enum Denied {
         /// What it reaches for.
         target: String,
     },
+    /// Every grant of the command on the target has a rule that a field breaks.
+    #[error("no grant of {command} there allows these fields: {violations}")]
+    Content {
+        /// The command.
+        command: &'static str,
+        /// The fields, and the rules.
+        violations: Violations,
+    },
     /// The source of a copy may not be read.
     #[error("{command} reads {target}: no grant of {grant} covers it")]
     Source {
@@ -56,35 +79,180 @@ pub enum Denied {
         /// The source.
         target: String,
     },
+    /// Grants allow it, but not from all of the addresses that the request names.
+    #[error(
+        "{command} is allowed, but not from every address in source_ip: each has to lie within the source_ip of one grant that \
+         allows it; leave source_ip out to take what the grants allow"
+    )]
+    SourceIp {
+        /// The command.
+        command: &'static str,
+    },
 }
 
-/// Decides whether the grants allow the command.
+/// One IAM permission that a request needs, and on what.
+#[derive(Debug, Clone, Copy)]
+pub struct Need<'a> {
+    /// The permission.
+    pub action: &'static IamAction,
+    /// What a grant of it has to cover.
+    pub target: Target<'a>,
+    /// The command that an operator has to grant for it.
+    owner: &'static Operation,
+}
+
+/// Decides whether the grants allow the command, to be used from these addresses or, with `None`, from wherever the grants say.
 ///
 /// # Errors
-/// What no grant allows: the command, a permission that a field adds, or the source of a copy.
-pub fn decide(grants: &[Grant], command: &BoundCommand<'_>) -> Result<Allowed, Denied> {
+/// What no grant allows: the command, what a field says, a permission that a field adds, the source of a copy, or the addresses.
+pub fn decide(
+    grants: &[Grant],
+    command: &BoundCommand<'_>,
+    called: Called<'_>,
+    source_ip: Option<&SourceIps>,
+) -> Result<Allowed, Denied> {
+    let decision = decide_from(grants, command, called, source_ip);
+    if decision.is_err()
+        && source_ip.is_some()
+        && decide_from(grants, command, called, None).is_ok()
+    {
+        let command = command.operation.name;
+        return Err(Denied::SourceIp { command });
+    }
+    decision
+}
+
+fn decide_from(
+    grants: &[Grant],
+    command: &BoundCommand<'_>,
+    called: Called<'_>,
+    source_ip: Option<&SourceIps>,
+) -> Result<Allowed, Denied> {
     let operation = command.operation;
     let target = target_of(command);
-    let (mut cap, mut whole) =
-        cap_of(grants, |grant| grant.is_of(operation), &target).ok_or_else(|| Denied::Command {
-            command: operation.name,
-            target: target.to_string(),
-        })?;
-    for (index, action) in operation.actions.iter().enumerate() {
-        if command.needed_actions & (1 << index) == 0 {
-            continue;
-        }
-        let (action_cap, action_whole) = match action.resource {
-            IamResource::ReferencedObject => source_cap(grants, command, action)?,
-            _ => action_cap(grants, operation, action, &target)?,
-        };
-        cap = narrower(cap, action_cap);
-        whole &= action_whole;
+    let itself = |grant: &Grant| {
+        grant.is_of(operation)
+            && grant.covers(&target)
+            && grant.content().broken_by(command).is_empty()
+    };
+    let mut cap = cap_of(grants, itself, source_ip)
+        .ok_or_else(|| not_itself(grants, command, &target, called))?;
+    for need in needs(command) {
+        let met = |grant: &Grant| need.met_by(grant, command);
+        cap = narrower(
+            cap,
+            cap_of(grants, met, source_ip).ok_or_else(|| need.denied(operation, called))?,
+        );
     }
+    let bounded_by_session_only = matches!(target, Target::BodyKeys(_)) && {
+        let whole = needs(command)
+            .all(|need| whole_bucket(grants, |grant| need.met_by(grant, command), &target));
+        !(whole && whole_bucket(grants, itself, &target))
+    };
     Ok(Allowed {
         max_expiry: cap,
-        bounded_by_session_only: matches!(target, Target::BodyKeys(_)) && !whole,
+        bounded_by_session_only,
     })
+}
+
+/// Why no grant of the command itself fits: there is none, or each has a rule that a field breaks.
+fn not_itself(
+    grants: &[Grant],
+    command: &BoundCommand<'_>,
+    target: &Target<'_>,
+    called: Called<'_>,
+) -> Denied {
+    match rules_broken(grants, command, target) {
+        rules if rules.is_empty() => Denied::Command {
+            command: command.operation.name,
+            target: target.called(called.bucket).to_string(),
+        },
+        rules => Denied::Content {
+            command: command.operation.name,
+            violations: Violations(rules),
+        },
+    }
+}
+
+/// The rules that the command breaks of the grants that would allow it otherwise, each once.
+fn rules_broken(
+    grants: &[Grant],
+    command: &BoundCommand<'_>,
+    target: &Target<'_>,
+) -> Vec<Violation> {
+    let mut broken = Vec::new();
+    let granting = grants
+        .iter()
+        .filter(|grant| grant.is_of(command.operation) && grant.covers(target));
+    for rule in granting.flat_map(|grant| grant.content().broken_by(command)) {
+        if !broken.contains(&rule) && broken.len() < MAX_RULES {
+            broken.push(rule);
+        }
+    }
+    broken
+}
+
+/// The IAM permissions that this very request needs.
+pub fn needs<'a>(command: &'a BoundCommand<'_>) -> impl Iterator<Item = Need<'a>> {
+    let operation = command.operation;
+    let target = target_of(command);
+    let source = match &command.reference {
+        Some(reference) => Target::Object {
+            bucket: reference.bucket,
+            key: reference.key,
+        },
+        None => Target::Service,
+    };
+    let needed = move |index: usize| command.needed_actions & (1 << index) != 0;
+    let actions = operation.actions.iter().enumerate();
+    actions
+        .filter(move |(index, _)| needed(*index))
+        .map(move |(_, action)| Need {
+            action,
+            target: match action.resource {
+                IamResource::ReferencedObject => source,
+                _ => target,
+            },
+            owner: owner_of(operation, action),
+        })
+}
+
+impl Need<'_> {
+    /// Whether this grant alone meets the need of the command that has it.
+    #[must_use]
+    pub fn met_by(&self, grant: &Grant, command: &BoundCommand<'_>) -> bool {
+        // What browsers are told is a matter of the command's own grants, and not of those that lend it a permission.
+        let own = self.owner.name == command.operation.name;
+        carries(grant, self.owner, self.action)
+            && grant.covers(&self.target)
+            && (!own || grant.content().broken_by(command).is_empty())
+    }
+
+    fn denied(&self, operation: &Operation, called: Called<'_>) -> Denied {
+        let (command, grant) = (operation.name, self.owner.name);
+        match self.action.resource {
+            IamResource::ReferencedObject => Denied::Source {
+                command,
+                grant,
+                target: self.target.called(called.source).to_string(),
+            },
+            _ => Denied::Action {
+                command,
+                action: self.action.action,
+                grant,
+                target: self.target.called(called.bucket).to_string(),
+            },
+        }
+    }
+}
+
+/// Whether a URL under the grant may be for all these addresses, if a request names any.
+#[must_use]
+pub fn takes(grant: &Grant, source_ip: Option<&SourceIps>) -> bool {
+    match (grant.source_ip(), source_ip) {
+        (Some(own), Some(asked)) => own.include(asked),
+        _ => true,
+    }
 }
 
 /// What the command reaches for.
@@ -107,42 +275,6 @@ fn target_of<'a>(command: &'a BoundCommand<'_>) -> Target<'a> {
     }
 }
 
-fn action_cap(
-    grants: &[Grant],
-    operation: &'static Operation,
-    action: &IamAction,
-    target: &Target<'_>,
-) -> Result<Reach, Denied> {
-    let owner = owner_of(operation, action);
-    cap_of(grants, |grant| carries(grant, owner, action), target).ok_or_else(|| Denied::Action {
-        command: operation.name,
-        action: action.action,
-        grant: owner.name,
-        target: target.to_string(),
-    })
-}
-
-fn source_cap(
-    grants: &[Grant],
-    command: &BoundCommand<'_>,
-    action: &IamAction,
-) -> Result<Reach, Denied> {
-    let operation = command.operation;
-    let owner = owner_of(operation, action);
-    let target = match &command.reference {
-        Some(reference) => Target::Object {
-            bucket: reference.bucket,
-            key: reference.key,
-        },
-        None => Target::Service,
-    };
-    cap_of(grants, |grant| carries(grant, owner, action), &target).ok_or_else(|| Denied::Source {
-        command: operation.name,
-        grant: owner.name,
-        target: target.to_string(),
-    })
-}
-
 fn carries(grant: &Grant, owner: &Operation, action: &IamAction) -> bool {
     // Another command's name in the same grant must not lend this one what only its own name brings.
     let named = !action.by_name_only || grant.names(owner);
@@ -160,36 +292,52 @@ fn owner_of(operation: &'static Operation, action: &IamAction) -> &'static Opera
     operations::operation(verb).unwrap_or(operation)
 }
 
-/// The longest cap, and whether the whole bucket is covered.
-type Reach = (Option<u32>, bool);
+/// The longest expiry under a grant, in seconds; `None`: it sets none.
+type Cap = Option<u32>;
 
-/// The longest cap of the grants that fit and cover the target, and whether one of them covers the whole bucket. `None`: none fits.
-fn cap_of(grants: &[Grant], fits: impl Fn(&Grant) -> bool, target: &Target<'_>) -> Option<Reach> {
-    let mut found = None;
-    for grant in grants.iter().filter(|grant| fits(grant)) {
-        for resource in grant
-            .resources()
-            .iter()
-            .filter(|resource| resource.covers(target))
-        {
-            let whole = matches!(resource, super::resource::ResourcePattern::WholeBucket(_));
-            let cap = grant.max_expiry();
-            found = Some(match found {
-                None => (cap, whole),
-                Some((known, was_whole)) => (wider(known, cap), was_whole || whole),
-            });
-        }
-    }
-    found
+/// The longest expiry under the grants that fit. `None`: none fits.
+///
+/// A request that names addresses has its session from the grants that take them all, and the longest of those counts. Else the
+/// session has the addresses of each grant, and what one grant allows from its addresses must not outlive that from another's.
+fn cap_of(
+    grants: &[Grant],
+    fits: impl Fn(&Grant) -> bool,
+    source_ip: Option<&SourceIps>,
+) -> Option<Cap> {
+    let fitting = || {
+        let grants = grants.iter();
+        grants.filter(|grant| fits(grant) && takes(grant, source_ip))
+    };
+    let longest = |of: &dyn Fn(&Grant) -> bool| {
+        let grants = fitting().filter(|grant| of(grant));
+        grants.map(Grant::max_expiry).reduce(wider)
+    };
+    // Grants that hold from anywhere hold from the addresses of the others too.
+    longest(&|grant| source_ip.is_some() || grant.source_ip().is_none()).or_else(|| {
+        let own = fitting().map(Grant::source_ip);
+        let includes = |grant: &Grant, own| grant.source_ip().is_some_and(|ip| ip.include(own));
+        own.flatten()
+            .filter_map(|own| longest(&|grant| includes(grant, own)))
+            .reduce(narrower)
+    })
 }
 
-/// The wider of two caps; `None` is no cap.
-fn wider(a: Option<u32>, b: Option<u32>) -> Option<u32> {
+/// Whether one of the grants that fit covers the whole bucket.
+fn whole_bucket(grants: &[Grant], fits: impl Fn(&Grant) -> bool, target: &Target<'_>) -> bool {
+    let whole = |resource: &ResourcePattern| {
+        matches!(resource, ResourcePattern::WholeBucket(_)) && resource.covers(target)
+    };
+    let mut fitting = grants.iter().filter(|grant| fits(grant));
+    fitting.any(|grant| grant.resources().iter().any(whole))
+}
+
+/// The wider of two caps.
+fn wider(a: Cap, b: Cap) -> Cap {
     Some(a?.max(b?))
 }
 
-/// The narrower of two caps; `None` is no cap.
-fn narrower(a: Option<u32>, b: Option<u32>) -> Option<u32> {
+/// The narrower of two caps.
+fn narrower(a: Cap, b: Cap) -> Cap {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (cap, None) | (None, cap) => cap,

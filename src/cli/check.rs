@@ -127,9 +127,18 @@ fn tenant_lines(text: &mut String, id: &str, tenant: &config::Tenant) -> std::fm
                 }
             } else if let Ok(grants) = grants(tenant) {
                 let policies = session_policies(tenant, role, Arc::new(grants));
+                let most = crate::scope::session_policy::MAX_SESSION_POLICY;
+                let own = policies.least_length();
+                if let Some(least) = own {
+                    writeln!(
+                        text,
+                        "  session policy for each request: {least} of {most} characters without its names"
+                    )?;
+                }
                 for (bucket, length) in policies.lengths() {
-                    let of = bucket.map_or_else(String::new, |bucket| format!(" for {bucket}"));
-                    let most = crate::scope::session_policy::MAX_SESSION_POLICY;
+                    let command = own.map_or("", |_| "DeleteObjects in ");
+                    let of =
+                        bucket.map_or_else(String::new, |bucket| format!(" for {command}{bucket}"));
                     writeln!(text, "  session policy{of}: {length} of {most} characters")?;
                 }
             }
@@ -139,6 +148,7 @@ fn tenant_lines(text: &mut String, id: &str, tenant: &config::Tenant) -> std::fm
             "  signs with static credentials, which no session policy narrows"
         )?,
     }
+    session_lines(text, &tenant.session)?;
     let expiry = &tenant.expiry;
     writeln!(
         text,
@@ -150,6 +160,9 @@ fn tenant_lines(text: &mut String, id: &str, tenant: &config::Tenant) -> std::fm
         let backdate = duration_text(expiry.backdate);
         writeln!(text, "  signatures are dated {backdate} earlier")?;
     }
+    for bucket in &tenant.buckets {
+        bucket_line(text, &bucket.value)?;
+    }
     if tenant.grants.is_empty() {
         writeln!(text, "  may do nothing: it has no grants")?;
     }
@@ -158,11 +171,16 @@ fn tenant_lines(text: &mut String, id: &str, tenant: &config::Tenant) -> std::fm
         let cap = cap.map_or_else(String::new, |cap| {
             format!(", for at most {}", duration_text(cap.value))
         });
+        let from = grant.value.source_ip.as_ref();
+        let from = from.map_or_else(String::new, |from| {
+            format!(", from {} only", joined(&from.value))
+        });
         writeln!(
             text,
-            "  may {} on {}{cap}",
+            "  may {} on {}{cap}{from}{}",
             joined(&grant.value.commands),
-            joined(&grant.value.resources)
+            joined(&grant.value.resources),
+            content(&grant.value)
         )?;
     }
     for limit in &tenant.limits {
@@ -175,6 +193,61 @@ fn tenant_lines(text: &mut String, id: &str, tenant: &config::Tenant) -> std::fm
             text,
             "  limit {}: {} of {of}, {} at once",
             limit.name, limit.rate, limit.burst
+        )?;
+    }
+    Ok(())
+}
+
+/// What a bucket is called, and where it is.
+fn bucket_line(text: &mut String, bucket: &config::Bucket) -> std::fmt::Result {
+    write!(text, "  bucket {}", bucket.name)?;
+    if bucket.bucket != bucket.name {
+        write!(text, " is {}", bucket.bucket)?;
+    }
+    if let Some(region) = &bucket.region {
+        write!(text, ", in region {region}")?;
+    }
+    if let Some(endpoint) = &bucket.endpoint {
+        let style = if endpoint.path_style {
+            " (path style)"
+        } else {
+            ""
+        };
+        write!(text, ", at {}{style}", endpoint.url.as_str())?;
+    }
+    writeln!(text)
+}
+
+/// The rules of a grant on what browsers are told about objects.
+fn content(grant: &config::Grant) -> String {
+    let uploads = grant.content_types.as_ref();
+    let uploads = uploads.map_or_else(String::new, |types| {
+        format!(", uploads of {} only", joined(types))
+    });
+    let responses = match &grant.response_headers {
+        config::ResponseHeaders::Inert => String::new(),
+        config::ResponseHeaders::Types(types) => {
+            format!(", with a response_content_type of {} only", joined(types))
+        }
+        config::ResponseHeaders::Denied => ", without response headers".to_owned(),
+    };
+    uploads + &responses
+}
+
+/// What narrows the sessions besides the grants.
+fn session_lines(text: &mut String, session: &config::Session) -> std::fmt::Result {
+    if let Some(age) = &session.signature_age {
+        let age = duration_text(age.value);
+        writeln!(text, "  no signature is good for longer than {age}")?;
+    }
+    if let Some(deny) = &session.deny {
+        let (count, statements, denies) = match deny.value.len() {
+            1 => (1, "statement", "denies"),
+            count => (count, "statements", "deny"),
+        };
+        writeln!(
+            text,
+            "  {count} {statements} of the operator's {denies} more"
         )?;
     }
     Ok(())

@@ -30,6 +30,14 @@ pub(super) struct HealthOptions {
     /// The name that the server's certificate has to be for. The address, if it is left out.
     #[arg(long, value_name = "NAME", requires = "ca")]
     server_name: Option<String>,
+    /// The service whose health is asked for; left out: the server as a whole. `liveness` is healthy as long as it answers.
+    #[arg(
+        long,
+        value_name = "SERVICE",
+        default_value = "",
+        hide_default_value = true
+    )]
+    service: String,
     /// How long to wait for the answer.
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = clap::value_parser!(u32).range(1..))]
     timeout: u32,
@@ -54,7 +62,7 @@ pub(super) async fn run(options: HealthOptions) -> anyhow::Result<ExitCode> {
         (None, None) => (options.address, Reach::Plaintext),
     };
     let patience = Duration::from_secs(options.timeout.into());
-    let status = health(address, &reach, patience).await?;
+    let status = health(address, &reach, &options.service, patience).await?;
     super::check::say(&format!("{status}\n"));
     Ok(if status == SERVING {
         ExitCode::SUCCESS

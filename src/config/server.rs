@@ -32,6 +32,8 @@ pub struct Server {
     pub max_request_bytes: usize,
     /// The longest that any request may take; callers may ask for less.
     pub request_timeout: Duration,
+    /// How far this machine's clock and that of a tenant's STS may be apart.
+    pub max_clock_skew: Duration,
     /// The most requests that are under way at once.
     pub max_requests_in_flight: usize,
     /// What clients may take.
@@ -60,6 +62,7 @@ impl Default for Server {
             grace: Duration::from_secs(30),
             max_request_bytes: 4 << 20,
             request_timeout: Duration::from_secs(10),
+            max_clock_skew: Duration::from_secs(30),
             max_requests_in_flight: 2048,
             connections: Connections::default(),
         }
@@ -70,6 +73,9 @@ const WORKERS: std::ops::RangeInclusive<u32> = 1..=1024;
 const GRACE: std::ops::RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(1);
 const REQUEST_TIMEOUT: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_mins(5);
+/// To what S3 itself puts up with.
+const CLOCK_SKEW: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_mins(15);
 /// From 1 KiB, below which a long key does not fit, to 256 MiB.
 const REQUEST_BYTES: std::ops::RangeInclusive<u64> = 1 << 10..=256 << 20;
 
@@ -89,6 +95,9 @@ pub(super) fn server(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Server>
     );
     let request_timeout = section.or("request_timeout", default.request_timeout, |r, n| {
         r.duration(n, &REQUEST_TIMEOUT)
+    });
+    let max_clock_skew = section.or("max_clock_skew", default.max_clock_skew, |r, n| {
+        r.duration(n, &CLOCK_SKEW)
     });
     let max_requests_in_flight = section.or(
         "max_requests_in_flight",
@@ -117,6 +126,7 @@ pub(super) fn server(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Server>
         grace: grace?,
         max_request_bytes: max_request_bytes?,
         request_timeout: request_timeout?,
+        max_clock_skew: max_clock_skew?,
         max_requests_in_flight: max_requests_in_flight?,
         connections: connections?,
     })

@@ -20,7 +20,7 @@ use tonic::{Code, Status};
 use tower::Service as _;
 
 use self::arriving::Arriving;
-use super::{PresignApi, Unidentified, status};
+use super::{BATCH_PRESIGN, PRESIGN, PresignApi, Unidentified, status};
 use crate::proto::v1::presign_service_server::PresignServiceServer;
 use crate::refusal::Refusal;
 
@@ -86,7 +86,8 @@ impl Door {
         if !self.room.take() {
             return Box::pin(ready(Ok(answer(status::overloaded()))));
         }
-        let arriving = self.api.arriving(method, &request);
+        let (headers, extensions) = (request.headers(), request.extensions());
+        let arriving = self.api.arriving(method, headers, extensions);
         let patience = arriving.arrival.patience;
         let ticket = Ticket(Arc::new(Place {
             room: Arc::clone(&self.room),
@@ -137,13 +138,10 @@ fn refusal(answered: &Response<Body>, most: usize) -> Option<Refusal> {
 
 /// The method's full name, where it is one.
 fn method(path: &str) -> Option<&'static str> {
-    match path {
-        "/presignd.v1.PresignService/Presign" => Some("presignd.v1.PresignService/Presign"),
-        "/presignd.v1.PresignService/BatchPresign" => {
-            Some("presignd.v1.PresignService/BatchPresign")
-        }
-        _ => None,
-    }
+    let name = path.strip_prefix('/')?;
+    [PRESIGN, BATCH_PRESIGN]
+        .into_iter()
+        .find(|method| *method == name)
 }
 
 fn answer(status: Status) -> Response<Body> {

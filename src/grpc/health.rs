@@ -59,19 +59,23 @@ pub enum NoAnswer {
     },
 }
 
-/// The health of the presignd at this address as a whole, by the name of its status: `SERVING`.
+/// The health of a service of the presignd at this address, or of presignd as a whole for the empty name, by the name of its status:
+/// `SERVING`.
 ///
 /// # Errors
 /// If it does not say.
 pub async fn health(
     address: SocketAddr,
     reach: &Reach,
+    service: &str,
     patience: Duration,
 ) -> Result<&'static str, NoAnswer> {
     let tls = client(reach, address)?;
     let ask = async {
         let channel = connect(address, tls).await.map_err(whole)?;
-        let request = HealthCheckRequest::default();
+        let request = HealthCheckRequest {
+            service: service.to_owned(),
+        };
         let answer = HealthClient::new(channel).check(request).await;
         Ok(answer.map_err(whole)?.into_inner().status())
     };

@@ -10,6 +10,7 @@ mod seats;
 mod services;
 mod stream;
 mod tls;
+mod turns;
 mod workers;
 
 use std::future::Future;
@@ -36,6 +37,10 @@ use self::tls::LoadedTls;
 use self::workers::Workers;
 use super::door::Door;
 use super::{PresignApi, SERVICE};
+
+/// What to ask the health of to know whether to restart presignd: it is healthy as long as it answers. A server that is not ready, because
+/// a clock is wrong, would not be after a restart.
+pub const LIVENESS: &str = "liveness";
 
 /// How the server behaves.
 #[derive(Debug, Clone)]
@@ -142,6 +147,8 @@ impl PresignServer {
         let options = self.options;
         let grace = options.grace;
         let (health, health_service) = tonic_health::server::health_reporter();
+        let alive = tonic_health::ServingStatus::Serving;
+        health.set_service_status(LIVENESS, alive).await;
         let clock = Arc::clone(&api.presigner().clock);
         let door = Door::new(
             api.clone(),
@@ -215,7 +222,7 @@ async fn follow(mut ready: watch::Receiver<bool>, health: &HealthReporter) {
 
 /// Ends the streams of whoever watches the health: they were told, and would hold their connections for as long as they like.
 async fn end_watches(mut health: HealthReporter) {
-    for service in ["", SERVICE] {
+    for service in ["", SERVICE, LIVENESS] {
         health.clear_service_status(service).await;
     }
 }

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::admit::NotAuthorized;
 use crate::admit::limit::RateLimited;
+use crate::admit::policy::Denied;
 use crate::audit::Outcome;
 use crate::authenticate::Unauthenticated;
 use crate::refusal::{Code, Refusal, reason_name};
@@ -70,7 +71,8 @@ fn details(refusal: &Refusal, issuance_id: Option<Uuid>) -> ErrorDetails {
         metadata.insert(key.to_owned(), value.to_string());
     };
     match refusal {
-        Refusal::Invalid(violations) => {
+        Refusal::Invalid(violations)
+        | Refusal::NotAuthorized(NotAuthorized::Denied(Denied::Content { violations, .. })) => {
             for violation in &violations.0 {
                 details.add_bad_request_violation(&*violation.field, &*violation.description);
             }
@@ -80,11 +82,20 @@ fn details(refusal: &Refusal, issuance_id: Option<Uuid>) -> ErrorDetails {
             note("cap_seconds", &above.cap);
             details.add_bad_request_violation("expires_in", above.to_string());
         }
+        Refusal::NotAuthorized(denied @ NotAuthorized::SourceIpNotHeld) => {
+            details.add_bad_request_violation("source_ip", denied.to_string());
+        }
+        Refusal::Scope(ScopeError::PolicyTooLong(too_long)) => {
+            note("policy_characters", &too_long.length);
+            let description = too_long.to_string();
+            details.add_precondition_failure_violation("SESSION_POLICY", "command", description);
+        }
         Refusal::BeyondSession(beyond) | Refusal::Scope(ScopeError::BeyondSession(beyond)) => {
             note("session_seconds", &beyond.remaining);
             details.add_precondition_failure_violation("SESSION", "expires_in", beyond.to_string());
         }
-        Refusal::Scope(ScopeError::Refused { .. }) => {
+        Refusal::Scope(ScopeError::Refused { asked_again_in, .. }) => {
+            note("asked_again_after_seconds", &whole_seconds(*asked_again_in));
             details.add_precondition_failure_violation("ROLE", "tenant", refusal.sentence());
         }
         Refusal::RateLimited(limited) => {
@@ -97,11 +108,14 @@ fn details(refusal: &Refusal, issuance_id: Option<Uuid>) -> ErrorDetails {
                 details.set_retry_info(Some(*retry_after));
             }
         }
-        Refusal::Unauthenticated(Unauthenticated::TooManyFailures { retry_after }) => {
+        Refusal::Unauthenticated(Unauthenticated::TooManyFailures { retry_after })
+        | Refusal::Scope(ScopeError::Unavailable { retry_after, .. }) => {
             details.set_retry_info(Some(*retry_after));
         }
-        Refusal::Scope(ScopeError::Unavailable { .. })
-        | Refusal::Unauthenticated(Unauthenticated::NoKeys)
+        Refusal::Scope(ScopeError::ClockSkewed(skewed)) => {
+            details.set_retry_info(Some(skewed.retry_after()));
+        }
+        Refusal::Unauthenticated(Unauthenticated::NoKeys)
         | Refusal::Audit(_)
         | Refusal::Overloaded => {
             details.set_retry_info(Some(RETRY_LATER));
@@ -117,6 +131,11 @@ fn details(refusal: &Refusal, issuance_id: Option<Uuid>) -> ErrorDetails {
     }
     details.set_error_info(reason_name(refusal.verdict().reason), DOMAIN, metadata);
     details
+}
+
+/// Enough of them.
+fn whole_seconds(duration: Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
 
 fn code(code: Code) -> tonic::Code {

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::placed::Placed;
 use super::{Arrival, Issued, Item, Request};
+use crate::admit::source_ip::SourceIps;
 use crate::audit::{Batch, Record};
 use crate::names::TenantId;
 use crate::refusal::{Refusal, reason_name};
@@ -25,6 +26,7 @@ pub(super) fn of_command<'a>(
     record.command = placed.operation().map(|operation| operation.name);
     if let Ok(command) = placed.command() {
         note_names(&mut record, command);
+        record.bucket_alias = placed.called().bucket.map(Into::into);
     }
     match decision {
         Ok(issued) => note_issued(&mut record, issued, now),
@@ -91,6 +93,8 @@ fn arrived(arrival: &Arrival, issuance_id: Uuid) -> Record<'_> {
 fn note_request<'a>(record: &mut Record<'a>, request: &'a Request) {
     let given = |text: &'a str| (!text.is_empty()).then(|| text.into());
     record.tenant = Some(request.tenant.as_str().into());
+    let networks = request.source_ip.iter().flat_map(SourceIps::networks);
+    record.source_ip = networks.map(ToString::to_string).collect();
     record.reason = given(&request.reason);
     record.subject = given(&request.subject);
 }

@@ -160,6 +160,10 @@ pub struct Header<'a> {
 /// Another object that a command names: the source of a copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectReference<'a> {
+    /// The field that names it, such as `copy_source`.
+    pub field: &'static str,
+    /// The header that it travels in.
+    pub header: &'static str,
     /// The bucket.
     pub bucket: &'a str,
     /// The key, unencoded.

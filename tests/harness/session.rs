@@ -4,36 +4,66 @@
 //! by its own rooms and from the same configuration, and then signs whatever a test says.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::body::Bytes;
 use presignd::admit::expiry::{Asked, Mode};
+use presignd::admit::policy::Called;
 use presignd::app::{callers, tenants};
 use presignd::authenticate::{Presented, Right};
 use presignd::clock::{Clock as _, SharedClock, SystemClock};
-use presignd::endpoint::Endpoints;
+use presignd::endpoint::{Endpoints, TenantEndpoint};
 use presignd::names::TenantId;
 use presignd::proto::v1::PresignResponse;
 use presignd::proto::v1::command::Command as Variant;
+use presignd::scope::clock_skew::ClockSkews;
 use presignd::scope::sts::Sts;
 use presignd::scope::{ScopeError, ScopedCredentials, Scoper};
-use presignd::sign::{self, operations};
-use presignd::tenant::Tenant;
+use presignd::sign::{self, Credentials, operations};
 
 use super::ceph::Ceph;
 use super::http::Response;
 use super::presignd::{aws_of, fetch, parse};
+use super::relay::Relay;
+use super::url::Presigned;
 
 /// Longer than any test takes.
 const EXPIRES_IN: u32 = 300;
 
 /// A session of a tenant's role, narrowed as presignd narrows it.
 pub(crate) struct HeldSession {
-    tenant: Arc<Tenant>,
-    scoped: ScopedCredentials,
+    endpoint: TenantEndpoint,
+    credentials: Held,
     endpoints: Endpoints,
 }
 
+enum Held {
+    Scoped(ScopedCredentials),
+    Taken(Credentials),
+}
+
 impl HeldSession {
+    /// The very session that a URL of Ceph's was signed with, whose secret the relay heard from STS.
+    pub(crate) fn behind(url: &str, sts: &Relay) -> Self {
+        let url = Presigned::read(url);
+        let scope = url.parameter("X-Amz-Credential");
+        let (access_key_id, _) = scope.split_once('/').expect("a credential scope");
+        let answer = sts.answer_with(&format!("<AccessKeyId>{access_key_id}</AccessKeyId>"));
+        let (_, secret) = answer.split_once("<SecretAccessKey>").expect("a secret");
+        let (secret, _) = secret.split_once('<').expect("its end");
+        let token = url.parameter("X-Amz-Security-Token").to_owned();
+        Self {
+            endpoint: TenantEndpoint::new("us-east-1".to_owned(), Some(url.origin.clone()), true),
+            credentials: Held::Taken(Credentials::new(
+                access_key_id.to_owned(),
+                secret.to_owned().into(),
+                Some(token.into()),
+                None,
+            )),
+            endpoints: Endpoints::default(),
+        }
+    }
+
     /// The session that presignd would sign `command` with. `yaml` is the tenant's configuration.
     pub(crate) async fn of(tenant: &str, yaml: &str, command: &Variant) -> Self {
         Self::request(tenant, yaml, command)
@@ -70,15 +100,26 @@ impl HeldSession {
             expires_in: Some(EXPIRES_IN),
             mode: Mode::Reject,
         };
-        let authorized = tenant.rules.authorize(&bound, asked).expect("granted");
+        let authorized = tenant
+            .rules
+            .authorize(&bound, Called::default(), asked, None);
+        let authorized = authorized.expect("granted");
         let admitted = tenant.rules.admit(authorized).expect("no limits");
         let aws = aws_of(Ceph::shared().presignd_credentials().clone()).await;
-        let scoped = Scoper::new(Arc::new(Sts::new(aws)), clock)
+        let skews = ClockSkews::new(Arc::clone(&clock), Duration::from_secs(30));
+        let skews = Arc::new(skews);
+        let sts = Arc::new(Sts::new(aws, Arc::clone(&skews)));
+        let scoped = Scoper::new(sts, skews, clock)
             .scope(&admitted, &anyone, &tenant.session, &bound)
             .await?;
+        let place = tenant.buckets.place(bound.bucket);
         Ok(Self {
-            tenant,
-            scoped,
+            endpoint: TenantEndpoint::new(
+                place.region.clone(),
+                place.url.clone(),
+                place.path_style,
+            ),
+            credentials: Held::Scoped(scoped),
             endpoints: Endpoints::default(),
         })
     }
@@ -88,13 +129,17 @@ impl HeldSession {
         let bound = operations::message(command).to_bound().expect("valid");
         let endpoint = self
             .endpoints
-            .resolve(&self.tenant.endpoint, bound.operation, bound.bucket)
+            .resolve(&self.endpoint, bound.operation, bound.bucket)
             .await
             .expect("an endpoint");
+        let credentials = match &self.credentials {
+            Held::Scoped(scoped) => scoped.credentials(),
+            Held::Taken(credentials) => credentials,
+        };
         let url = sign::presign(
             &bound,
             &endpoint,
-            self.scoped.credentials(),
+            credentials,
             SystemClock::new().now(),
             EXPIRES_IN,
         );

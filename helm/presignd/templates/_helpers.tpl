@@ -85,14 +85,17 @@ presignd.yaml: the values' config, with what the Deployment has to agree with.
 {{- end }}
 
 {{- /*
-grpc.health.v1 of the server as a whole. Kubernetes' own gRPC probe knows no TLS, so there presignd asks itself.
+grpc.health.v1 of one service, or of the server as a whole. Kubernetes' own gRPC probe knows no TLS, so there presignd asks itself.
 */ -}}
 {{- define "presignd.probe" -}}
-{{- if .Values.tls.secretName -}}
+{{- if .root.Values.tls.secretName -}}
 exec:
-  command: [/usr/local/bin/presignd, health, --config, /etc/presignd/presignd.yaml]
+  command: [/usr/local/bin/presignd, health, --config, /etc/presignd/presignd.yaml{{ with .service }}, --service, {{ . }}{{ end }}]
 {{- else -}}
 grpc:
   port: 50051
+  {{- with .service }}
+  service: {{ . }}
+  {{- end }}
 {{- end -}}
 {{- end }}

@@ -30,6 +30,7 @@ use tonic::body::Body;
 use super::services::Services;
 use super::stream::{Moved, Stream};
 use super::tls::Tls;
+use super::turns::gathering;
 use super::workers::{Place, UnderWay};
 use crate::authenticate::certificate::PeerCertificate;
 
@@ -181,6 +182,7 @@ where
             }))
         }
     });
+    let (stream, outgoing) = gathering(stream);
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.max_streams)
@@ -193,7 +195,7 @@ where
     let mut connection = pin!(connection);
     let mut age = pin!(tokio::time::sleep(jittered(limits.max_age)));
     tokio::select! {
-        ended = connection.as_mut() => return ended.map_err(io::Error::other),
+        ended = outgoing.along(connection.as_mut()) => return ended,
         () = shared.stopping.cancelled() => {}
         () = idle(&requests, limits.idle_timeout) => {}
         () = age.as_mut() => {}
@@ -201,7 +203,7 @@ where
     connection.as_mut().graceful_shutdown();
     // The server's own grace ends where this one may not.
     tokio::select! {
-        ended = connection.as_mut() => ended.map_err(io::Error::other),
+        ended = outgoing.along(connection.as_mut()) => ended,
         () = stalled(&requests, &moved) => Err(io::ErrorKind::TimedOut.into()),
         () = tokio::time::sleep(limits.max_age_grace), if !shared.stopping.is_cancelled() => {
             Err(io::ErrorKind::TimedOut.into())

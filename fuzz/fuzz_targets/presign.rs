@@ -1,0 +1,19 @@
+//! The bytes of a PresignRequest, as they come from a connection: decoded, decided, signed and answered.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use presignd::proto::v1::PresignRequest;
+use presignd::proto::v1::presign_service_server::PresignService as _;
+use presignd_fuzz::{House, block_on, check_answer};
+use prost::Message as _;
+
+fuzz_target!(|data: &[u8]| {
+    let Ok(request) = PresignRequest::decode(data) else {
+        return;
+    };
+    House::with(|house| {
+        let answer = block_on(house.api.presign(tonic::Request::new(request.clone())));
+        assert_eq!(house.sink.take().len(), 1, "one record for each request");
+        check_answer(&request, answer);
+    });
+});
