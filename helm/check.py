@@ -7,6 +7,7 @@ there is one.
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -44,6 +45,8 @@ REFUSED = [
     ({"config": {"server": {"tls": {}}}}, "config.server.tls"),
     ({"config": {"server": {"listen": "0.0.0.0:1"}}}, "config.server.listen"),
     ({"config": {"server": {"grace": "1s"}}}, "config.server.grace"),
+    ({"config": {"callers": []}}, "config.callers"),
+    ({"config": {"callers": [{"tenants": ["acme"]}]}}, "match"),
     ({"config": {"tenant": {}}}, "tenant"),
     ({"replica": 3}, "replica"),
     ({"service": {"headless": True, "type": "LoadBalancer"}}, "type"),
@@ -137,6 +140,7 @@ def certified(config, directory):
     subject = ["-subj", "/CN=presignd", "-addext", "subjectAltName=DNS:presignd"]
     new = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", *subject]
     run(*new, "-out", files[0], "-keyout", files[1])
+    shutil.copy(files[0], f"{directory}/ca.crt")
     return config.replace("/etc/presignd-tls/", f"{directory}/")
 
 

@@ -1,5 +1,6 @@
 //! Turns settings into rooms: the only file that names concrete adapters.
 
+pub mod callers;
 pub mod server;
 pub mod tenants;
 
@@ -15,7 +16,6 @@ use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::ProfileFileRegionProvider;
 
 use crate::audit::{Recorder, Sink};
-use crate::authenticate::AnyoneAuthenticator;
 use crate::clock::SharedClock;
 use crate::config::Settings;
 use crate::endpoint::Endpoints;
@@ -74,11 +74,11 @@ impl App {
             scoper: Scoper::new(Arc::new(sts), skews, Arc::clone(&clock)),
             endpoints: Endpoints::default(),
             recorder: Recorder::new(traces.sink(), sink),
-            clock,
+            clock: Arc::clone(&clock),
         };
         let api = PresignApi::new(
             presigner,
-            Box::new(AnyoneAuthenticator),
+            callers::authenticator(settings, &clock),
             settings.server.request_timeout,
         );
         let server = PresignServer::bind(server::options(&settings.server)).await?;

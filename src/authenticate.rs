@@ -1,59 +1,257 @@
 //! Who asks.
 //!
-//! Every request passes here first and leaves with a [`Caller`]. For now a caller is whoever can connect, which is why presignd
-//! listens on loopback unless it is told otherwise.
+//! Every request passes here first and leaves with a [`Caller`]: the subject of a token, the holder of an API key or of a client
+//! certificate, or, where the configuration says so in so many words, anyone. Invariant: a credential that is shown is judged, and what is
+//! wrong with it is never made good by another one, nor by `anyone`.
 
-use crate::names::TenantId;
+pub mod api_key;
+pub mod caller;
+pub mod certificate;
+pub mod failures;
+pub mod jwt;
+pub mod pattern;
+mod presented;
+pub mod rules;
 
-/// Whoever asked for a URL.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Caller {
-    /// Whoever can connect.
-    Anyone,
-    /// Somebody who did not say, or not believably: known only so that the refusal can be recorded.
-    Unknown,
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderValue;
+
+use self::api_key::{ApiKeys, KeyHash};
+pub use self::caller::{Caller, Right};
+use self::failures::{FailureLimit, Failures};
+use self::jwt::{Issuer, NotVerified, Tokens, WrongToken};
+pub use self::presented::Presented;
+use self::presented::Shown;
+use self::rules::{Identity, Rules};
+use crate::clock::SharedClock;
+
+/// Whom to believe.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    /// Issuers of tokens.
+    pub issuers: Vec<Issuer>,
+    /// The hashes of API keys, by the name of their holder.
+    pub api_keys: Vec<(Arc<str>, Vec<KeyHash>)>,
+    /// How often an address may fail.
+    pub failures: FailureLimit,
 }
 
-impl Caller {
-    /// The name in records, spans and role session names.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        match self {
-            Caller::Anyone => "anyone",
-            Caller::Unknown => "unknown",
-        }
-    }
-
-    /// Whether the caller may ask for URLs of this tenant.
-    #[must_use]
-    pub fn may_use(&self, _tenant: &TenantId) -> bool {
-        match self {
-            Caller::Anyone => true,
-            Caller::Unknown => false,
-        }
-    }
+/// Finds out who asks.
+#[derive(Debug)]
+pub struct Authenticator {
+    rules: Rules,
+    tokens: Tokens,
+    api_keys: ApiKeys<Caller>,
+    /// Whoever shows nothing, if anyone may ask.
+    anyone: Option<Caller>,
+    failures: Option<Failures>,
+    accepted: Arc<str>,
 }
 
 /// The caller could not be identified.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the caller could not be identified")]
-pub struct Unauthenticated;
+pub enum Unauthenticated {
+    /// What is shown, or that nothing is.
+    #[error("the caller could not be identified: {why}; accepted is {accepted}")]
+    Refused {
+        /// What is wrong.
+        why: Why,
+        /// What would be right.
+        accepted: Arc<str>,
+    },
+    /// A token cannot be verified at the moment.
+    #[error(
+        "the keys of the token's issuer are not at hand, so the token cannot be verified: try again later"
+    )]
+    NoKeys,
+    /// This address has failed too often. Not for the records, which it would flood.
+    #[error(
+        "too many failed attempts to authenticate from this address: try again later, with a credential that works"
+    )]
+    TooManyFailures {
+        /// When.
+        retry_after: Duration,
+    },
+}
 
-/// Finds out who asks.
-pub trait Authenticator: Send + Sync + std::fmt::Debug {
-    /// The caller of a request with these headers.
+/// What is wrong with what a request shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Why {
+    /// Nothing.
+    #[error("the request holds no credential")]
+    Missing,
+    /// Too much.
+    #[error("the request holds both a token and an API key")]
+    TwoCredentials,
+    /// A header is there more than once.
+    #[error("the header with the credential is there more than once")]
+    Repeated,
+    /// The header `authorization` is of another scheme.
+    #[error("the header `authorization` holds no bearer token")]
+    NoBearer,
+    /// A token.
+    #[error(transparent)]
+    Token(#[from] WrongToken),
+    /// An API key.
+    #[error("the API key is not known")]
+    ApiKey,
+}
+
+impl Authenticator {
+    /// Believes these, and knows the callers of these rules. Begins to fetch what the sources need, on the current runtime.
+    #[must_use]
+    pub fn new(sources: Sources, rules: Rules, clock: &SharedClock) -> Self {
+        let tokens = Tokens::new(sources.issuers, clock);
+        let holder = |(name, hashes)| (rules.caller(&Identity::ApiKey(name), None), hashes);
+        let api_keys: ApiKeys<Caller> = sources.api_keys.into_iter().map(holder).collect();
+        let certificates = rules.know_certificates();
+        let accepted = [
+            (
+                tokens.are_accepted(),
+                "`authorization: Bearer` with a JSON Web Token",
+            ),
+            (!api_keys.is_empty(), "`x-api-key` with an API key"),
+            (certificates, "a client certificate"),
+        ];
+        let accepted: Vec<&str> = accepted
+            .into_iter()
+            .filter_map(|(is, what)| is.then_some(what))
+            .collect();
+        Self {
+            anyone: rules
+                .know_anyone()
+                .then(|| rules.caller(&Identity::Anyone, None)),
+            accepted: accepted.join(", or ").into(),
+            failures: Failures::new(sources.failures, Arc::clone(clock)),
+            tokens,
+            api_keys,
+            rules,
+        }
+    }
+
+    /// The caller of a request.
+    ///
+    /// Needs no network, unless a token names a key of its issuer's that is not known yet.
     ///
     /// # Errors
     /// If the request does not say who asks, or not believably.
-    fn authenticate(&self, headers: &http::HeaderMap) -> Result<Caller, Unauthenticated>;
+    pub async fn authenticate(&self, presented: &Presented) -> Result<Caller, Unauthenticated> {
+        let judged = self.judge(presented).await;
+        if let (Err(Unauthenticated::Refused { .. }), Some(failures)) = (&judged, &self.failures) {
+            let unrecorded = failures.note(presented.peer);
+            if unrecorded > 0 {
+                let peer = presented.peer.map(tracing::field::display);
+                tracing::warn!(
+                    peer,
+                    unrecorded,
+                    "failed attempts to authenticate were refused without a record"
+                );
+            }
+        }
+        judged
+    }
+
+    async fn judge(&self, presented: &Presented) -> Result<Caller, Unauthenticated> {
+        let token = self
+            .tokens
+            .are_accepted()
+            .then_some(&presented.authorization);
+        let key = (!self.api_keys.is_empty()).then_some(&presented.api_key);
+        match (
+            token.unwrap_or(&Shown::Nothing),
+            key.unwrap_or(&Shown::Nothing),
+        ) {
+            (Shown::Nothing, Shown::Nothing) => self.judge_connection(presented),
+            (Shown::Once(header), Shown::Nothing) => self.judge_token(header, presented).await,
+            (Shown::Nothing, Shown::Once(key)) => match self.api_keys.holder(key.as_bytes()) {
+                Some(caller) => Ok(caller.clone()),
+                None => Err(self.refused(Why::ApiKey, presented)),
+            },
+            (Shown::Often, _) | (_, Shown::Often) => Err(self.refused(Why::Repeated, presented)),
+            (Shown::Once(_), Shown::Once(_)) => Err(self.refused(Why::TwoCredentials, presented)),
+        }
+    }
+
+    fn judge_connection(&self, presented: &Presented) -> Result<Caller, Unauthenticated> {
+        if let Some(certificate) = &presented.certificate
+            && self.rules.know_certificates()
+        {
+            let identity = Identity::Certificate(certificate.clone());
+            return Ok(self.rules.caller(&identity, None));
+        }
+        match &self.anyone {
+            Some(anyone) => Ok(anyone.clone()),
+            None => Err(self.refused(Why::Missing, presented)),
+        }
+    }
+
+    async fn judge_token(
+        &self,
+        header: &HeaderValue,
+        presented: &Presented,
+    ) -> Result<Caller, Unauthenticated> {
+        let Some(token) = bearer_token(header.as_bytes()) else {
+            return Err(self.refused(Why::NoBearer, presented));
+        };
+        if let Some(caller) = self.tokens.known(token) {
+            return Ok(caller);
+        }
+        // To verify a signature is work: not for an address that only ever makes it.
+        if let Some(retry_after) = self.too_many(presented) {
+            return Err(Unauthenticated::TooManyFailures { retry_after });
+        }
+        match self.tokens.verify(token, &self.rules).await {
+            Ok(caller) => Ok(caller),
+            Err(NotVerified::Wrong(wrong)) => Err(self.refused(wrong.into(), presented)),
+            Err(NotVerified::NoKeys) => Err(Unauthenticated::NoKeys),
+        }
+    }
+
+    /// Why not; or, from an address that has failed too often, that it has.
+    fn refused(&self, why: Why, presented: &Presented) -> Unauthenticated {
+        match self.too_many(presented) {
+            Some(retry_after) => Unauthenticated::TooManyFailures { retry_after },
+            None => Unauthenticated::Refused {
+                why,
+                accepted: Arc::clone(&self.accepted),
+            },
+        }
+    }
+
+    fn too_many(&self, presented: &Presented) -> Option<Duration> {
+        let failures = self.failures.as_ref()?;
+        failures.refused(presented.peer)
+    }
 }
 
-/// Takes every connection for [`Caller::Anyone`].
-#[derive(Debug, Clone, Copy)]
-pub struct AnyoneAuthenticator;
+/// RFC 6750, section 2.1. The scheme's name may be written in any case: RFC 9110, section 11.1.
+fn bearer_token(header: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = header.split_at_checked("Bearer ".len())?;
+    let token = token.trim_ascii();
+    (scheme.eq_ignore_ascii_case(b"Bearer ") && !token.is_empty()).then_some(token)
+}
 
-impl Authenticator for AnyoneAuthenticator {
-    fn authenticate(&self, _headers: &http::HeaderMap) -> Result<Caller, Unauthenticated> {
-        Ok(Caller::Anyone)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bearer_token_is_what_stands_after_the_scheme() {
+        for (header, token) in [
+            ("Bearer a.b.c", Some("a.b.c")),
+            ("bearer  a.b.c ", Some("a.b.c")),
+            ("BEARER a.b.c", Some("a.b.c")),
+            ("Bearer ", None),
+            ("Bearer", None),
+            ("Bearera.b.c", None),
+            ("Basic YTpi", None),
+            ("a.b.c", None),
+            ("", None),
+        ] {
+            let read = bearer_token(header.as_bytes());
+            assert_eq!(read, token.map(str::as_bytes), "{header:?}");
+        }
     }
 }

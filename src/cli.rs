@@ -1,5 +1,6 @@
 //! The command line.
 
+mod api_key;
 mod aws;
 mod check;
 #[cfg(feature = "dev")]
@@ -28,7 +29,7 @@ enum Command {
         #[arg(long, value_name = "FILE", env = "PRESIGND_CONFIG")]
         config: PathBuf,
     },
-    /// Checks a configuration: prints every mistake with its line and column, or what each tenant may do.
+    /// Checks a configuration: prints every mistake with its line and column, or who may ask and what each tenant may do.
     Check {
         /// The configuration file.
         #[arg(long, value_name = "FILE", env = "PRESIGND_CONFIG")]
@@ -42,6 +43,9 @@ enum Command {
     /// Prints the IAM documents that a tenant's role needs, from the configuration.
     #[command(subcommand)]
     Aws(aws::AwsCommand),
+    /// API keys, for callers without tokens or certificates.
+    #[command(subcommand)]
+    ApiKey(api_key::ApiKeyCommand),
     /// Runs a sandbox: presignd with two demo tenants, on an S3 and an STS in this process. Needs no account and no configuration.
     #[cfg(feature = "dev")]
     Dev(dev::DevOptions),
@@ -58,6 +62,7 @@ impl Cli {
             Command::Check { config, live } => Ok(check::run(&config, live).await),
             Command::Health(options) => health::run(options).await,
             Command::Aws(command) => aws::run(&command),
+            Command::ApiKey(command) => api_key::run(&command),
             #[cfg(feature = "dev")]
             Command::Dev(options) => dev::run(options).await,
         }

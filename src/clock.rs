@@ -58,6 +58,18 @@ impl Clock for SystemClock {
     }
 }
 
+/// governor's view of a shared clock.
+#[derive(Debug, Clone)]
+pub(crate) struct MonotonicClock(pub(crate) SharedClock);
+
+impl governor::clock::Clock for MonotonicClock {
+    type Instant = Duration;
+
+    fn now(&self) -> Duration {
+        self.0.monotonic()
+    }
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;

@@ -8,7 +8,9 @@
 //! `docs/configuration.md` describes every key.
 
 mod arn;
+mod authentication;
 mod buckets;
+mod callers;
 mod connections;
 mod credentials;
 mod deny;
@@ -36,7 +38,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use arn::{KmsKeyArn, PolicyArn, RoleArn};
+pub use authentication::{
+    Authentication, ClaimPath, FailureLimit, FetchTrust, Jwks, JwtAlgorithm, JwtIssuer,
+};
 pub use buckets::Bucket;
+pub use callers::{CallerRule, Match, NamePattern, Right};
 pub use connections::Connections;
 pub use credentials::{Credentials, StaticCredentials};
 pub use deny::DenyStatement;
@@ -65,6 +71,10 @@ pub struct Settings {
     pub server: Server,
     /// Where spans go and how presignd logs.
     pub telemetry: Telemetry,
+    /// Whose word is taken for who a caller is.
+    pub authentication: Authentication,
+    /// Who may ask; at least one entry, in the order of the file.
+    pub callers: Vec<Located<CallerRule>>,
     /// The tenants by name; at least one.
     pub tenants: BTreeMap<String, Located<Tenant>>,
     /// What is allowed and probably not meant, in the order of the file.
@@ -140,14 +150,24 @@ fn settings(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Settings> {
     let mut section = reader.section(node)?;
     let server = section.or("server", Server::default(), server::server);
     let telemetry = section.or("telemetry", Telemetry::default(), telemetry::telemetry);
+    let authentication = section.or(
+        "authentication",
+        Authentication::default(),
+        authentication::authentication,
+    );
+    let callers = section.required_or("callers", callers::MISSING, callers::callers);
     let tenants = section.required("tenants", tenants);
     section.finish();
-    Some(Settings {
+    let settings = Settings {
         server: server?,
         telemetry: telemetry?,
+        authentication: authentication?,
+        callers: callers?,
         tenants: tenants?,
         warnings: Vec::new(),
-    })
+    };
+    callers::check(reader, &settings)?;
+    Some(settings)
 }
 
 fn tenants(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<BTreeMap<String, Located<Tenant>>> {

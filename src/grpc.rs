@@ -14,7 +14,7 @@ mod to_the_end;
 use std::convert::Infallible;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ use self::door::Ticket;
 use self::server::Peer;
 use self::to_the_end::{Panicked, ToTheEnd};
 use crate::audit::TraceContext;
-use crate::authenticate::{Authenticator, Caller};
+use crate::authenticate::{Authenticator, Caller, Presented, Unauthenticated};
 use crate::names::TenantId;
 use crate::presign::{Arrival, Item, Presigner};
 use crate::proto::v1::presign_service_server::PresignService;
@@ -43,17 +43,21 @@ pub const SERVICE: &str = "presignd.v1.PresignService";
 const PRESIGN: &str = "presignd.v1.PresignService/Presign";
 const BATCH_PRESIGN: &str = "presignd.v1.PresignService/BatchPresign";
 
-/// Whether the caller is known; if not, the refusal.
-type Known = Result<(), Refusal>;
-
 /// PresignService. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct PresignApi(Arc<Inner>);
 
+/// A request whose sender is not known yet.
+#[derive(Debug)]
+struct Unidentified {
+    arrival: Arrival,
+    presented: Presented,
+}
+
 #[derive(Debug)]
 struct Inner {
     presigner: Presigner,
-    authenticator: Box<dyn Authenticator>,
+    authenticator: Authenticator,
     /// The longest that signing may take, whatever the caller's deadline.
     patience: Duration,
     tasks: TaskTracker,
@@ -62,11 +66,7 @@ struct Inner {
 impl PresignApi {
     /// The service over these rooms. No request is worked on for longer than `patience`.
     #[must_use]
-    pub fn new(
-        presigner: Presigner,
-        authenticator: Box<dyn Authenticator>,
-        patience: Duration,
-    ) -> Self {
+    pub fn new(presigner: Presigner, authenticator: Authenticator, patience: Duration) -> Self {
         Self(Arc::new(Inner {
             presigner,
             authenticator,
@@ -87,14 +87,14 @@ impl PresignApi {
         self.0.tasks.wait().await;
     }
 
-    /// Who arrived, and how long they wait.
-    fn arrival(
+    /// What is known of a request before it is asked who sent it.
+    fn arriving(
         &self,
         method: &'static str,
         headers: &HeaderMap,
         extensions: &Extensions,
-    ) -> (Arrival, Known) {
-        self.0.arrival(method, headers, extensions)
+    ) -> Unidentified {
+        self.0.arriving(method, headers, extensions)
     }
 
     /// Takes a request over from the door: what it knows, and the request's place, which is to be held to the end. A request from
@@ -103,26 +103,28 @@ impl PresignApi {
         &self,
         method: &'static str,
         request: &mut Request<T>,
-    ) -> (Option<Ticket>, Arrival, Known) {
+    ) -> (Option<Ticket>, Unidentified) {
         let ticket = request.extensions_mut().remove::<Ticket>();
-        let known = ticket.as_ref().and_then(Ticket::arrival);
-        let (mut arrival, known) = known.unwrap_or_else(|| {
+        let arriving = ticket.as_ref().and_then(Ticket::arrival);
+        let mut arriving = arriving.unwrap_or_else(|| {
             let headers = request.metadata().as_ref();
-            self.arrival(method, headers, request.extensions())
+            self.arriving(method, headers, request.extensions())
         });
         // What the message took to come is not there for signing any more.
+        let arrival = &mut arriving.arrival;
         let took = self.0.presigner.clock.now().duration_since(arrival.started);
         arrival.patience = arrival.patience.saturating_sub(took.unwrap_or_default());
-        (ticket, arrival, known)
+        (ticket, arriving)
     }
 
     /// Refuses a request whose message was not read, and records that.
-    async fn refuse(&self, arrival: Arrival, refusal: Refusal) -> Status {
+    async fn refuse(&self, arriving: Unidentified, refusal: Refusal) -> Status {
         let inner = Arc::clone(&self.0);
         let issuance_id = inner.issuance_id();
         let work = Box::pin(async move {
-            let presigner = &inner.presigner;
-            Err(presigner.refuse(&arrival, issuance_id, None, refusal).await)
+            let (arrival, known) = inner.identified(arriving, issuance_id).await;
+            let refusal = known.err().unwrap_or(refusal);
+            Err(inner.refuse(&arrival, issuance_id, None, refusal).await)
         });
         match self.run::<Infallible>(issuance_id, work).await {
             Err(status) => status,
@@ -150,50 +152,95 @@ impl PresignApi {
 }
 
 impl Inner {
-    /// What comes of the work; if it panics, a refusal with a record of its own. What the panic says may hold anything, so that is
-    /// left to the process's panic hook.
+    /// What comes of the work; if it panics, a refusal with a record of its own.
     async fn unless_it_panics<T>(
         &self,
         arrival: &Arrival,
         issuance_id: Uuid,
         tenant: Option<&TenantId>,
-        work: impl Future<Output = Result<T, Refusal>>,
+        work: Pin<&mut impl Future<Output = Result<T, Refusal>>>,
     ) -> Result<T, Refusal> {
-        // Rooms are shared with other requests as they were: what a lock holds is whole between any two statements.
-        if let Ok(result) = AssertUnwindSafe(work).catch_unwind().await {
-            return result;
+        match caught(issuance_id, work).await {
+            Ok(result) => result,
+            Err(Panicked) => Err(self
+                .refuse(arrival, issuance_id, tenant, Refusal::Internal)
+                .await),
         }
-        tracing::error!(%issuance_id, "a request panicked");
-        let refusal = Refusal::Internal;
-        Err(self
-            .presigner
-            .refuse(arrival, issuance_id, tenant, refusal)
-            .await)
     }
 
-    /// Who arrived, and how long they wait.
-    fn arrival(
+    /// What is known of a request before it is asked who sent it.
+    fn arriving(
         &self,
         method: &'static str,
         headers: &HeaderMap,
         extensions: &Extensions,
-    ) -> (Arrival, Known) {
+    ) -> Unidentified {
         let patience = request::timeout(headers).map_or(self.patience, |timeout| {
             request::patience(timeout).min(self.patience)
         });
-        let (caller, known) = match self.authenticator.authenticate(headers) {
-            Ok(caller) => (caller, Ok(())),
-            Err(error) => (Caller::Unknown, Err(error.into())),
+        let peer = extensions.get();
+        let certificate = peer.and_then(|peer: &Peer| peer.certificate.clone());
+        let peer = peer.map(|peer| peer.address);
+        Unidentified {
+            presented: Presented::read(headers, certificate, peer),
+            arrival: Arrival {
+                method,
+                started: self.presigner.clock.now(),
+                patience,
+                trace: TraceContext::from_headers(headers),
+                peer,
+                caller: Caller::unknown(),
+            },
+        }
+    }
+
+    /// Who arrived, and how long they still wait.
+    async fn identified(
+        &self,
+        arriving: Unidentified,
+        issuance_id: Uuid,
+    ) -> (Arrival, Result<(), Refusal>) {
+        let Unidentified {
+            mut arrival,
+            presented,
+        } = arriving;
+        let known = {
+            let identifying = pin!(self.identify(&mut arrival, &presented));
+            caught(issuance_id, identifying).await
         };
-        let arrival = Arrival {
-            method,
-            started: self.presigner.clock.now(),
-            patience,
-            trace: TraceContext::from_headers(headers),
-            peer: extensions.get().map(|peer: &Peer| peer.address),
-            caller,
+        (arrival, known.unwrap_or(Err(Refusal::Internal)))
+    }
+
+    async fn identify(&self, arrival: &mut Arrival, presented: &Presented) -> Result<(), Refusal> {
+        let began = self.presigner.clock.monotonic();
+        let identified = pin!(self.authenticator.authenticate(presented));
+        let known = match tokio::time::timeout(arrival.patience, identified).await {
+            Ok(Ok(caller)) => {
+                arrival.caller = caller;
+                Ok(())
+            }
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => Err(Refusal::DeadlineExceeded),
         };
-        (arrival, known)
+        let spent = self.presigner.clock.monotonic().saturating_sub(began);
+        arrival.patience = arrival.patience.saturating_sub(spent);
+        known
+    }
+
+    /// Records a refusal, except of an address that would flood the records with them.
+    async fn refuse(
+        &self,
+        arrival: &Arrival,
+        issuance_id: Uuid,
+        tenant: Option<&TenantId>,
+        refusal: Refusal,
+    ) -> Refusal {
+        if let Refusal::Unauthenticated(Unauthenticated::TooManyFailures { .. }) = refusal {
+            return refusal;
+        }
+        self.presigner
+            .refuse(arrival, issuance_id, tenant, refusal)
+            .await
     }
 
     fn item(&self, command: Command) -> Item {
@@ -216,18 +263,32 @@ impl Inner {
     }
 }
 
+/// What comes of the work, unless it panics. What the panic says may hold anything, so that is left to the process's panic hook.
+async fn caught<T>(
+    issuance_id: Uuid,
+    work: Pin<&mut impl Future<Output = T>>,
+) -> Result<T, Panicked> {
+    // Rooms are shared with other requests as they were: what a lock holds is whole between any two statements.
+    let done = AssertUnwindSafe(work).catch_unwind().await;
+    done.map_err(|_| {
+        tracing::error!(%issuance_id, "a request panicked");
+        Panicked
+    })
+}
+
 #[tonic::async_trait]
 impl PresignService for PresignApi {
     async fn presign(
         &self,
         mut request: Request<PresignRequest>,
     ) -> Result<Response<PresignResponse>, Status> {
-        let (ticket, arrival, known) = self.enter(PRESIGN, &mut request);
+        let (ticket, arriving) = self.enter(PRESIGN, &mut request);
         let message = request.into_inner();
         let inner = Arc::clone(&self.0);
         let issuance_id = inner.issuance_id();
         let work = Box::pin(async move {
             let _ticket = ticket;
+            let (arrival, known) = inner.identified(arriving, issuance_id).await;
             let tenant = TenantId::parse(&message.tenant).ok();
             let tenant = tenant.as_ref();
             let work = async {
@@ -240,14 +301,11 @@ impl PresignService for PresignApi {
                         let issued = inner.presigner.presign(&arrival, &request, &item).await?;
                         Ok(reply::response(issued, issuance_id))
                     }
-                    Err(refusal) => Err(inner
-                        .presigner
-                        .refuse(&arrival, issuance_id, tenant, refusal)
-                        .await),
+                    Err(refusal) => Err(inner.refuse(&arrival, issuance_id, tenant, refusal).await),
                 }
             };
             inner
-                .unless_it_panics(&arrival, issuance_id, tenant, work)
+                .unless_it_panics(&arrival, issuance_id, tenant, pin!(work))
                 .await
         });
         self.run(issuance_id, work).await
@@ -257,13 +315,14 @@ impl PresignService for PresignApi {
         &self,
         mut request: Request<BatchPresignRequest>,
     ) -> Result<Response<BatchPresignResponse>, Status> {
-        let (ticket, arrival, known) = self.enter(BATCH_PRESIGN, &mut request);
+        let (ticket, arriving) = self.enter(BATCH_PRESIGN, &mut request);
         let message = request.into_inner();
         let inner = Arc::clone(&self.0);
         // Of the batch as a whole, if it is refused as one; each command has an id of its own besides.
         let issuance_id = inner.issuance_id();
         let work = Box::pin(async move {
             let _ticket = ticket;
+            let (arrival, known) = inner.identified(arriving, issuance_id).await;
             let tenant = TenantId::parse(&message.tenant).ok();
             let tenant = tenant.as_ref();
             let work = async {
@@ -277,14 +336,11 @@ impl PresignService for PresignApi {
                             .await?;
                         Ok(reply::batch_response(&items, results))
                     }
-                    Err(refusal) => Err(inner
-                        .presigner
-                        .refuse(&arrival, issuance_id, tenant, refusal)
-                        .await),
+                    Err(refusal) => Err(inner.refuse(&arrival, issuance_id, tenant, refusal).await),
                 }
             };
             inner
-                .unless_it_panics(&arrival, issuance_id, tenant, work)
+                .unless_it_panics(&arrival, issuance_id, tenant, pin!(work))
                 .await
         });
         self.run(issuance_id, work).await

@@ -20,7 +20,7 @@ use crate::admit::Admitted;
 use crate::admit::expiry::{Asked, Bound};
 use crate::admit::source_ip::SourceIps;
 use crate::audit::{Recorder, TraceContext};
-use crate::authenticate::Caller;
+use crate::authenticate::{Caller, Right};
 use crate::clock::SharedClock;
 use crate::endpoint::Endpoints;
 use crate::names::TenantId;
@@ -116,7 +116,9 @@ impl Presigner {
         request: &Request,
         item: &Item,
     ) -> Result<Issued, Refusal> {
-        let tenant = self.tenants.of(&arrival.caller, &request.tenant);
+        let tenant = self
+            .tenants
+            .of(&arrival.caller, Right::Sign, &request.tenant);
         let mut placed = Placed::bind(&item.command, "command");
         if let Ok(tenant) = &tenant {
             placed.name_buckets(&tenant.buckets);
@@ -148,7 +150,9 @@ impl Presigner {
         issuance_id: uuid::Uuid,
         items: &[Item],
     ) -> Result<Vec<Result<Issued, Refusal>>, Refusal> {
-        let tenant = self.tenants.of(&arrival.caller, &request.tenant);
+        let tenant = self
+            .tenants
+            .of(&arrival.caller, Right::Sign, &request.tenant);
         let numbered = items.iter().enumerate();
         let mut placed: Vec<_> = numbered
             .map(|(index, item)| Placed::bind(&item.command, format!("commands[{index}]")))

@@ -138,10 +138,20 @@ impl Refusal {
                 Code::InvalidArgument,
                 Reason::ExpiryAboveCap,
             ),
-            Self::Unauthenticated(_) => (
+            Self::Unauthenticated(Unauthenticated::Refused { .. }) => (
                 Outcome::Denied,
                 Code::Unauthenticated,
                 Reason::Unauthenticated,
+            ),
+            Self::Unauthenticated(Unauthenticated::NoKeys) => (
+                Outcome::Failed,
+                Code::Unavailable,
+                Reason::IssuerUnavailable,
+            ),
+            Self::Unauthenticated(Unauthenticated::TooManyFailures { .. }) => (
+                Outcome::Denied,
+                Code::ResourceExhausted,
+                Reason::TooManyFailures,
             ),
             Self::Tenant(_) => (
                 Outcome::Denied,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::admit::TenantRules;
-use crate::authenticate::Caller;
+use crate::authenticate::{Caller, Right};
 use crate::endpoint::buckets::Buckets;
 use crate::names::TenantId;
 use crate::scope::TenantSession;
@@ -22,9 +22,9 @@ pub struct Tenant {
     pub buckets: Buckets,
 }
 
-/// The tenant does not exist, or is not the caller's: the two are told alike.
+/// The tenant does not exist, or the caller may not do this for it: the two are told alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the tenant does not exist, or is not yours to use")]
+#[error("the tenant does not exist, or you may not do this for it")]
 pub struct TenantDenied;
 
 /// All tenants.
@@ -32,13 +32,19 @@ pub struct TenantDenied;
 pub struct Tenants(HashMap<TenantId, Arc<Tenant>>);
 
 impl Tenants {
-    /// The tenant, if the caller may use it.
+    /// The tenant, if the caller may do this for it.
     ///
     /// # Errors
-    /// If there is none of this id, or it is not the caller's.
-    pub fn of(&self, caller: &Caller, id: &TenantId) -> Result<Arc<Tenant>, TenantDenied> {
+    /// If there is none of this id, or the caller may not. Both are always looked at, so that how long it takes does not tell them apart.
+    pub fn of(
+        &self,
+        caller: &Caller,
+        right: Right,
+        id: &TenantId,
+    ) -> Result<Arc<Tenant>, TenantDenied> {
+        let allowed = caller.may(right, id);
         match self.0.get(id) {
-            Some(tenant) if caller.may_use(id) => Ok(Arc::clone(tenant)),
+            Some(tenant) if allowed => Ok(Arc::clone(tenant)),
             _ => Err(TenantDenied),
         }
     }

@@ -8,6 +8,7 @@ use crate::harness::process::{Ended, presignd, with_config};
 const GOOD: &str = r#"
 server:
   listen: 127.0.0.1:0
+callers: [{ match: anyone }]
 tenants:
   acme:
     region: eu-west-1
@@ -46,7 +47,7 @@ const STATIC: &str = "
 
 /// With a tenant whose URLs need nobody's help, and this section `server`.
 fn serving(server: &str) -> String {
-    format!("server: {server}\ntenants:\n  initech:{STATIC}")
+    format!("server: {server}\ncallers: [{{ match: anyone }}]\ntenants:\n  initech:{STATIC}")
 }
 
 async fn run(command: &str, yaml: &str) -> Ended {
@@ -65,7 +66,7 @@ fn assert_says(said: &str, wanted: &[&str]) {
 
 #[tokio::test]
 async fn help_says_what_each_command_is_for() {
-    let wanted: [(&[&str], &[&str]); 8] = [
+    let wanted: [(&[&str], &[&str]); 9] = [
         (
             &["--help"],
             &["presigned S3 URLs", "serve", "check", "aws", "dev"],
@@ -89,6 +90,7 @@ async fn help_says_what_each_command_is_for() {
             &["aws", "role-policy", "--help"],
             &["--tenant <TENANT>", "--config <FILE>", "KMS keys"],
         ),
+        (&["api-key", "new", "--help"], &["Makes a key", "SHA-256"]),
         (
             &["serve", "--help"],
             &[
@@ -102,7 +104,7 @@ async fn help_says_what_each_command_is_for() {
             &["check", "--help"],
             &[
                 "every mistake",
-                "what each tenant may do",
+                "who may ask and what each",
                 "--config <FILE>",
                 "--live",
             ],
@@ -190,12 +192,12 @@ async fn check_prints_what_each_tenant_may_do() {
         "static credentials",
         "  may do nothing",
     ]);
-    assert_eq!(rest, "");
+    assert_eq!(rest, "callers:\n  anyone may sign for every tenant\n");
     let [warning] = ended.stderr.lines().collect::<Vec<_>>()[..] else {
         panic!("one warning:\n{}", ended.stderr);
     };
     assert!(
-        warning.starts_with("warning: presignd.yaml:24:3: tenants.initech: "),
+        warning.starts_with("warning: presignd.yaml:25:3: tenants.initech: "),
         "{warning}"
     );
 }
@@ -223,6 +225,7 @@ tenants:
         token_file: /var/run/token
         policy_arns: ["arn:aws:iam::111122223333:policy/globex"]
     grants: [{ commands: [read], resources: ["globex-files/*"] }]
+callers: [{ match: anyone }]
 "#;
     let start = with_config("check", config).env("AWS_WEB_IDENTITY_TOKEN_FILE", "/token");
     let ended = start.run().await;
@@ -270,6 +273,7 @@ tenants:
       - { commands: [PutObject], resources: ["media/*"], content_types: ["image/*", application/pdf], max_expiry: 1h }
       - { commands: [read], resources: ["media/*"], response_content_types: [Image/PNG] }
       - { commands: [read], resources: ["acme-here/*"], response_headers: deny }
+callers: [{ match: anyone }]
 "#;
     let ended = run("check", config).await;
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
@@ -300,6 +304,7 @@ tenants:
     grants:
       - { commands: [read], resources: ["acme-files/*"], source_ip: [10.0.0.0/8, 192.0.2.7] }
       - { commands: [delete], resources: ["acme-files/tmp/*", acme-logs/today] }
+callers: [{ match: anyone }]
 "#;
     let ended = run("check", config).await;
     assert_eq!(ended.code, Some(0), "{ended:?}");
@@ -341,6 +346,7 @@ tenants:
       - { commands: [write], resources: ["a/*"], content_types: ["*/*", image/p*, "multipart/*"] }
     limits:
       - { name: all, commands: [put], rate: 5 }
+callers: [{ match: anyone }]
 "#;
     let ended = run("check", bad).await;
     assert_eq!(ended.code, Some(1), "{ended:?}");
@@ -423,6 +429,7 @@ tenants:
     grants:
       - {{ commands: [read], resources: {many:?} }}
       - {{ commands: [read], resources: [other/*] }}
+callers: [{{ match: anyone }}]
 "#
         )
     };
@@ -479,7 +486,7 @@ async fn serve_says_why_it_cannot_read_its_configuration() {
     assert_says(
         &without_secret.stderr,
         &[
-            "presignd.yaml:7:",
+            "presignd.yaml:8:",
             "secret_access_key.env",
             "environment variable",
         ],

@@ -1,12 +1,18 @@
 //! What presignd refuses, and that nobody else is asked first.
 
 use presignd::proto::v1::{BatchPresignRequest, Command, batch_presign_result};
-use tonic::Code;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::{Code, Request};
 
 use crate::harness::ceph::Ceph;
 use crate::harness::commands::{command, copy, delete, list};
-use crate::harness::presignd::{Presignd, ceph_tenant, get_object, put_object, reason, request};
+use crate::harness::issuer::{FakeIssuer, SigningKey};
+use crate::harness::presignd::{
+    Presignd, batch, ceph_tenant, get_object, put_object, reason, request,
+};
+use crate::harness::refusal::Refused;
 use crate::harness::relay::Relay;
+use crate::harness::sts::FakeSts;
 
 const BUCKET: &str = "acme-files";
 
@@ -169,6 +175,88 @@ async fn a_request_for_another_tenants_object_upload_or_copy_source_gets_no_sess
         .issue("acme", get_object(BUCKET, "denying/k"))
         .await;
     assert_eq!(sts.connections(), 1);
+}
+
+/// The other confused deputy: whoever may use one tenant and names another hears what they would hear of none.
+#[tokio::test]
+async fn a_caller_of_one_tenant_who_names_another_learns_nothing_and_gets_no_session() {
+    let signing = SigningKey::ec("e");
+    let issuer = FakeIssuer::start(&[&signing]).await;
+    let sts = FakeSts::start().await;
+    let callers = format!(
+        "authentication: {{ jwt: {{ users: {{ issuer: \"{}\", audiences: [presignd], jwks: {{ url: \"{}\" }} }} }} }}
+callers:
+  - {{ match: {{ jwt: {{ issuer: users, subject: ann }} }}, tenants: [acme], name: ann }}
+  - {{ match: {{ jwt: {{ issuer: users, subject: bob }} }}, tenants: [globex], name: bob }}",
+        issuer.name(),
+        issuer.keys_url()
+    );
+    let files = |bucket: &str| {
+        format!(
+            "buckets: {{ files: {{ bucket: {bucket} }} }}
+grants: [{{ commands: [read, write, list, delete], resources: [\"{bucket}/*\"] }}]"
+        )
+    };
+    let presignd = Presignd::with_sts_tenant(&sts, "acme", "", &files("acme-files"))
+        .with_tenant("globex", &sts.tenant("globex", "", &files("globex-files")))
+        .with_callers(&callers)
+        .start()
+        .await;
+    let token = |name: &str| -> MetadataValue<Ascii> {
+        let token = signing.token(&issuer.claims(&*presignd.clock, name));
+        format!("Bearer {token}").parse().expect("ASCII")
+    };
+    let (ann, bob) = (token("ann"), token("bob"));
+
+    let commands = [
+        get_object("globex-files", "k"),
+        put_object("globex-files", "k"),
+        list("globex-files", ""),
+        delete("globex-files", "k"),
+        copy("globex-files/k", "acme-files", "k"),
+        // Both tenants know a bucket by this name.
+        get_object("files", "k"),
+        // Granted to nobody.
+        get_object("initech-files", "k"),
+    ];
+    let mut recorded = 0;
+    for command in commands {
+        let mut heard = Vec::new();
+        for tenant in ["globex", "initech"] {
+            let what = format!("{tenant}: {command:?}");
+            let mut one = Request::new(request(tenant, command.clone()));
+            one.metadata_mut().insert("authorization", ann.clone());
+            let one = presignd.client.clone().presign(one).await;
+            let mut many = Request::new(batch(tenant, [command.clone()]));
+            many.metadata_mut().insert("authorization", ann.clone());
+            let many = presignd.client.clone().batch_presign(many).await;
+            let refusals = [one.expect_err(&what), many.expect_err(&what)];
+            heard.push(refusals.map(|status| {
+                let mut refused = Refused::read(&status);
+                let why = (Code::PermissionDenied, "TENANT_DENIED");
+                assert_eq!(refused.why(), why, "{what}");
+                let record = presignd.records.of(&refused.issuance_id);
+                assert_eq!(record["outcome"], "denied", "{what}");
+                assert_eq!(record["tenant"], tenant, "{what}");
+                assert_eq!(record["caller"], "ann", "{what}");
+                recorded += 1;
+                refused.issuance_id.clear();
+                refused
+            }));
+        }
+        assert_eq!(heard[0], heard[1], "{command:?}");
+    }
+    assert_eq!(presignd.records.all().len(), recorded);
+    assert!(sts.calls().is_empty(), "STS was called");
+
+    // And it was all Ann's doing.
+    let mut rightful = Request::new(request("globex", get_object("files", "k")));
+    rightful.metadata_mut().insert("authorization", bob);
+    let answer = presignd.client.clone().presign(rightful).await;
+    let url = answer.expect("of globex").into_inner().url;
+    assert!(url.contains("/globex-files/k?"), "{url}");
+    assert_eq!(sts.calls().len(), 1);
+    presignd.shutdown().await.unwrap();
 }
 
 #[tokio::test]

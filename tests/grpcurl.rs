@@ -12,7 +12,9 @@ fn serve() -> Process {
     let ceph = Ceph::shared();
     let grants = r#"[{ commands: [GetObject], resources: ["acme-files/*"], max_expiry: 1h }]"#;
     let tenant = ceph_tenant(ceph.tenant("acme"), grants).replace('\n', "\n    ");
-    let config = format!("server:\n  listen: 127.0.0.1:0\ntenants:\n  acme:\n    {tenant}\n");
+    let config = format!(
+        "server:\n  listen: 127.0.0.1:0\ncallers: [{{ match: anyone }}]\ntenants:\n  acme:\n    {tenant}\n"
+    );
     let keys = ceph.presignd_credentials();
     with_config("serve", &config)
         .env("AWS_ACCESS_KEY_ID", keys.access_key_id())

@@ -6,6 +6,7 @@ pub(crate) mod collector;
 pub(crate) mod commands;
 pub(crate) mod http;
 pub(crate) mod http2;
+pub(crate) mod issuer;
 pub(crate) mod presignd;
 pub(crate) mod process;
 pub(crate) mod refusal;

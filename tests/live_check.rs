@@ -12,7 +12,7 @@ const GRANTS: &str =
 
 /// The tenants' lines, each tenant indented by nothing.
 fn config(tenants: &[(&str, String)]) -> String {
-    let mut yaml = "tenants:\n".to_owned();
+    let mut yaml = "callers: [{ match: anyone }]\ntenants:\n".to_owned();
     for (id, tenant) in tenants {
         yaml += &format!("  {id}:\n");
         for line in tenant.lines() {

@@ -4,6 +4,7 @@
 
 mod aliases;
 mod audit_output;
+mod authentication;
 mod aws_documents;
 mod batch;
 mod bounds;

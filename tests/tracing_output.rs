@@ -109,7 +109,7 @@ async fn each_decision_is_one_server_span_in_the_callers_trace() {
     let grants = r#"[{ commands: [GetObject], resources: ["acme-files/*"] }]"#;
     let tenant = ceph_tenant(ceph.tenant("acme"), grants).replace('\n', "\n    ");
     let config = format!(
-        "server: {{ listen: 127.0.0.1:0 }}\n{}tenants:\n  acme:\n    {tenant}\n",
+        "server: {{ listen: 127.0.0.1:0 }}\ncallers: [{{ match: anyone }}]\n{}tenants:\n  acme:\n    {tenant}\n",
         telemetry(&collector.serve().await)
     );
     let keys = ceph.presignd_credentials();

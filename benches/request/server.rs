@@ -55,7 +55,7 @@ impl Server {
             .map(|url| format!("telemetry:\n  otlp: {{ endpoint: \"{url}\" }}\n"))
             .unwrap_or_default();
         let config = format!(
-            "server:\n  listen: {address}\n{telemetry}tenants:\n  acme:
+            "server:\n  listen: {address}\ncallers: [{{ match: anyone }}]\n{telemetry}tenants:\n  acme:
     region: eu-west-1
     credentials:
       static: {{ access_key_id: ASIAIOSFODNN7EXAMPLE, secret_access_key: {{ file: secret }}, session_token: {{ file: token }} }}

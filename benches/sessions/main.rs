@@ -10,9 +10,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use presignd::admit::expiry::{Asked, Mode};
+use presignd::app::callers;
 use presignd::app::tenants::{self, ProcessSurroundings};
 use presignd::audit::{Confirmation, Recorder, Sink, TraceContext};
-use presignd::authenticate::Caller;
+use presignd::authenticate::{Caller, Presented};
 use presignd::clock::{Clock, SharedClock};
 use presignd::config::{self, Settings};
 use presignd::endpoint::Endpoints;
@@ -49,7 +50,7 @@ async fn cold_start(count: usize) {
     let settings = settings(count);
     let clock: SharedClock = Arc::new(MovedClock::default());
     let sts = Arc::new(Counter::new(&clock, Duration::from_millis(50)));
-    let presignd = Arc::new(presigner(&settings, &sts, &clock));
+    let presignd = Arc::new(Presignd::new(&settings, &sts, &clock).await);
     let tenants = resident();
 
     let mut tasks = JoinSet::new();
@@ -57,7 +58,7 @@ async fn cold_start(count: usize) {
         let presignd = Arc::clone(&presignd);
         tasks.spawn(async move {
             let came = now();
-            issue(&presignd, n).await;
+            presignd.issue(n).await;
             now() - came
         });
     }
@@ -88,14 +89,14 @@ async fn hours_of_use(count: usize, urls: usize, hours: Duration) {
     let moved = Arc::new(MovedClock::default());
     let clock: SharedClock = Arc::clone(&moved) as _;
     let sts = Arc::new(Counter::new(&clock, Duration::ZERO));
-    let presignd = presigner(&settings, &sts, &clock);
+    let presignd = Presignd::new(&settings, &sts, &clock).await;
     for n in 0..count {
-        issue(&presignd, n).await;
+        presignd.issue(n).await;
     }
     let first = sts.calls();
     let step = hours / u32::try_from(urls).expect("a number of URLs");
     for n in 0..urls {
-        issue(&presignd, n % count).await;
+        presignd.issue(n % count).await;
         moved.advance(step);
         // What was begun in the background takes no time here.
         while sts.under_way() > 0 {
@@ -115,7 +116,7 @@ async fn hours_of_use(count: usize, urls: usize, hours: Duration) {
 }
 
 fn settings(count: usize) -> Settings {
-    let mut text = "tenants:\n".to_owned();
+    let mut text = "callers: [{ match: anyone }]\ntenants:\n".to_owned();
     for n in 0..count {
         text += &format!(
             "  tenant-{n}:
@@ -138,49 +139,62 @@ fn settings(count: usize) -> Settings {
     .expect("it adds up")
 }
 
-fn presigner(settings: &Settings, sts: &Arc<Counter>, clock: &SharedClock) -> Presigner {
-    let traces = Traces::start(&Otlp::default()).expect("no exporter");
-    let skews = ClockSkews::new(Arc::clone(clock), settings.server.max_clock_skew);
-    Presigner {
-        tenants: tenants::build(&settings.tenants, clock).expect("they add up"),
-        scoper: Scoper::new(Arc::clone(sts) as _, Arc::new(skews), Arc::clone(clock)),
-        endpoints: Endpoints::default(),
-        recorder: Recorder::new(traces.sink(), Forgetful),
-        clock: Arc::clone(clock),
-    }
+/// The rooms, and whoever asks.
+struct Presignd {
+    rooms: Presigner,
+    anyone: Caller,
 }
 
-async fn issue(presignd: &Presigner, tenant: usize) {
-    let arrival = Arrival {
-        method: "presignd.v1.PresignService/Presign",
-        started: presignd.clock.now(),
-        patience: Duration::from_mins(5),
-        trace: TraceContext::default(),
-        peer: None,
-        caller: Caller::Anyone,
-    };
-    let request = Request {
-        tenant: TenantId::parse(&format!("tenant-{tenant}")).expect("an id"),
-        asked: Asked {
-            expires_in: Some(900),
-            mode: Mode::Reject,
-        },
-        source_ip: None,
-        reason: String::new(),
-        subject: String::new(),
-    };
-    let item = Item {
-        issuance_id: uuid::Uuid::now_v7(),
-        command: Command {
-            command: Some(Variant::GetObject(GetObject {
-                bucket: Some(format!("files-{tenant}")),
-                key: Some("invoices/2026/11/invoice-final.pdf".to_owned()),
-                ..GetObject::default()
-            })),
-        },
-    };
-    let issued = presignd.presign(&arrival, &request, &item).await;
-    issued.expect("a URL");
+impl Presignd {
+    async fn new(settings: &Settings, sts: &Arc<Counter>, clock: &SharedClock) -> Self {
+        let traces = Traces::start(&Otlp::default()).expect("no exporter");
+        let skews = ClockSkews::new(Arc::clone(clock), settings.server.max_clock_skew);
+        let rooms = Presigner {
+            tenants: tenants::build(&settings.tenants, clock).expect("they add up"),
+            scoper: Scoper::new(Arc::clone(sts) as _, Arc::new(skews), Arc::clone(clock)),
+            endpoints: Endpoints::default(),
+            recorder: Recorder::new(traces.sink(), Forgetful),
+            clock: Arc::clone(clock),
+        };
+        let anyone = callers::authenticator(settings, clock)
+            .authenticate(&Presented::default())
+            .await
+            .expect("anyone may ask");
+        Self { rooms, anyone }
+    }
+
+    async fn issue(&self, tenant: usize) {
+        let arrival = Arrival {
+            method: "presignd.v1.PresignService/Presign",
+            started: self.rooms.clock.now(),
+            patience: Duration::from_mins(5),
+            trace: TraceContext::default(),
+            peer: None,
+            caller: self.anyone.clone(),
+        };
+        let request = Request {
+            tenant: TenantId::parse(&format!("tenant-{tenant}")).expect("an id"),
+            asked: Asked {
+                expires_in: Some(900),
+                mode: Mode::Reject,
+            },
+            reason: String::new(),
+            subject: String::new(),
+            source_ip: None,
+        };
+        let item = Item {
+            issuance_id: uuid::Uuid::now_v7(),
+            command: Command {
+                command: Some(Variant::GetObject(GetObject {
+                    bucket: Some(format!("files-{tenant}")),
+                    key: Some("invoices/2026/11/invoice-final.pdf".to_owned()),
+                    ..GetObject::default()
+                })),
+            },
+        };
+        let issued = self.rooms.presign(&arrival, &request, &item).await;
+        issued.expect("a URL");
+    }
 }
 
 #[expect(

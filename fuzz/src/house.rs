@@ -7,9 +7,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use presignd::app::callers;
 use presignd::app::tenants::{self, ProcessSurroundings};
 use presignd::audit::{Confirmation, Recorder};
-use presignd::authenticate::AnyoneAuthenticator;
 use presignd::clock::{Clock, SharedClock};
 use presignd::config::{self, Located, Mistake, Surroundings, Tenant};
 use presignd::endpoint::Endpoints;
@@ -49,6 +49,7 @@ tenants:
       - { commands: [read, PutObject, list], resources: ["files/in/*"], max_expiry: 5m }
       - { commands: [DeleteObject], resources: ["files/in/one"] }
     limits: [{ name: writes, commands: [write], rate: 1000000/s }]
+callers: [{ match: anyone }]
 "#;
 
 /// Runs a future to its end on this thread's runtime, whose clock moves on where nothing else does: no target waits.
@@ -94,6 +95,7 @@ impl House {
         let clock: SharedClock = Arc::new(Still);
         let traces = Traces::start(&Otlp::default()).expect("traces");
         let sink = Sink::default();
+        let authenticator = callers::authenticator(&settings, &clock);
         let presigner = Presigner {
             tenants: tenants::build(&settings.tenants, &clock).expect("tenants"),
             scoper: Scoper::new(Arc::new(Session), skews(&clock), Arc::clone(&clock)),
@@ -102,11 +104,7 @@ impl House {
             clock,
         };
         Self {
-            api: PresignApi::new(
-                presigner,
-                Box::new(AnyoneAuthenticator),
-                Duration::from_secs(10),
-            ),
+            api: PresignApi::new(presigner, authenticator, Duration::from_secs(10)),
             sink,
             _traces: traces,
         }

@@ -15,7 +15,7 @@ use governor::state::{NotKeyed, StateStore};
 use governor::{Quota, RateLimiter};
 
 use super::grant::CommandSelector;
-use crate::clock::SharedClock;
+use crate::clock::{MonotonicClock, SharedClock};
 use crate::sign::command::Operation;
 
 /// A rate limit of a tenant.
@@ -189,18 +189,6 @@ impl StateStore for TheoreticalArrival {
                 Err(current) => known = current,
             }
         }
-    }
-}
-
-/// governor's view of the shared clock.
-#[derive(Debug, Clone)]
-struct MonotonicClock(SharedClock);
-
-impl governor::clock::Clock for MonotonicClock {
-    type Instant = Duration;
-
-    fn now(&self) -> Duration {
-        self.0.monotonic()
     }
 }
 

@@ -10,6 +10,7 @@ pub(super) fn options(server: &config::Server) -> ServerOptions {
     let connections = &server.connections;
     ServerOptions {
         listen: server.listen,
+        reflection: server.reflection,
         workers: server.workers.unwrap_or_else(cores),
         max_request_bytes: server.max_request_bytes,
         max_requests_in_flight: server.max_requests_in_flight,
@@ -36,6 +37,7 @@ pub fn tls_files(tls: &config::Tls) -> TlsFiles {
     TlsFiles {
         certificate: tls.certificate.clone(),
         key: tls.key.clone(),
+        client_ca: tls.client_ca.clone(),
     }
 }
 

@@ -442,7 +442,9 @@ mod tests {
     const ROLE: &str = r#"assume_role: { role_arn: "arn:aws:iam::111122223333:role/presignd" }"#;
 
     fn parse(tenant: &str) -> Result<config::Settings, Vec<Mistake>> {
-        let text = format!("tenants:\n  acme:\n    region: eu-west-1\n{tenant}");
+        let text = format!(
+            "tenants:\n  acme:\n    region: eu-west-1\n{tenant}callers: [{{ match: anyone }}]\n"
+        );
         config::parse(&text, "a.yaml", Path::new(""), &ProcessSurroundings)
     }
 

@@ -1,4 +1,4 @@
-//! `presignd check`: every mistake in a configuration, or what it lets each tenant do; and whether STS plays along.
+//! `presignd check`: every mistake in a configuration, or who may ask and what it lets each tenant do; and whether STS plays along.
 
 mod live;
 
@@ -63,7 +63,42 @@ pub(crate) fn describe(settings: &Settings) -> String {
         // Writing to a String cannot fail.
         let _ = tenant_lines(&mut text, id, &tenant.value);
     }
+    let _ = caller_lines(&mut text, settings);
     text
+}
+
+/// Who may ask, and whose word is taken for who they are.
+fn caller_lines(text: &mut String, settings: &Settings) -> std::fmt::Result {
+    writeln!(text, "callers:")?;
+    for rule in &settings.callers {
+        let rule = &rule.value;
+        let may: Vec<&str> = rule.may.iter().map(|right| right.name()).collect();
+        let tenants = rule.tenants.iter().map(|pattern| pattern.value.to_string());
+        let tenants = match &tenants.collect::<Vec<_>>()[..] {
+            [all] if all == "*" => "every tenant".to_owned(),
+            some => some.join(", "),
+        };
+        let matches = &rule.matches.value;
+        write!(text, "  {matches} may {} for {tenants}", may.join(", "))?;
+        match &rule.name {
+            Some(name) => writeln!(text, ", and is called {}", name.value)?,
+            None => writeln!(text)?,
+        }
+    }
+    for (name, issuer) in &settings.authentication.jwt {
+        let issuer = &issuer.value;
+        writeln!(
+            text,
+            "  tokens of {name} are issued by {} for {}, with its keys {}",
+            issuer.issuer,
+            issuer.audiences.join(" or "),
+            issuer.jwks.place()
+        )?;
+    }
+    for (name, hashes) in &settings.authentication.api_keys {
+        writeln!(text, "  API keys of {name}: {}", hashes.value.len())?;
+    }
+    Ok(())
 }
 
 fn tenant_lines(text: &mut String, id: &str, tenant: &config::Tenant) -> std::fmt::Result {

@@ -111,7 +111,9 @@ async fn aws(sandbox: &Sandbox) -> SdkConfig {
 /// The sandbox's configuration, as an operator would write it.
 fn configuration(sandbox: &Sandbox, listen: SocketAddr) -> String {
     let url = sandbox.endpoint_url();
-    let mut text = format!("server:\n  listen: \"{listen}\"\n  grace: 5s\ntenants:\n");
+    let mut text = format!(
+        "server:\n  listen: \"{listen}\"\n  grace: 5s\ncallers: [{{ match: anyone }}]\ntenants:\n"
+    );
     for tenant in sandbox.tenants() {
         let (id, bucket, region) = (&tenant.tenant, &tenant.bucket, &tenant.region);
         let others = sandbox.tenants().iter().filter(|other| other.tenant != *id);

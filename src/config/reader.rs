@@ -382,10 +382,20 @@ impl<'e, 'n> Section<'_, 'e, 'n> {
         key: &'static str,
         read: impl FnOnce(&mut Reader<'e>, &Node<'_>) -> Option<T>,
     ) -> Option<T> {
+        let message = format!("`{key}` is required and missing");
+        self.required_or(key, &message, read)
+    }
+
+    /// Reads a setting that must be there, and without which there is more to say.
+    pub(super) fn required_or<T>(
+        &mut self,
+        key: &'static str,
+        missing: &str,
+        read: impl FnOnce(&mut Reader<'e>, &Node<'_>) -> Option<T>,
+    ) -> Option<T> {
         let value = self.optional(key, read)?;
         if value.is_none() {
-            let message = format!("`{key}` is required and missing");
-            self.reader.mistake(self.at, message);
+            self.reader.mistake(self.at, missing);
         }
         value
     }

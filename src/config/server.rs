@@ -20,6 +20,8 @@ pub struct Server {
     pub listen: SocketAddr,
     /// Whether to serve plaintext to other hosts.
     pub insecure: bool,
+    /// Whether clients may ask for the services' descriptions.
+    pub reflection: bool,
     /// How many threads answer requests; without it, as many as there are cores.
     pub workers: Option<NonZeroUsize>,
     /// A certificate to encrypt with.
@@ -45,6 +47,8 @@ pub struct Tls {
     pub certificate: PathBuf,
     /// The file of its private key.
     pub key: PathBuf,
+    /// The file of the CAs whose client certificates tell who a caller is.
+    pub client_ca: Option<PathBuf>,
 }
 
 impl Default for Server {
@@ -52,6 +56,7 @@ impl Default for Server {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 50051)),
             insecure: false,
+            reflection: true,
             workers: None,
             tls: None,
             grace: Duration::from_secs(30),
@@ -79,6 +84,7 @@ pub(super) fn server(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Server>
     let mut section = reader.section(node)?;
     let listen = section.optional("listen", listen);
     let insecure = section.or("insecure", default.insecure, Reader::boolean);
+    let reflection = section.or("reflection", default.reflection, Reader::boolean);
     let workers = section.optional("workers", workers);
     let tls = section.optional("tls", tls);
     let grace = section.or("grace", default.grace, |r, n| r.duration(n, &GRACE));
@@ -114,6 +120,7 @@ pub(super) fn server(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Server>
     Some(Server {
         listen: listen?.map_or(default.listen, |listen| listen.value),
         insecure: insecure?,
+        reflection: reflection?,
         workers: workers?,
         tls: tls?,
         grace: grace?,
@@ -129,10 +136,12 @@ fn tls(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Tls> {
     let mut section = reader.section(node)?.guarded();
     let certificate = section.required("certificate", |r, n| r.parsed(n, file));
     let key = section.required("key", |r, n| r.parsed(n, file));
+    let client_ca = section.optional("client_ca", |r, n| r.parsed(n, file));
     section.finish();
     Some(Tls {
         certificate: reader.folder.join(certificate?),
         key: reader.folder.join(key?),
+        client_ca: client_ca?.map(|file| reader.folder.join(file)),
     })
 }
 

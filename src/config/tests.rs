@@ -39,6 +39,7 @@ fn files(kind: &str) -> Vec<PathBuf> {
 fn environment(name: &str) -> Option<String> {
     match name {
         "GOOD_SECRET" => Some(PLANTED.to_owned()),
+        "GOOD_HASH" => Some(format!("sha256:{}", "2".repeat(64))),
         "GOOD_KEY_ID" => Some("AKIDFROMENVIRONMENT".to_owned()),
         "EMPTY" => Some(String::new()),
         _ => None,
@@ -118,6 +119,7 @@ fn defaults_are_those_of_the_documentation() {
     let settings = good("smallest");
     assert_eq!(settings.server.listen.to_string(), "127.0.0.1:50051");
     assert!(!settings.server.insecure);
+    assert!(settings.server.reflection);
     assert_eq!(settings.server.grace, Duration::from_secs(30));
     assert_eq!(settings.server.max_request_bytes, 4_194_304);
     assert_eq!(settings.server.request_timeout, Duration::from_secs(10));
@@ -263,6 +265,98 @@ fn every_key_reaches_its_setting() {
 }
 
 #[test]
+fn every_key_about_callers_reaches_its_setting() {
+    let settings = good("callers");
+    assert!(!settings.server.reflection);
+    let tls = settings
+        .server
+        .tls
+        .as_ref()
+        .expect("a certificate is named");
+    assert_eq!(tls.client_ca, Some(folder("good").join("clients.pem")));
+    let Authentication {
+        jwt,
+        api_keys,
+        failures,
+    } = &settings.authentication;
+    let cluster = &jwt["cluster"].value;
+    assert_eq!(
+        *cluster,
+        JwtIssuer {
+            issuer: "https://oidc.eks.eu-west-1.amazonaws.com/id/EXAMPLE".to_owned(),
+            audiences: vec!["presignd".to_owned()],
+            algorithms: vec![JwtAlgorithm::RS256, JwtAlgorithm::ES256],
+            jwks: Jwks::Discovery(FetchTrust::default()),
+            leeway: Duration::from_secs(30),
+            caller_claim: ClaimPath("sub".to_owned()),
+            tenant_claim: None,
+        }
+    );
+    let keys = folder("good").join("keys/jwks.json");
+    let users = &jwt["users"].value;
+    assert_eq!(
+        *users,
+        JwtIssuer {
+            issuer: "urn:users".to_owned(),
+            audiences: vec!["presignd".to_owned(), "files".to_owned()],
+            algorithms: vec![JwtAlgorithm::EdDSA, JwtAlgorithm::PS384],
+            jwks: Jwks::Url(
+                "https://users.example:8443/keys".to_owned(),
+                FetchTrust {
+                    ca_file: Some(keys.clone()),
+                    token_file: Some(keys.clone()),
+                }
+            ),
+            leeway: Duration::ZERO,
+            caller_claim: ClaimPath("email".to_owned()),
+            tenant_claim: Some(ClaimPath("/example.com/tenants".to_owned())),
+        }
+    );
+    assert_eq!(jwt["local"].value.jwks, Jwks::File(keys));
+    assert_eq!(
+        api_keys["media-api"].value,
+        [[0x11; 32], [0x22; 32], [0x33; 32]]
+    );
+    assert_eq!((failures.rate.count.get(), failures.burst.get()), (5, 7));
+
+    let shown: Vec<String> = settings
+        .callers
+        .iter()
+        .map(|rule| {
+            let rule = &rule.value;
+            let tenants: Vec<String> = rule.tenants.iter().map(|t| t.value.to_string()).collect();
+            let may: Vec<&str> = rule.may.iter().map(|right| right.name()).collect();
+            let name = rule.name.as_ref().map_or("", |name| name.value.as_str());
+            format!(
+                "{} | {} | {} | {name}",
+                rule.matches.value,
+                tenants.join(" "),
+                may.join(" ")
+            )
+        })
+        .collect();
+    let wanted = [
+        "system:serviceaccount:media:* by a token of cluster | acme media-* | sign explain usage operate | ",
+        "ann@example.com by a token of users | * | sign | ann",
+        "ann@example.com by a token of users | acme | usage | ann",
+        "* by a token of local | acme | sign | ",
+        "the holder of the API key media-api | acme | sign | media",
+        "spiffe://cluster.local/ns/media/* by a client certificate | acme | sign | ",
+        "spiffe://cluster.local/ns/media/sa/api by a client certificate | acme | sign | media-api",
+        "the DNS name api.media.example by a client certificate | acme | sign | ",
+        "the subject CN=media-api,O=Acme by a client certificate | acme | sign | ",
+        "anyone | media-1 | sign | ",
+    ];
+    assert_eq!(shown, wanted);
+    let anyone = &good("smallest").callers[0].value;
+    let tenants: Vec<String> = anyone.tenants.iter().map(|t| t.value.to_string()).collect();
+    assert_eq!(
+        (tenants, &anyone.may[..]),
+        (vec!["*".to_owned()], &[Right::Sign][..])
+    );
+}
+
+#[test]
 fn buckets_and_rules_on_content_reach_their_settings() {
     let settings = good("buckets-and-content");
     let tenant = &settings.tenants["acme"].value;
@@ -379,7 +473,7 @@ fn a_file_that_is_not_utf8_is_wrong_at_a_place() {
 fn a_duration_that_role_chaining_cuts_is_warned_of_where_the_environment_shows_it() {
     let warnings = |role: &str, environment: &'static [(&str, &str)]| {
         let text = format!(
-            "tenants: {{ a: {{ region: eu-west-1, credentials: {{ {role} }}, grants: [{{ commands: [read], resources: [a/*] }}] }} }}"
+            "callers: [{{ match: anyone }}]\ntenants: {{ a: {{ region: eu-west-1, credentials: {{ {role} }}, grants: [{{ commands: [read], resources: [a/*] }}] }} }}"
         );
         let environment = |name: &str| {
             let mut known = environment.iter();
@@ -462,7 +556,7 @@ fn many_tenants_are_read() {
         )
     };
     let tenants: String = (0..2_000).map(tenant).collect();
-    let text = format!("tenants:\n{tenants}");
+    let text = format!("callers: [{{ match: anyone }}]\ntenants:\n{tenants}");
     let settings = parse_text(&text).expect("the file is good");
     assert_eq!(settings.tenants.len(), 2_000);
 }

@@ -20,8 +20,7 @@ use tonic::{Code, Status};
 use tower::Service as _;
 
 use self::arriving::Arriving;
-use super::{BATCH_PRESIGN, Known, PRESIGN, PresignApi, status};
-use crate::presign::Arrival;
+use super::{BATCH_PRESIGN, PRESIGN, PresignApi, Unidentified, status};
 use crate::proto::v1::presign_service_server::PresignServiceServer;
 use crate::refusal::Refusal;
 
@@ -57,7 +56,7 @@ pub(super) struct Ticket(Arc<Place>);
 #[derive(Debug)]
 struct Place {
     room: Arc<Room>,
-    arrival: Mutex<Option<(Arrival, Known)>>,
+    arriving: Mutex<Option<Unidentified>>,
     /// Whether the message was read, so that what becomes of it is the service's business.
     read: AtomicBool,
 }
@@ -88,11 +87,11 @@ impl Door {
             return Box::pin(ready(Ok(answer(status::overloaded()))));
         }
         let (headers, extensions) = (request.headers(), request.extensions());
-        let (arrival, known) = self.api.arrival(method, headers, extensions);
-        let patience = arrival.patience;
+        let arriving = self.api.arriving(method, headers, extensions);
+        let patience = arriving.arrival.patience;
         let ticket = Ticket(Arc::new(Place {
             room: Arc::clone(&self.room),
-            arrival: Mutex::new(Some((arrival, known))),
+            arriving: Mutex::new(Some(arriving)),
             read: AtomicBool::new(false),
         }));
         let mut request = request.map(|body| Arriving::new(body, patience));
@@ -103,8 +102,8 @@ impl Door {
             let answered = answering.await?;
             let unread = ticket.unread();
             Ok(
-                match unread.and_then(|arrival| Some((arrival, refusal(&answered, most)?))) {
-                    Some((arrival, refusal)) => answer(api.refuse(arrival, refusal).await),
+                match unread.and_then(|arriving| Some((arriving, refusal(&answered, most)?))) {
+                    Some((arriving, refusal)) => answer(api.refuse(arriving, refusal).await),
                     None => answered,
                 },
             )
@@ -162,24 +161,24 @@ impl Room {
 
 impl Ticket {
     /// What is known of the request, once its message was read: once.
-    pub(super) fn arrival(&self) -> Option<(Arrival, Known)> {
+    pub(super) fn arrival(&self) -> Option<Unidentified> {
         self.0.read.store(true, Ordering::Relaxed);
         self.0.take()
     }
 
     /// The same, where it was not.
-    fn unread(&self) -> Option<Arrival> {
+    fn unread(&self) -> Option<Unidentified> {
         if self.0.read.load(Ordering::Relaxed) {
             return None;
         }
-        self.0.take().map(|(arrival, _)| arrival)
+        self.0.take()
     }
 }
 
 impl Place {
-    fn take(&self) -> Option<(Arrival, Known)> {
-        let mut arrival = self.arrival.lock().unwrap_or_else(PoisonError::into_inner);
-        arrival.take()
+    fn take(&self) -> Option<Unidentified> {
+        let mut arriving = self.arriving.lock().unwrap_or_else(PoisonError::into_inner);
+        arriving.take()
     }
 }
 

@@ -47,6 +47,8 @@ pub const LIVENESS: &str = "liveness";
 pub struct ServerOptions {
     /// Where to listen.
     pub listen: SocketAddr,
+    /// Whether clients may ask for the services' descriptions.
+    pub reflection: bool,
     /// How many threads answer requests.
     pub workers: NonZeroUsize,
     /// The largest request message, in bytes.
@@ -153,7 +155,7 @@ impl PresignServer {
             options.max_request_bytes,
             options.max_requests_in_flight,
         );
-        let services = Services::new(door.clone(), health_service)?;
+        let services = Services::new(door.clone(), health_service, options.reflection)?;
         let count = options.workers;
         let workers =
             Workers::start(count).map_err(|source| ServerError::Workers { count, source })?;

@@ -13,6 +13,7 @@ use crate::admit::NotAuthorized;
 use crate::admit::limit::RateLimited;
 use crate::admit::policy::Denied;
 use crate::audit::Outcome;
+use crate::authenticate::Unauthenticated;
 use crate::refusal::{Code, Refusal, reason_name};
 use crate::scope::ScopeError;
 
@@ -107,18 +108,21 @@ fn details(refusal: &Refusal, issuance_id: Option<Uuid>) -> ErrorDetails {
                 details.set_retry_info(Some(*retry_after));
             }
         }
-        Refusal::Scope(ScopeError::Unavailable { retry_after, .. }) => {
+        Refusal::Unauthenticated(Unauthenticated::TooManyFailures { retry_after })
+        | Refusal::Scope(ScopeError::Unavailable { retry_after, .. }) => {
             details.set_retry_info(Some(*retry_after));
         }
         Refusal::Scope(ScopeError::ClockSkewed(skewed)) => {
             details.set_retry_info(Some(skewed.retry_after()));
         }
-        Refusal::Audit(_) | Refusal::Overloaded => {
+        Refusal::Unauthenticated(Unauthenticated::NoKeys)
+        | Refusal::Audit(_)
+        | Refusal::Overloaded => {
             details.set_retry_info(Some(RETRY_LATER));
         }
         Refusal::NoEndpoint(_)
         | Refusal::NotAuthorized(NotAuthorized::Denied(_) | NotAuthorized::Unbounded { .. })
-        | Refusal::Unauthenticated(_)
+        | Refusal::Unauthenticated(Unauthenticated::Refused { .. })
         | Refusal::Tenant(_)
         | Refusal::TooLarge { .. }
         | Refusal::NotProtobuf

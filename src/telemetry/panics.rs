@@ -10,10 +10,9 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 /// `RUST_BACKTRACE` set, the way there is shown too, which names functions and holds no values.
 pub fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map_or_else(
-            || "an unknown place".to_owned(),
-            std::string::ToString::to_string,
-        );
+        let place = panic
+            .location()
+            .map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
         let words = words(panic.payload());
         let backtrace = Backtrace::capture();
         let backtrace = match backtrace.status() {

@@ -35,6 +35,7 @@ use super::tools;
 /// What presignd is to be started with.
 pub(crate) struct Builder {
     server: String,
+    callers: String,
     telemetry: String,
     tenants: String,
     clock: Arc<TestClock>,
@@ -59,6 +60,7 @@ impl Presignd {
     pub(crate) fn with_tenant(id: &str, yaml: &str) -> Builder {
         Builder {
             server: String::new(),
+            callers: "callers: [{ match: anyone }]\n".to_owned(),
             telemetry: String::new(),
             tenants: String::new(),
             clock: Arc::new(TestClock::default()),
@@ -235,6 +237,12 @@ impl Builder {
         self
     }
 
+    /// With these callers instead of anyone: the sections `callers` and `authentication`, indented by nothing.
+    pub(crate) fn with_callers(mut self, yaml: &str) -> Self {
+        self.callers = format!("{yaml}\n");
+        self
+    }
+
     /// And this line in the section `telemetry`.
     pub(crate) fn with_telemetry(mut self, line: &str) -> Self {
         self.telemetry += &format!("  {line}\n");
@@ -277,6 +285,7 @@ impl Builder {
             .try_init();
         let Self {
             server,
+            callers,
             telemetry,
             tenants,
             clock,
@@ -290,8 +299,9 @@ impl Builder {
         } else {
             format!("telemetry:\n{telemetry}")
         };
-        let text =
-            format!("server:\n  listen: 127.0.0.1:0\n{server}{telemetry}tenants:\n{tenants}");
+        let text = format!(
+            "server:\n  listen: 127.0.0.1:0\n{server}{telemetry}{callers}tenants:\n{tenants}"
+        );
         let mut settings = parse(&text);
         drop(secrets);
         for tenant in settings.tenants.values_mut() {

@@ -275,6 +275,7 @@ async fn rest(said: &mut watch::Receiver<String>) -> String {
 pub(crate) fn static_tenant(commands: &str, server: &str) -> String {
     format!(
         "server: {{ listen: 127.0.0.1:0, {server} }}
+callers: [{{ match: anyone }}]
 tenants:
   acme:
     region: us-east-1

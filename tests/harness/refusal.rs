@@ -9,7 +9,7 @@ use tonic_types::{StatusExt as _, pb};
 use uuid::Uuid;
 
 /// What a refusal says.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Refused {
     pub(crate) code: Code,
     pub(crate) message: String,

@@ -9,8 +9,8 @@ use std::time::Duration;
 use hyper::body::Bytes;
 use presignd::admit::expiry::{Asked, Mode};
 use presignd::admit::policy::Called;
-use presignd::app::tenants;
-use presignd::authenticate::Caller;
+use presignd::app::{callers, tenants};
+use presignd::authenticate::{Presented, Right};
 use presignd::clock::{Clock as _, SharedClock, SystemClock};
 use presignd::endpoint::{Endpoints, TenantEndpoint};
 use presignd::names::TenantId;
@@ -78,11 +78,21 @@ impl HeldSession {
         command: &Variant,
     ) -> Result<Self, ScopeError> {
         let yaml = yaml.replace('\n', "\n    ");
-        let settings = parse(&format!("tenants:\n  {tenant}:\n    {yaml}\n"));
+        let settings = parse(&format!(
+            "callers: [{{ match: anyone }}]\ntenants:\n  {tenant}:\n    {yaml}\n"
+        ));
         let clock: SharedClock = Arc::new(SystemClock::new());
+        let anyone = callers::authenticator(&settings, &clock)
+            .authenticate(&Presented::default())
+            .await
+            .expect("anyone may ask");
         let tenant = tenants::build(&settings.tenants, &clock)
             .expect("the tenant adds up")
-            .of(&Caller::Anyone, &TenantId::parse(tenant).expect("an id"))
+            .of(
+                &anyone,
+                Right::Sign,
+                &TenantId::parse(tenant).expect("an id"),
+            )
             .expect("it was configured");
 
         let bound = operations::message(command).to_bound().expect("valid");
@@ -100,7 +110,7 @@ impl HeldSession {
         let skews = Arc::new(skews);
         let sts = Arc::new(Sts::new(aws, Arc::clone(&skews)));
         let scoped = Scoper::new(sts, skews, clock)
-            .scope(&admitted, &Caller::Anyone, &tenant.session, &bound)
+            .scope(&admitted, &anyone, &tenant.session, &bound)
             .await?;
         let place = tenant.buckets.place(bound.bucket);
         Ok(Self {

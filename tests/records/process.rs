@@ -43,8 +43,7 @@ fn config(sts: &FakeSts, token_file: &std::path::Path, telemetry: &str) -> Strin
         let of_web = sts.tenant(&web, "", GRANTS);
         let of_web = of_web.replace("assume_role: {", &by_token);
         for (id, tenant) in [(role, of_role), (web, of_web)] {
-            let lines: Vec<&str> = tenant.lines().collect();
-            let lines = lines.join("\n    ");
+            let lines = tenant.replace('\n', "\n    ");
             yaml.insert_str(at, &format!("  {id}:\n    {lines}\n"));
         }
     }
@@ -149,11 +148,10 @@ async fn neither_logs_nor_spans_nor_statuses_hold_a_secret_at_any_level() {
 
         let spans = collector.spans();
         assert_eq!(spans.len(), ended.stdout.lines().count());
-        let spans: Vec<String> = spans
+        let spans = spans
             .iter()
-            .map(|span| format!("{:?}{span:?}", attributes(span)))
-            .collect();
-        let spans = spans.concat();
+            .map(|span| format!("{:?}{span:?}", attributes(span)));
+        let spans = spans.collect::<Vec<_>>().concat();
         for (place, text) in [
             ("standard output", &ended.stdout),
             ("standard error", &ended.stderr),

@@ -3,13 +3,12 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use presignd::app::tenants::{self, ProcessSurroundings};
-use presignd::app::{App, Surroundings};
+use presignd::app::{App, Surroundings, callers};
 use presignd::audit::{Confirmation, Recorder, Sink};
-use presignd::authenticate::AnyoneAuthenticator;
 use presignd::clock::{Clock, SharedClock};
 use presignd::config::{self, Settings};
 use presignd::endpoint::Endpoints;
@@ -30,7 +29,8 @@ use crate::harness::refusal::Refused;
 use crate::harness::sts::FakeSts;
 
 fn settings(tenants: &[(&str, &str)]) -> Settings {
-    let mut text = "server: { listen: 127.0.0.1:0 }\ntenants:\n".to_owned();
+    let mut text =
+        "server: { listen: 127.0.0.1:0 }\ncallers: [{ match: anyone }]\ntenants:\n".to_owned();
     for (id, tenant) in tenants {
         text += &format!("  {id}:\n");
         for line in tenant.lines() {
@@ -53,6 +53,7 @@ fn service(
     sink: impl Sink + 'static,
 ) -> PresignApi {
     let traces = Traces::start(&Otlp::default()).unwrap();
+    let authenticator = callers::authenticator(settings, &clock);
     let presigner = Presigner {
         tenants: tenants::build(&settings.tenants, &clock).unwrap(),
         scoper: Scoper::new(sts, skews(Arc::clone(&clock)), Arc::clone(&clock)),
@@ -61,7 +62,7 @@ fn service(
         clock,
     };
     let patience = Duration::from_secs(10);
-    PresignApi::new(presigner, Box::new(AnyoneAuthenticator), patience)
+    PresignApi::new(presigner, authenticator, patience)
 }
 
 async fn presign(api: &PresignApi, request: PresignRequest) -> Result<PresignResponse, Status> {
@@ -197,11 +198,12 @@ impl AssumeRole for PanickingSts {
     }
 }
 
-/// Panics once where it is armed: the clock is read where a URL is about to be signed.
+/// Panics once, at the reading that is counted off. The clock is read twice where a caller is identified, and then where a URL is about
+/// to be signed.
 #[derive(Debug, Default)]
 struct PanickingClock {
     clock: TestClock,
-    armed: AtomicBool,
+    readings: AtomicUsize,
 }
 
 impl Clock for PanickingClock {
@@ -210,10 +212,12 @@ impl Clock for PanickingClock {
     }
 
     fn monotonic(&self) -> Duration {
-        assert!(
-            !self.armed.swap(false, Ordering::Relaxed),
-            "words-of-a-panic-marker"
-        );
+        let left = self
+            .readings
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                left.checked_sub(1)
+            });
+        assert_ne!(left, Ok(1), "words-of-a-panic-marker");
         self.clock.monotonic()
     }
 }
@@ -233,16 +237,19 @@ async fn a_defect_in_a_room_ends_one_request_and_is_recorded() {
     assert_eq!(refusal.why(), (Code::Unavailable, "STS_UNAVAILABLE"));
     assert_eq!(records.of(&refusal.issuance_id)["outcome"], "failed");
 
-    clock.armed.store(true, Ordering::Relaxed);
-    let status = presign(&api, of("acme")).await.unwrap_err();
-    assert!(!format!("{status:?}").contains("marker"), "{status:?}");
-    let refusal = Refused::read(&status);
-    assert_eq!(refusal.why(), (Code::Internal, "INTERNAL"));
-    let record = records.of(&refusal.issuance_id);
-    assert_eq!(
-        (&record["outcome"], &record["tenant"]),
-        (&"failed".into(), &"acme".into())
-    );
-    assert_eq!(records.all().len(), 2);
-    assert!(!clock.armed.load(Ordering::Relaxed), "the clock was read");
+    for (reading, caller) in [(1, "unknown"), (3, "anyone")] {
+        clock.readings.store(reading, Ordering::Relaxed);
+        let status = presign(&api, of("acme")).await.unwrap_err();
+        assert!(!format!("{status:?}").contains("marker"), "{status:?}");
+        let refusal = Refused::read(&status);
+        assert_eq!(refusal.why(), (Code::Internal, "INTERNAL"));
+        let record = records.of(&refusal.issuance_id);
+        assert_eq!(
+            (&record["outcome"], &record["tenant"], &record["caller"]),
+            (&"failed".into(), &"acme".into(), &caller.into())
+        );
+        let left = clock.readings.load(Ordering::Relaxed);
+        assert_eq!(left, 0, "the clock was read");
+    }
+    assert_eq!(records.all().len(), 3);
 }

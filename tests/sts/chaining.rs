@@ -82,7 +82,9 @@ async fn the_operator_is_told_once() {
     sts.answer(an_hour());
     let rest = r#"session: { scope: bucket }
 grants: [{ commands: [GetObject], resources: ["one/*", "two/*", "three/*"] }]"#;
-    let mut yaml = "server: { listen: 127.0.0.1:0 }\ntenants:\n  acme:\n".to_owned();
+    let mut yaml =
+        "server: { listen: 127.0.0.1:0 }\ncallers: [{ match: anyone }]\ntenants:\n  acme:\n"
+            .to_owned();
     for line in sts.tenant("acme", "duration: 12h", rest).lines() {
         yaml += &format!("    {line}\n");
     }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use presignd::admit::expiry::{Asked, Mode};
 use presignd::admit::policy::Called;
-use presignd::app::tenants;
-use presignd::authenticate::Caller;
+use presignd::app::{callers, tenants};
+use presignd::authenticate::{Presented, Right};
 use presignd::clock::{Clock as _, SharedClock, SystemClock};
 use presignd::names::TenantId;
 use presignd::scope::clock_skew::ClockSkews;
@@ -62,7 +62,7 @@ impl AssumeRole for Counter {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_cold_tenants_share_a_few_calls() {
-    let mut text = "tenants:\n".to_owned();
+    let mut text = "callers: [{ match: anyone }]\ntenants:\n".to_owned();
     for n in 0..TENANTS {
         let role = if n == 0 {
             "hangs".to_owned()
@@ -79,6 +79,10 @@ async fn ten_thousand_cold_tenants_share_a_few_calls() {
     }
     let settings = parse(&text);
     let clock: SharedClock = Arc::new(SystemClock::new());
+    let anyone = callers::authenticator(&settings, &clock)
+        .authenticate(&Presented::default())
+        .await
+        .expect("anyone may ask");
     let tenants = Arc::new(tenants::build(&settings.tenants, &clock).expect("they add up"));
     let counter = Arc::new(Counter::default());
     let skews = Arc::new(ClockSkews::new(Arc::clone(&clock), Duration::from_secs(30)));
@@ -87,9 +91,10 @@ async fn ten_thousand_cold_tenants_share_a_few_calls() {
     let mut tasks = JoinSet::new();
     for n in 0..TENANTS {
         let (tenants, scoper) = (Arc::clone(&tenants), Arc::clone(&scoper));
+        let anyone = anyone.clone();
         tasks.spawn(async move {
             let id = TenantId::parse(&format!("t{n}")).expect("an id");
-            let tenant = tenants.of(&Caller::Anyone, &id).expect("it is there");
+            let tenant = tenants.of(&anyone, Right::Sign, &id).expect("it is there");
             let command = get_object(&format!("files-{n}"), "k");
             let command = operations::message(&command).to_bound().expect("valid");
             let asked = Asked {
@@ -100,7 +105,7 @@ async fn ten_thousand_cold_tenants_share_a_few_calls() {
             let authorized = tenant.rules.authorize(&command, called, asked, None);
             let authorized = authorized.expect("granted");
             let admitted = tenant.rules.admit(authorized).expect("no limits");
-            let asking = scoper.scope(&admitted, &Caller::Anyone, &tenant.session, &command);
+            let asking = scoper.scope(&admitted, &anyone, &tenant.session, &command);
             asking.await.map(drop)
         });
     }

@@ -185,6 +185,7 @@ async fn the_log_says_what_is_wrong_and_never_the_token() {
     let file = file_with(TOKEN);
     let mut yaml = "server: { listen: 127.0.0.1:0 }
 telemetry: { log: { level: trace } }
+callers: [{ match: anyone }]
 tenants:
   acme:
 "

@@ -47,10 +47,13 @@ What the schema cannot say. All that is wrong is named at once.
 {{- define "presignd.validate" -}}
 {{- $mistakes := list -}}
 {{- if not (or .Values.tls.secretName .Values.insecure) -}}
-{{- $mistakes = append $mistakes "tls.secretName: presignd would serve plaintext to the whole cluster. Name a Secret with its certificate. Or set `insecure: true` once a mesh, or a network of its callers alone, encrypts and authenticates for it." -}}
+{{- $mistakes = append $mistakes "tls.secretName: presignd would serve plaintext to the whole cluster. Name a Secret with its certificate. Or set `insecure: true` once a mesh, or a network of its callers alone, protects what is on its way." -}}
 {{- end -}}
 {{- if not .Values.config.tenants -}}
 {{- $mistakes = append $mistakes "config.tenants: at least one tenant is needed." -}}
+{{- end -}}
+{{- if not .Values.config.callers -}}
+{{- $mistakes = append $mistakes "config.callers: at least one entry is needed. List who may ask, or write `[{ match: anyone }]` to let in whoever can connect." -}}
 {{- end -}}
 {{- $server := default dict .Values.config.server -}}
 {{- range $key, $value := dict "listen" "service.port" "tls" "tls.secretName" "insecure" "insecure" "grace" "graceSeconds" -}}
@@ -72,7 +75,11 @@ presignd.yaml: the values' config, with what the Deployment has to agree with.
       "insecure" .Values.insecure
       "grace" (printf "%ds" (int .Values.graceSeconds)) -}}
 {{- if .Values.tls.secretName -}}
-{{- $_ := set $server "tls" (dict "certificate" "/etc/presignd-tls/tls.crt" "key" "/etc/presignd-tls/tls.key") -}}
+{{- $tls := dict "certificate" "/etc/presignd-tls/tls.crt" "key" "/etc/presignd-tls/tls.key" -}}
+{{- if .Values.tls.clientCa -}}
+{{- $_ := set $tls "client_ca" "/etc/presignd-tls/ca.crt" -}}
+{{- end -}}
+{{- $_ := set $server "tls" $tls -}}
 {{- end -}}
 {{- mustMergeOverwrite (deepCopy .Values.config) (dict "server" $server) | toYaml }}
 {{- end }}

@@ -84,7 +84,10 @@ impl Acceptor<'_> {
         };
         match movable(stream) {
             Ok(stream) => self.workers.run(|place| {
-                let peer = Peer { address };
+                let peer = Peer {
+                    address,
+                    certificate: None,
+                };
                 let serving = connection::serve(stream, peer, Arc::clone(&self.shared), place);
                 self.open.track_future(async move {
                     let _seat = seat;

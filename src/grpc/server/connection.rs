@@ -23,6 +23,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 
@@ -31,6 +32,7 @@ use super::stream::{Moved, Stream};
 use super::tls::Tls;
 use super::turns::gathering;
 use super::workers::{Place, UnderWay};
+use crate::authenticate::certificate::PeerCertificate;
 
 /// How much longer a handshake may take once the server is told to stop: long enough for a client that has begun in earnest.
 const LATE_HANDSHAKE: Duration = Duration::from_secs(1);
@@ -43,10 +45,12 @@ const LOOKS: u32 = 4;
 const MAX_RESETS: usize = 100;
 
 /// Who is at the other end of a connection: an extension of each of its requests.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(in crate::grpc) struct Peer {
     /// Where they call from.
     pub(in crate::grpc) address: SocketAddr,
+    /// Whom their certificate names, if they have one and it was verified.
+    pub(in crate::grpc) certificate: Option<PeerCertificate>,
 }
 
 /// What a client may take on one connection, and for how long.
@@ -90,14 +94,15 @@ pub(super) async fn serve(
     place: Place,
 ) {
     // A connection's failure is its client's affair.
+    let address = peer.address;
     if let Err(error) = open(stream, peer, &shared, place).await {
-        tracing::debug!(peer = %peer.address, "a connection ended: {error}");
+        tracing::debug!(peer = %address, "a connection ended: {error}");
     }
 }
 
 async fn open(
     stream: std::net::TcpStream,
-    peer: Peer,
+    mut peer: Peer,
     shared: &Shared,
     place: Place,
 ) -> io::Result<()> {
@@ -105,13 +110,26 @@ async fn open(
     // Only where the connection is served is the runtime whose events it waits for.
     let stream = TcpStream::from_std(stream)?;
     if let Some(tls) = &shared.tls {
-        let begin = async { Stream::begin(tls.accept(stream).await?).await };
-        let stream = in_time(shared, begin).await?;
+        let begin = async {
+            let stream = tls.accept(stream).await?;
+            let certificate = certificate(&stream)?;
+            Ok((Stream::begin(stream).await?, certificate))
+        };
+        let (stream, certificate) = in_time(shared, begin).await?;
+        peer.certificate = certificate;
         http2(stream, peer, shared, place).await
     } else {
         let stream = in_time(shared, Stream::begin(stream)).await?;
         http2(stream, peer, shared, place).await
     }
+}
+
+/// Whom the client's certificate names, which the handshake has verified.
+fn certificate(stream: &TlsStream<TcpStream>) -> io::Result<Option<PeerCertificate>> {
+    let (_, session) = stream.get_ref();
+    let own = session.peer_certificates().and_then(<[_]>::first);
+    let read = own.map(|own| PeerCertificate::read(own)).transpose();
+    read.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 /// A client that does not take what it is sent loses its connection, though it answers otherwise.
@@ -154,7 +172,7 @@ where
     let (services, under_way) = (shared.services.clone(), Arc::clone(&requests));
     let service = service_fn(move |mut request: Request<Incoming>| {
         let counted = Counted::new(&under_way, place.request());
-        request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(peer.clone());
         let answering = services.answer(request);
         async move {
             let answer: Response<Body> = answering.await?;

@@ -24,6 +24,7 @@ impl Services {
     pub(super) fn new(
         presign: Door,
         health: HealthServer<impl Health>,
+        reflected: bool,
     ) -> Result<Self, ServerError> {
         let reflection = || {
             tonic_reflection::server::Builder::configure()
@@ -36,10 +37,13 @@ impl Services {
                     tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
                 )
         };
-        let others = Routes::new(health)
-            .add_service(reflection().build_v1()?)
-            .add_service(reflection().build_v1alpha()?)
-            .prepare();
+        let mut others = Routes::new(health);
+        if reflected {
+            others = others
+                .add_service(reflection().build_v1()?)
+                .add_service(reflection().build_v1alpha()?);
+        }
+        let others = others.prepare();
         Ok(Self { presign, others })
     }
 

@@ -12,6 +12,7 @@ use std::time::SystemTime;
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::CertifiedKey;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
@@ -41,7 +42,7 @@ impl LoadedTls {
     pub(super) async fn load(files: TlsFiles) -> Result<Self, BadPair> {
         let contents = files.read().await?;
         let pair = files.pair(&contents)?;
-        let current = ArcSwap::new(config(pair, Clients::Anyone));
+        let current = ArcSwap::new(config(pair));
         let tls = Arc::new(Tls { files, current });
         Ok(Self { tls, contents })
     }
@@ -66,25 +67,28 @@ impl Tls {
 
     /// Serves this pair to whoever connects from now on.
     fn replace(&self, pair: Pair) {
-        self.current.store(config(pair, Clients::Anyone));
+        self.current.store(config(pair));
     }
 }
 
 /// Whose connections are taken.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 enum Clients {
     /// Certificates are not asked for.
     Anyone,
+    /// A client that shows a certificate needs one that this verifies.
+    Of(Arc<dyn ClientCertVerifier>),
 }
 
 /// TLS 1.2 and 1.3 for HTTP/2 alone. A configuration of its own for each pair: what a session was begun with does not outlive it.
-fn config(pair: Pair, clients: Clients) -> Arc<ServerConfig> {
+fn config(pair: Pair) -> Arc<ServerConfig> {
     let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions();
     // The provider is the one that these versions were written for.
     let builder = builder.expect("aws-lc-rs has TLS 1.2 and 1.3");
-    let builder = match clients {
+    let builder = match pair.clients {
         Clients::Anyone => builder.with_no_client_auth(),
+        Clients::Of(verifier) => builder.with_client_cert_verifier(verifier),
     };
     let mut config = builder.with_cert_resolver(Arc::new(Only(Arc::new(pair.key))));
     config.alpn_protocols = vec![b"h2".to_vec()];

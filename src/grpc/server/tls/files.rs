@@ -1,16 +1,21 @@
 //! A certificate with its chain, and its key: two PEM files that belong together.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
+use rustls::RootCertStore;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
 use rustls::sign::CertifiedKey;
 use sha2::{Digest as _, Sha256};
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 use zeroize::Zeroizing;
+
+use super::Clients;
 
 /// A certificate that ends within this time is warned of.
 const SOON: Duration = Duration::from_hours(24 * 14);
@@ -22,6 +27,8 @@ pub struct TlsFiles {
     pub certificate: PathBuf,
     /// Its private key, in PEM: PKCS#8, PKCS#1 or SEC1.
     pub key: PathBuf,
+    /// The CAs of client certificates, in PEM; without it, no client is asked for one.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// Files that cannot be served with.
@@ -50,6 +57,13 @@ pub enum BadPair {
         .0.display()
     )]
     NoKey(PathBuf),
+    /// There is no CA in the file.
+    #[error(
+        "server.tls.client_ca: {} holds no CA certificate that can be used: it has to be PEM, with the certificates of the CAs that issue \
+         those of clients",
+        .0.display()
+    )]
+    NoClientCa(PathBuf),
     /// They are not of one pair.
     #[error(
         "server.tls: the key in {} is not that of the first certificate in {}: replace both files together, and let the server's own \
@@ -69,6 +83,7 @@ pub enum BadPair {
 pub(super) struct Contents {
     certificate: Vec<u8>,
     key: Zeroizing<Vec<u8>>,
+    client_ca: Option<Vec<u8>>,
 }
 
 /// Tells contents from others without holding them.
@@ -79,6 +94,7 @@ pub(super) struct Fingerprint([u8; 32]);
 #[derive(Debug)]
 pub(super) struct Pair {
     pub(super) key: CertifiedKey,
+    pub(super) clients: Clients,
     names: Vec<String>,
     begins: Timestamp,
     ends: Timestamp,
@@ -89,7 +105,15 @@ impl TlsFiles {
     pub(super) async fn read(&self) -> Result<Contents, BadPair> {
         let certificate = read("server.tls.certificate", &self.certificate).await?;
         let key = Zeroizing::new(read("server.tls.key", &self.key).await?);
-        Ok(Contents { certificate, key })
+        let client_ca = match &self.client_ca {
+            Some(path) => Some(read("server.tls.client_ca", path).await?),
+            None => None,
+        };
+        Ok(Contents {
+            certificate,
+            key,
+            client_ca,
+        })
     }
 
     /// The pair in these contents.
@@ -120,10 +144,32 @@ impl TlsFiles {
         })?;
         Ok(Pair {
             key,
+            clients: self.clients(contents)?,
             names,
             begins,
             ends,
         })
+    }
+}
+
+impl TlsFiles {
+    /// Whose certificates are taken, by these contents.
+    fn clients(&self, contents: &Contents) -> Result<Clients, BadPair> {
+        let (Some(path), Some(pem)) = (&self.client_ca, &contents.client_ca) else {
+            return Ok(Clients::Anyone);
+        };
+        let no_ca = || BadPair::NoClientCa(path.clone());
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(pem) {
+            let certificate = certificate.map_err(|_| no_ca())?;
+            roots.add(certificate).map_err(|_| no_ca())?;
+        }
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        // Without a certificate, a client may still show a token, or ask for the health.
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+            .allow_unauthenticated()
+            .build();
+        Ok(Clients::Of(verifier.map_err(|_| no_ca())?))
     }
 }
 
@@ -158,7 +204,9 @@ impl Contents {
         // Which file a byte is of counts as well.
         hash.update(self.certificate.len().to_be_bytes());
         hash.update(&self.certificate);
+        hash.update(self.key.len().to_be_bytes());
         hash.update(&*self.key);
+        hash.update(self.client_ca.as_deref().unwrap_or_default());
         Fingerprint(hash.finalize().into())
     }
 }
@@ -175,7 +223,14 @@ impl Pair {
         } else {
             self.names.join(", ")
         };
-        format!("TLS: a certificate for {names}, valid until {}", self.ends)
+        let clients = match self.clients {
+            Clients::Anyone => "",
+            Clients::Of(_) => "; certificates of clients are verified",
+        };
+        format!(
+            "TLS: a certificate for {names}, valid until {}{clients}",
+            self.ends
+        )
     }
 
     /// What clients will, or will soon, complain of.

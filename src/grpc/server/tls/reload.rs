@@ -82,7 +82,13 @@ fn watch(tls: &Tls, changed: &Arc<Notify>) -> Option<RecommendedWatcher> {
         }
     });
     let watching = created.and_then(|mut watcher| {
-        for folder in folders([&tls.files.certificate, &tls.files.key]) {
+        let files = &tls.files;
+        let files = [
+            Some(&files.certificate),
+            Some(&files.key),
+            files.client_ca.as_ref(),
+        ];
+        for folder in folders(files.into_iter().flatten()) {
             watcher.watch(&folder, RecursiveMode::NonRecursive)?;
         }
         Ok(watcher)
@@ -96,10 +102,10 @@ fn watch(tls: &Tls, changed: &Arc<Notify>) -> Option<RecommendedWatcher> {
         .ok()
 }
 
-fn folders(files: [&PathBuf; 2]) -> BTreeSet<PathBuf> {
+fn folders<'a>(files: impl Iterator<Item = &'a PathBuf>) -> BTreeSet<PathBuf> {
     let folder = |file: &PathBuf| match file.parent() {
         Some(folder) if folder != Path::new("") => folder.to_owned(),
         _ => PathBuf::from("."),
     };
-    files.map(folder).into()
+    files.map(folder).collect()
 }

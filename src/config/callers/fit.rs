@@ -1,0 +1,129 @@
+//! Whether the list of callers fits to what else the file says: its sources, its tenants, and what is prepared and never used.
+
+use super::Match;
+use crate::config::Settings;
+use crate::config::mistake::quoted;
+use crate::config::reader::Reader;
+use crate::config::suggestion::nearest;
+
+/// Whether the list fits to what else the file says.
+pub(in crate::config) fn check(reader: &mut Reader<'_>, settings: &Settings) -> Option<()> {
+    let mut fits = Some(());
+    let tenants: Vec<&str> = settings.tenants.keys().map(String::as_str).collect();
+    for rule in &settings.callers {
+        let matches = &rule.value.matches;
+        if let Err(why) = source_is_there(&matches.value, settings) {
+            reader.mistake_in(matches, why);
+            fits = None;
+        }
+        for pattern in &rule.value.tenants {
+            let text = &pattern.value.text;
+            if tenants.iter().any(|tenant| pattern.value.takes(tenant)) {
+                continue;
+            }
+            if pattern.value.prefix {
+                reader.warn_in(
+                    pattern,
+                    format!("no tenant's name begins with {}", quoted(text)),
+                );
+                continue;
+            }
+            let meant = nearest(text, &tenants)
+                .map_or_else(String::new, |meant| format!(": did you mean `{meant}`?"));
+            reader.mistake_in(
+                pattern,
+                format!("there is no tenant {}{meant}", quoted(text)),
+            );
+            fits = None;
+        }
+    }
+    fits?;
+    warn_of_anyone(reader, settings);
+    warn_of_unused(reader, settings);
+    fits
+}
+
+fn source_is_there(matches: &Match, settings: &Settings) -> Result<(), String> {
+    let authentication = &settings.authentication;
+    let (kind, name, known): (_, _, Vec<&str>) = match matches {
+        Match::Jwt { issuer, .. } => (
+            "jwt",
+            issuer,
+            authentication.jwt.keys().map(String::as_str).collect(),
+        ),
+        Match::ApiKey(name) => (
+            "api_keys",
+            name,
+            authentication.api_keys.keys().map(String::as_str).collect(),
+        ),
+        Match::Anyone => return Ok(()),
+        Match::Spiffe(_) | Match::Dns(_) | Match::Subject(_) => {
+            let tls = settings.server.tls.as_ref();
+            return match tls.and_then(|tls| tls.client_ca.as_ref()) {
+                Some(_) => Ok(()),
+                None => Err(
+                    "nobody has a client certificate that is believed: name its CA in `server.tls.client_ca`".to_owned(),
+                ),
+            };
+        }
+    };
+    if known.contains(&name.as_str()) {
+        return Ok(());
+    }
+    let mut issuers = authentication.jwt.iter();
+    if let Some((meant, _)) = issuers.find(|(_, known)| known.value.issuer == *name) {
+        return Err(format!(
+            "issuers are called by their names in `authentication.jwt`: write `issuer: {meant}`"
+        ));
+    }
+    let meant = nearest(name, &known)
+        .map_or_else(String::new, |meant| format!(": did you mean `{meant}`?"));
+    Err(format!(
+        "{} is not in `authentication.{kind}`{meant}",
+        quoted(name)
+    ))
+}
+
+fn warn_of_anyone(reader: &mut Reader<'_>, settings: &Settings) {
+    let mut rules = settings.callers.iter();
+    if settings.callers.len() > 1
+        && let Some(rule) = rules.find(|rule| rule.value.matches.value == Match::Anyone)
+    {
+        reader.warn_in(
+            &rule.value.matches,
+            "whoever can connect may do this without a credential, and so may everybody else on the list",
+        );
+    }
+}
+
+/// What the file prepares and nobody can use.
+fn warn_of_unused(reader: &mut Reader<'_>, settings: &Settings) {
+    let matches = || {
+        settings
+            .callers
+            .iter()
+            .map(|rule| &rule.value.matches.value)
+    };
+    for (name, issuer) in &settings.authentication.jwt {
+        if !matches().any(|m| matches!(m, Match::Jwt { issuer, .. } if issuer == name)) {
+            reader.warn_in(issuer, "no entry of `callers` is about this issuer's tokens: they are accepted and allow nothing");
+        }
+    }
+    for (name, holder) in &settings.authentication.api_keys {
+        if !matches().any(|m| matches!(m, Match::ApiKey(own) if own == name)) {
+            reader.warn_in(
+                holder,
+                "no entry of `callers` is about this API key: it is accepted and allows nothing",
+            );
+        }
+    }
+    let patterns = || settings.callers.iter().flat_map(|rule| &rule.value.tenants);
+    for (id, tenant) in &settings.tenants {
+        if !patterns().any(|pattern| pattern.value.takes(id)) {
+            reader.warn_in(
+                tenant,
+                "no entry of `callers` names this tenant, so nobody may ask for it",
+            );
+        }
+    }
+}
