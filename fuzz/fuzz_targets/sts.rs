@@ -58,7 +58,7 @@ fuzz_target!(|data: &[u8]| {
             );
             let given = ["SecretAccessKey", "SessionToken"]
                 .iter()
-                .any(|member| text.contains(&format!("<{member}>{MARKER}")));
+                .any(|member| text.contains(member));
             let holds = said.contains(MARKER);
             assert!(!(holds && (given || !text.contains(MARKER))), "{said}");
         }

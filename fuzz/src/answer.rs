@@ -20,7 +20,21 @@ use crate::build::{message, pool};
 const STATUS_BYTES: usize = 8 << 10;
 
 /// Holds the answer to a request against it.
-pub fn check_answer(request: &PresignRequest, answer: Result<Response<PresignResponse>, Status>) {
+pub fn check_answer(
+    request: &PresignRequest,
+    answer: Result<Response<PresignResponse>, Status>,
+    records: &[serde_json::Value],
+) {
+    assert_eq!(records.len(), 1, "one record for each request");
+    if let Ok(response) = &answer {
+        let (_, signature) = response
+            .get_ref()
+            .url
+            .split_once("&X-Amz-Signature=")
+            .expect("it is signed");
+        assert_eq!(signature.len(), 64);
+        assert!(!records[0].to_string().contains(signature), "{records:?}");
+    }
     match answer {
         Ok(response) => check_url(
             request.command.as_ref().expect("nothing is issued without"),

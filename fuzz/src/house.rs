@@ -200,10 +200,7 @@ impl presignd::audit::Sink for Sink {
         assert!(text.ends_with('\n'), "{text:?}");
         for line in text.lines() {
             assert!(!line.chars().any(acts_on_display), "{line:?}");
-            assert!(
-                !line.contains(MARKER) && !line.contains("X-Amz-Signature"),
-                "{line}"
-            );
+            assert!(!line.contains(MARKER), "{line}");
             let record: serde_json::Value = serde_json::from_str(line).expect("a record is JSON");
             assert!(
                 record["issuance_id"].is_string() && record["outcome"].is_string(),

@@ -14,8 +14,8 @@ use crate::sign::bind::{Violation, Violations};
 use crate::sign::command::{BoundCommand, IamAction, IamResource, Operation, PathForm};
 use crate::sign::operations;
 
-/// How many broken rules are told one by one.
-const MAX_RULES: usize = 16;
+/// How many broken rules are told one by one: each stands in an answer's trailers thrice.
+const MAX_RULES: usize = 8;
 
 /// What the grants say about a command that they allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

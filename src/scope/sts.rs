@@ -255,6 +255,10 @@ fn assumed(
     {
         return Err(incomplete().into());
     }
+    // Where STS said no end, the SDK says 1970.
+    if given.expiration.secs() <= 0 {
+        return Err(incomplete().into());
+    }
     let expires_at = SystemTime::try_from(given.expiration).map_err(|_| incomplete())?;
     let credentials = Credentials::new(
         given.access_key_id,
@@ -268,4 +272,36 @@ fn assumed(
         packed_policy_size: percent(packed_policy_size),
         session_token_utilization: percent(session_token_utilization),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_sts::primitives::DateTime;
+
+    use super::*;
+
+    #[test]
+    fn a_session_has_a_key_a_token_and_an_end() {
+        let given = |key: &str, secret: &str, token: &str, ends: i64| {
+            Given::builder()
+                .access_key_id(key)
+                .secret_access_key(secret)
+                .session_token(token)
+                .expiration(DateTime::from_secs(ends))
+                .build()
+                .ok()
+        };
+        assert!(assumed(given("ASIA", "s", "t", 1_900_000_000), None, None).is_ok());
+        for (key, secret, token, ends) in [
+            ("", "s", "t", 1_900_000_000),
+            ("ASIA", "", "t", 1_900_000_000),
+            ("ASIA", "s", "", 1_900_000_000),
+            ("ASIA", "s", "t", 0),
+            ("ASIA", "s", "t", -1),
+        ] {
+            let session = assumed(given(key, secret, token, ends), None, None);
+            assert!(session.is_err(), "{key} {secret} {token} {ends}");
+        }
+        assert!(assumed(None, None, None).is_err());
+    }
 }

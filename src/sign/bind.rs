@@ -106,8 +106,8 @@ impl BoundCommand<'_> {
 
 /// The longest that all headers of a command may be together, in bytes of names and values.
 const MAX_HEADERS_BYTES: usize = 16_384;
-/// How many violations are told one by one.
-const MAX_VIOLATIONS: usize = 16;
+/// How many violations are told one by one. Each stands in an answer's trailers thrice, and some clients take 8 KiB of those.
+const MAX_VIOLATIONS: usize = 8;
 
 /// Collects a command's fields and the rules that they break.
 pub struct Binder<'a> {

@@ -58,6 +58,7 @@ where
         return Failure::from(ScopeError::unavailable(detail));
     }
     let body = service.raw().body().bytes().unwrap_or_default();
+    let gives_session = holds_session(&String::from_utf8_lossy(body));
     let body = String::from_utf8_lossy(&body[..body.len().min(SHOWN)]);
     let code = service
         .err()
@@ -70,7 +71,7 @@ where
         })
         .unwrap_or("no code")
         .to_owned();
-    let is_secret = |words: &str| is_secret(words) || holds_session(words);
+    let is_secret = |words: &str| gives_session || is_secret(words);
     let (code, message) = match service.err().message().unwrap_or(&body) {
         words if is_secret(words) || is_secret(&code) => {
             ("an error", "in words that hold a secret of presignd's")

@@ -535,5 +535,12 @@ fn what_a_caller_sends_cannot_make_urls_or_answers_any_length() {
 
     let names: Vec<String> = (0..1000).map(|n| format!("bad name {n}")).collect();
     let bad: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "x")).collect();
-    assert_eq!(refused(&with_metadata(&bad)).len(), MAX_VIOLATIONS + 1);
+    let fields = refused(&with_metadata(&bad));
+    assert_eq!(fields.len(), MAX_VIOLATIONS + 1);
+    // Escaping makes names longer, and is cut too.
+    let names = "\u{202e}".repeat(100);
+    let long: Vec<String> = (0..30).map(|n| format!("{names}{n}")).collect();
+    let long: Vec<(&str, &str)> = long.iter().map(|name| (&**name, "v")).collect();
+    let violations = with_metadata(&long).to_bound().unwrap_err();
+    assert!(violations.to_string().len() < 2000, "{violations}");
 }
