@@ -9,6 +9,7 @@ pub mod grant;
 pub mod limit;
 pub mod policy;
 pub mod resource;
+pub mod upload;
 
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use self::grant::Grant;
 use self::limit::{Limit, RateLimited};
 use self::policy::Denied;
 use crate::sign::command::{BoundCommand, Operation};
+use crate::sign::post_policy::{LengthRange, PostForm};
 
 /// What a tenant may do.
 #[derive(Debug)]
@@ -36,6 +38,7 @@ pub struct TenantRules {
 pub struct Authorized {
     operation: &'static Operation,
     expiry: Expiry,
+    content_length: Option<LengthRange>,
 }
 
 /// Proof that a command was allowed and charged.
@@ -84,6 +87,25 @@ impl TenantRules {
         Ok(Authorized {
             operation: command.operation,
             expiry,
+            content_length: None,
+        })
+    }
+
+    /// Holds a form against the grants and caps.
+    ///
+    /// # Errors
+    /// Why it is not allowed.
+    pub fn authorize_form(
+        &self,
+        form: &PostForm<'_>,
+        asked: Asked,
+    ) -> Result<Authorized, NotAuthorized> {
+        let (allowed, content_length) = policy::decide_form(&self.grants, form)?;
+        let expiry = expiry::within_caps(asked, self.expiry, allowed.max_expiry)?;
+        Ok(Authorized {
+            operation: form.command.operation,
+            expiry,
+            content_length,
         })
     }
 
@@ -119,6 +141,12 @@ impl Admitted {
     #[must_use]
     pub fn expiry(&self) -> Expiry {
         self.authorized.expiry
+    }
+
+    /// The least and the most bytes that the form may take; `None` where nothing bounds it.
+    #[must_use]
+    pub fn content_length(&self) -> Option<LengthRange> {
+        self.authorized.content_length
     }
 
     /// For how long the URL will work, signed by a session with so much left. `None`: it does not end.

@@ -73,6 +73,12 @@ pub struct Record<'a> {
     /// The object's key, not encoded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<Cow<'a, str>>,
+    /// What the key of an upload by a form has to begin with, not encoded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_starts_with: Option<Cow<'a, str>>,
+    /// The least and the most bytes that a form takes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content_length_range: Option<[u64; 2]>,
     /// The object's version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version_id: Option<Cow<'a, str>>,
@@ -138,6 +144,8 @@ impl<'a> Record<'a> {
             command: None,
             bucket: None,
             key: None,
+            key_starts_with: None,
+            content_length_range: None,
             version_id: None,
             copy_source: None,
             region: None,

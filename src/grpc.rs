@@ -21,10 +21,11 @@ use uuid::Uuid;
 use crate::audit::TraceContext;
 use crate::authenticate::{Authenticator, Caller};
 use crate::names::TenantId;
-use crate::presign::{Arrival, Item, Presigner};
+use crate::presign::{Arrival, FormItem, Item, Presigner};
 use crate::proto::v1::presign_service_server::PresignService;
 use crate::proto::v1::{
-    BatchPresignRequest, BatchPresignResponse, Command, PresignRequest, PresignResponse,
+    BatchPresignRequest, BatchPresignResponse, Command, PresignPostRequest, PresignPostResponse,
+    PresignRequest, PresignResponse,
 };
 use crate::refusal::Refusal;
 
@@ -157,6 +158,36 @@ impl PresignService for PresignApi {
                     };
                     let issued = inner.presigner.presign(&arrival, &request, &item).await?;
                     Ok(reply::response(issued, issuance_id))
+                }
+                Err(refusal) => Err(inner
+                    .presigner
+                    .refuse(&arrival, issuance_id, tenant.as_ref(), refusal)
+                    .await),
+            }
+        })
+        .await
+    }
+
+    async fn presign_post(
+        &self,
+        request: Request<PresignPostRequest>,
+    ) -> Result<Response<PresignPostResponse>, Status> {
+        let (arrival, known) = self
+            .0
+            .arrival("presignd.v1.PresignService/PresignPost", &request);
+        let mut form = request.into_inner();
+        let inner = Arc::clone(&self.0);
+        let issuance_id = inner.issuance_id();
+        self.run(issuance_id, async move {
+            let tenant = TenantId::parse(&form.tenant).ok();
+            match known.and_then(|()| request::read_post(&mut form)) {
+                Ok(request) => {
+                    let item = FormItem { issuance_id, form };
+                    let issued = inner
+                        .presigner
+                        .presign_post(&arrival, &request, &item)
+                        .await?;
+                    Ok(reply::post_response(issued, issuance_id))
                 }
                 Err(refusal) => Err(inner
                     .presigner

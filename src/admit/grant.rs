@@ -1,4 +1,4 @@
-//! A grant: these commands, on these resources, for at most so long.
+//! A grant: these commands, on these resources, on these terms.
 //!
 //! A grant carries the IAM permissions of its commands and no more. What is another command's business is granted with that command:
 //! `PutObject` with an ACL needs a grant of `PutObjectAcl` too, and a copy needs a grant to read its source. That keeps session
@@ -53,14 +53,23 @@ impl CommandSelector {
     }
 }
 
-/// These commands, on these resources, for at most so long.
+/// These commands, on these resources, on these terms.
 #[derive(Debug)]
 pub struct Grant {
     commands: Vec<CommandSelector>,
     resources: Vec<ResourcePattern>,
-    max_expiry: Option<u32>,
+    terms: Terms,
     /// The IAM actions that the grant carries.
     actions: BTreeMap<&'static str, Carried>,
+}
+
+/// On what terms a grant allows what it does.
+#[derive(Debug, Clone, Default)]
+pub struct Terms {
+    /// The longest expiry, in seconds.
+    pub max_expiry: Option<u32>,
+    /// The most bytes of one upload.
+    pub max_upload: Option<u64>,
 }
 
 /// How a grant carries an IAM action.
@@ -82,12 +91,12 @@ pub enum Store {
 }
 
 impl Grant {
-    /// A grant of these commands on these resources of the store, for at most `max_expiry` seconds.
+    /// A grant of these commands on these resources of the store, on these terms.
     #[must_use]
     pub fn new(
         commands: Vec<CommandSelector>,
         resources: Vec<ResourcePattern>,
-        max_expiry: Option<u32>,
+        terms: Terms,
         store: Store,
     ) -> Self {
         let mut actions = BTreeMap::new();
@@ -110,7 +119,7 @@ impl Grant {
         Self {
             commands,
             resources,
-            max_expiry,
+            terms,
             actions,
         }
     }
@@ -135,7 +144,13 @@ impl Grant {
     /// The longest expiry that the grant allows, in seconds.
     #[must_use]
     pub fn max_expiry(&self) -> Option<u32> {
-        self.max_expiry
+        self.terms.max_expiry
+    }
+
+    /// The most bytes of one upload that the grant allows.
+    #[must_use]
+    pub fn max_upload(&self) -> Option<u64> {
+        self.terms.max_upload
     }
 
     /// The resources.
@@ -163,7 +178,11 @@ mod tests {
     fn grant(commands: &[&str], store: Store) -> Grant {
         let selectors = commands.iter().map(|c| CommandSelector::parse(c).unwrap());
         let resources = vec![ResourcePattern::parse("files/*").unwrap()];
-        Grant::new(selectors.collect(), resources, Some(60), store)
+        let terms = Terms {
+            max_expiry: Some(60),
+            ..Terms::default()
+        };
+        Grant::new(selectors.collect(), resources, terms, store)
     }
 
     fn actions(commands: &[&str], store: Store) -> Vec<&'static str> {

@@ -9,8 +9,10 @@ mod tests;
 
 use super::grant::Grant;
 use super::resource::Target;
+use super::upload::Upload;
 use crate::sign::command::{BoundCommand, IamAction, IamResource, Operation, PathForm};
 use crate::sign::operations;
+use crate::sign::post_policy::{KeyRule, LengthRange, PostForm};
 
 /// What the grants say about a command that they allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +33,33 @@ pub enum Denied {
         command: &'static str,
         /// What it reaches for.
         target: String,
+    },
+    /// Every grant of the command on the target allows smaller uploads only.
+    #[error(
+        "{command} would upload up to {bytes} bytes to {target}, where max_upload of the grants is {most}: ask for less"
+    )]
+    UploadTooLarge {
+        /// The command.
+        command: &'static str,
+        /// What it would write.
+        target: String,
+        /// How much it would upload.
+        bytes: u64,
+        /// The largest `max_upload`.
+        most: u64,
+    },
+    /// Every grant of the command on the target bounds uploads, and this one has no bound.
+    #[error(
+        "{command} would upload any number of bytes to {target}, where max_upload of the grants is {most}: declare content_length, which \
+             the client then has to send exactly so, or ask PresignPost for a form, which bounds a range"
+    )]
+    UploadUnbounded {
+        /// The command.
+        command: &'static str,
+        /// What it would write.
+        target: String,
+        /// The largest `max_upload`.
+        most: u64,
     },
     /// A field of the command needs a permission of its own.
     #[error(
@@ -63,20 +92,51 @@ pub enum Denied {
 /// # Errors
 /// What no grant allows: the command, a permission that a field adds, or the source of a copy.
 pub fn decide(grants: &[Grant], command: &BoundCommand<'_>) -> Result<Allowed, Denied> {
+    decide_for(grants, command, &target_of(command), Upload::of(command))
+}
+
+/// Decides whether the grants allow the form, and what its file is bounded to.
+///
+/// # Errors
+/// What no grant allows: the upload, its size, or a permission that a field adds.
+pub fn decide_form(
+    grants: &[Grant],
+    form: &PostForm<'_>,
+) -> Result<(Allowed, Option<LengthRange>), Denied> {
+    let command = &form.command;
+    let bucket = command.bucket.unwrap_or_default();
+    let target = match form.key {
+        KeyRule::Exact(key) => Target::Object { bucket, key },
+        KeyRule::StartsWith { prefix, .. } => Target::Keys { bucket, prefix },
+    };
+    // What a form leaves open, it takes from the grants.
+    let content_length = form.content_length.or_else(|| {
+        let max = most_upload(grants, command.operation, &target)??;
+        Some(LengthRange { min: 0, max })
+    });
+    let allowed = decide_for(grants, command, &target, Upload::within(content_length))?;
+    Ok((allowed, content_length))
+}
+
+/// Decides about a command on this target with this upload.
+fn decide_for(
+    grants: &[Grant],
+    command: &BoundCommand<'_>,
+    target: &Target<'_>,
+    upload: Upload,
+) -> Result<Allowed, Denied> {
     let operation = command.operation;
-    let target = target_of(command);
-    let (mut cap, mut whole) =
-        cap_of(grants, |grant| grant.is_of(operation), &target).ok_or_else(|| Denied::Command {
-            command: operation.name,
-            target: target.to_string(),
-        })?;
+    // One grant has to allow all of it: a long life from one and a large upload from another would be more than either says.
+    let fits = |grant: &Grant| grant.is_of(operation) && upload.fits(grant.max_upload());
+    let (mut cap, mut whole) = cap_of(grants, fits, target)
+        .ok_or_else(|| not_allowed(grants, operation, target, upload))?;
     for (index, action) in operation.actions.iter().enumerate() {
         if command.needed_actions & (1 << index) == 0 {
             continue;
         }
         let (action_cap, action_whole) = match action.resource {
             IamResource::ReferencedObject => source_cap(grants, command, action)?,
-            _ => action_cap(grants, operation, action, &target)?,
+            _ => action_cap(grants, operation, action, target)?,
         };
         cap = narrower(cap, action_cap);
         whole &= action_whole;
@@ -85,6 +145,47 @@ pub fn decide(grants: &[Grant], command: &BoundCommand<'_>) -> Result<Allowed, D
         max_expiry: cap,
         bounded_by_session_only: matches!(target, Target::BodyKeys(_)) && !whole,
     })
+}
+
+/// Why no grant allows the operation on the target.
+fn not_allowed(
+    grants: &[Grant],
+    operation: &'static Operation,
+    target: &Target<'_>,
+    upload: Upload,
+) -> Denied {
+    let (command, target_name) = (operation.name, target.to_string());
+    match (most_upload(grants, operation, target), upload) {
+        (Some(Some(most)), Upload::AtMost(bytes)) => Denied::UploadTooLarge {
+            command,
+            target: target_name,
+            bytes,
+            most,
+        },
+        (Some(Some(most)), _) => Denied::UploadUnbounded {
+            command,
+            target: target_name,
+            most,
+        },
+        _ => Denied::Command {
+            command,
+            target: target_name,
+        },
+    }
+}
+
+/// The most that the grants of the operation let be uploaded to the target, in bytes: `Some(None)` is no bound, `None` no grant.
+fn most_upload(
+    grants: &[Grant],
+    operation: &Operation,
+    target: &Target<'_>,
+) -> Option<Option<u64>> {
+    let covers = |grant: &&Grant| {
+        let mut resources = grant.resources().iter();
+        grant.is_of(operation) && resources.any(|resource| resource.covers(target))
+    };
+    let bounds = grants.iter().filter(covers).map(Grant::max_upload);
+    bounds.reduce(|a, b| Some(a?.max(b?)))
 }
 
 /// What the command reaches for.

@@ -10,7 +10,7 @@ use secrecy::ExposeSecret as _;
 
 use crate::admit::TenantRules;
 use crate::admit::expiry::TenantExpiry;
-use crate::admit::grant::{CLASSES, CommandSelector, Grant, Store};
+use crate::admit::grant::{CLASSES, CommandSelector, Grant, Store, Terms};
 use crate::admit::limit::Limit;
 use crate::admit::resource::ResourcePattern;
 use crate::clock::SharedClock;
@@ -249,11 +249,14 @@ pub fn grants(tenant: &config::Tenant) -> anyhow::Result<Vec<Grant>> {
             resources
                 .map(|text| Ok(ResourcePattern::parse(&text.value)?))
                 .collect::<anyhow::Result<_>>()?,
-            grant
-                .value
-                .max_expiry
-                .as_ref()
-                .map(|expiry| seconds(expiry.value)),
+            Terms {
+                max_expiry: grant
+                    .value
+                    .max_expiry
+                    .as_ref()
+                    .map(|expiry| seconds(expiry.value)),
+                max_upload: grant.value.max_upload,
+            },
             store,
         ))
     };

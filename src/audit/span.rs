@@ -94,6 +94,16 @@ fn describe(span: &mut Span, record: &Record<'_>) {
     set_name(span, "presignd.command", record.command);
     set_text(span, "aws.s3.bucket", record.bucket.as_ref());
     set_text(span, "aws.s3.key", record.key.as_ref());
+    set_text(
+        span,
+        "presignd.key_starts_with",
+        record.key_starts_with.as_ref(),
+    );
+    if let Some([least, most]) = record.content_length_range {
+        let number = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        set(span, "presignd.content_length.min", number(least));
+        set(span, "presignd.content_length.max", number(most));
+    }
     set_text(span, "presignd.version_id", record.version_id.as_ref());
     set_text(span, "aws.s3.copy_source", record.copy_source.as_ref());
     set_text(span, "cloud.region", record.region.as_ref());

@@ -367,6 +367,8 @@ fn a_record_has_no_place_for_what_could_be_used() {
         command: _,
         bucket: _,
         key: _,
+        key_starts_with: _,
+        content_length_range: _,
         version_id: _,
         copy_source: _,
         region: _,

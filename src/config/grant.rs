@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::expiry::EXPIRIES;
 use super::mistake::{Located, quoted};
-use super::quantity::{Rate, duration_text, rate};
+use super::quantity::{Rate, duration_text, rate, size};
 use super::reader::Reader;
 use super::tree::Node;
 
@@ -21,6 +21,8 @@ pub struct Grant {
     pub resources: Vec<Located<String>>,
     /// The longest that a URL under this grant may live.
     pub max_expiry: Option<Located<Duration>>,
+    /// The most bytes of one upload under this grant.
+    pub max_upload: Option<u64>,
 }
 
 /// One limit: this many of these commands.
@@ -40,6 +42,9 @@ pub struct Limit {
 /// nanoseconds gets short of room.
 const BURST_TIME: Duration = Duration::from_hours(366 * 24);
 
+/// The most bytes of one request to S3.
+const MAX_UPLOAD: u64 = 5 << 30;
+
 pub(super) fn grant(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Located<Grant>> {
     let mut section = reader.section(node)?;
     let at = section.at();
@@ -52,13 +57,30 @@ pub(super) fn grant(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Located<
         let expiry = reader.duration(node, &EXPIRIES)?;
         Some(reader.locate(node.at, expiry))
     });
+    let max_upload = section.optional("max_upload", |reader, node| {
+        reader.parsed(node, upload_size)
+    });
     section.finish();
     let grant = Grant {
         commands: commands?,
         resources: resources?,
         max_expiry: max_expiry?,
+        max_upload: max_upload?,
     };
     Some(reader.locate(at, grant))
+}
+
+/// From nothing but one byte to what S3 takes in one request.
+fn upload_size(text: &str) -> Result<u64, String> {
+    let bytes = size(text)?;
+    if (1..=MAX_UPLOAD).contains(&bytes) {
+        Ok(bytes)
+    } else {
+        Err(format!(
+            "{} is out of range: from 1 to 5GiB, which is the most that S3 takes in one request",
+            quoted(text)
+        ))
+    }
 }
 
 fn commands(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Vec<Located<String>>> {

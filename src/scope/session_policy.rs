@@ -175,7 +175,7 @@ fn one_or_many<T: Into<Value>>(values: impl IntoIterator<Item = T>) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admit::grant::{CommandSelector, Store};
+    use crate::admit::grant::{CommandSelector, Store, Terms};
 
     fn grant(commands: &[&str], resources: &[&str]) -> Grant {
         Grant::new(
@@ -187,7 +187,7 @@ mod tests {
                 .iter()
                 .map(|r| ResourcePattern::parse(r).unwrap())
                 .collect(),
-            None,
+            Terms::default(),
             Store::Aws,
         )
     }

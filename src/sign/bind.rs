@@ -7,7 +7,7 @@
 mod field;
 #[cfg(test)]
 mod laws;
-mod rules;
+pub(super) mod rules;
 #[cfg(test)]
 mod tests;
 mod violation;
@@ -84,8 +84,6 @@ impl BoundCommand<'_> {
 
 /// The longest that all headers of a command may be together, in bytes of names and values.
 const MAX_HEADERS_BYTES: usize = 16_384;
-/// How many violations are told one by one.
-const MAX_VIOLATIONS: usize = 16;
 
 /// Collects a command's fields and the rules that they break.
 pub struct Binder<'a> {
@@ -268,16 +266,7 @@ impl<'a> Binder<'a> {
         if self.violations.is_empty() {
             return Ok(self.command);
         }
-        // What is refused goes into the answer, the log and the record: a caller must not make these any length.
-        let more = self.violations.len().saturating_sub(MAX_VIOLATIONS);
-        if more > 0 {
-            self.violations.truncate(MAX_VIOLATIONS);
-            self.violations.push(Violation {
-                field: "*".into(),
-                description: format!("{more} more fields break a rule").into(),
-            });
-        }
-        Err(Violations(self.violations))
+        Err(Violations::bounded(self.violations))
     }
 
     /// Notes a value that AWS does not know. Whether that matters depends on the store.

@@ -46,6 +46,30 @@ impl SigningTime {
         text.push('Z');
         text
     }
+
+    /// The basic format of ISO 8601: `yyyymmddThhmmssZ`.
+    pub(super) fn basic(self) -> ArrayString<16> {
+        let mut text = ArrayString::new();
+        text.push_str(&self.day.date());
+        text.push('T');
+        text.push_str(&self.time_of_day());
+        text
+    }
+
+    /// The extended format of ISO 8601: `yyyy-mm-ddThh:mm:ssZ`.
+    pub(super) fn extended(self) -> ArrayString<20> {
+        let basic = self.basic();
+        let mut text = ArrayString::new();
+        for (index, digit) in basic.chars().enumerate() {
+            match index {
+                4 | 6 => text.push('-'),
+                11 | 13 => text.push(':'),
+                _ => {}
+            }
+            text.push(digit);
+        }
+        text
+    }
 }
 
 impl Day {
@@ -83,7 +107,7 @@ mod tests {
 
     fn written(time: SystemTime) -> String {
         let time = SigningTime::new(time);
-        format!("{}T{}", time.day.date(), time.time_of_day())
+        time.basic().to_string()
     }
 
     #[test]
@@ -101,6 +125,10 @@ mod tests {
         }
         let fraction = UNIX_EPOCH + Duration::from_millis(1_369_353_599_999);
         assert_eq!(written(fraction), "20130523T235959Z");
+        assert_eq!(
+            SigningTime::new(fraction).extended().as_str(),
+            "2013-05-23T23:59:59Z"
+        );
     }
 
     #[test]

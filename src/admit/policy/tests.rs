@@ -1,11 +1,12 @@
-//! What the grants allow, as tables: a grant is written `commands on resources [for seconds]`, as briefly as a configuration does.
+//! What the grants allow, as tables: a grant is written `commands on resources [for seconds] [up to bytes]`, as briefly as a configuration does.
 
 mod fields;
 mod laws;
+mod uploads;
 
 use super::*;
 
-use crate::admit::grant::{CommandSelector, Store};
+use crate::admit::grant::{CommandSelector, Store, Terms};
 use crate::admit::resource::ResourcePattern;
 use crate::proto::s3;
 use crate::sign::bind::BindAny;
@@ -14,6 +15,10 @@ use crate::sign::bind::BindAny;
 fn grants_of(texts: &[&str], store: Store) -> Vec<Grant> {
     let grant = |text: &&str| {
         let (commands, rest) = text.split_once(" on ").unwrap();
+        let (rest, max_upload) = match rest.split_once(" up to ") {
+            Some((rest, bytes)) => (rest, Some(bytes.parse().unwrap())),
+            None => (rest, None),
+        };
         let (resources, cap) = match rest.split_once(" for ") {
             Some((resources, seconds)) => (resources, Some(seconds.parse().unwrap())),
             None => (rest, None),
@@ -27,7 +32,10 @@ fn grants_of(texts: &[&str], store: Store) -> Vec<Grant> {
                 .split(", ")
                 .map(|r| ResourcePattern::parse(r).unwrap())
                 .collect(),
-            cap,
+            Terms {
+                max_expiry: cap,
+                max_upload,
+            },
             store,
         )
     };

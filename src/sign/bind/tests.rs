@@ -449,5 +449,8 @@ fn what_a_caller_sends_cannot_make_urls_or_answers_any_length() {
 
     let names: Vec<String> = (0..1000).map(|n| format!("bad name {n}")).collect();
     let bad: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "x")).collect();
-    assert_eq!(refused(&with_metadata(&bad)).len(), MAX_VIOLATIONS + 1);
+    assert_eq!(
+        refused(&with_metadata(&bad)).len(),
+        violation::MAX_VIOLATIONS + 1
+    );
 }
