@@ -3,6 +3,7 @@
 pub(crate) mod ceph;
 pub(crate) mod collector;
 pub(crate) mod commands;
+pub(crate) mod form;
 pub(crate) mod http;
 pub(crate) mod presignd;
 pub(crate) mod process;

@@ -4,6 +4,7 @@
 //! by its own rooms and from the same configuration, and then signs whatever a test says.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::body::Bytes;
 use presignd::admit::expiry::{Asked, Mode};
@@ -12,11 +13,11 @@ use presignd::authenticate::Caller;
 use presignd::clock::{Clock as _, SharedClock, SystemClock};
 use presignd::endpoint::Endpoints;
 use presignd::names::TenantId;
-use presignd::proto::v1::PresignResponse;
 use presignd::proto::v1::command::Command as Variant;
+use presignd::proto::v1::{FormField, PresignPostRequest, PresignPostResponse, PresignResponse};
 use presignd::scope::sts::Sts;
 use presignd::scope::{ScopeError, ScopedCredentials, Scoper};
-use presignd::sign::{self, operations};
+use presignd::sign::{self, operations, post_policy};
 use presignd::tenant::Tenant;
 
 use super::ceph::Ceph;
@@ -99,6 +100,35 @@ impl HeldSession {
                 })
                 .collect(),
             ..PresignResponse::default()
+        }
+    }
+
+    /// Signs a form, granted or not.
+    pub(crate) async fn sign_form(&self, request: &PresignPostRequest) -> PresignPostResponse {
+        let form = post_policy::bind::bind(request).expect("valid");
+        let command = &form.command;
+        let endpoint = self
+            .endpoints
+            .resolve(&self.tenant.endpoint, command.operation, command.bucket)
+            .await
+            .expect("an endpoint");
+        let now = SystemClock::new().now();
+        let signed = post_policy::presign_post(
+            &form,
+            form.content_length,
+            &endpoint,
+            self.scoped.credentials(),
+            now,
+            now + Duration::from_secs(EXPIRES_IN.into()),
+        );
+        let field = |(name, value): (&str, &str)| FormField {
+            name: name.to_owned(),
+            value: value.to_owned(),
+        };
+        PresignPostResponse {
+            url: signed.url(),
+            fields: signed.fields().map(field).collect(),
+            ..PresignPostResponse::default()
         }
     }
 

@@ -146,23 +146,21 @@ fn put(json: &mut Json, text: &str) {
     json.extend_from_slice(text.as_bytes());
 }
 
-/// A text as a JSON string in ASCII.
+/// A text as a JSON string. What is not ASCII stays as it is: every store reads UTF-8, and not every one pairs of escapes.
 fn put_string(json: &mut Json, text: &str) {
+    let plain = |b: u8| b >= b' ' && b != b'"' && b != b'\\';
     put(json, "\"");
-    let plain = |b: u8| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\';
     if text.bytes().all(plain) {
         put(json, text);
     } else {
-        for c in text.chars() {
-            if c.is_ascii() && plain(c as u8) {
-                json.push(c as u8);
+        for byte in text.bytes() {
+            if plain(byte) {
+                json.push(byte);
             } else {
-                for unit in c.encode_utf16(&mut [0; 2]) {
-                    let mut escape = ArrayString::<6>::new();
-                    // Six characters fit.
-                    let _ = write!(escape, "\\u{unit:04x}");
-                    put(json, &escape);
-                }
+                let mut escape = ArrayString::<6>::new();
+                // Six characters fit.
+                let _ = write!(escape, "\\u{byte:04x}");
+                put(json, &escape);
             }
         }
     }
