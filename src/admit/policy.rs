@@ -110,10 +110,12 @@ pub fn decide_form(
         KeyRule::StartsWith { prefix, .. } => Target::Keys { bucket, prefix },
     };
     // What a form leaves open, it takes from the grants.
-    let content_length = form.content_length.or_else(|| {
-        let max = most_upload(grants, command.operation, &target)??;
-        Some(LengthRange { min: 0, max })
-    });
+    let content_length =
+        form.content_length
+            .or_else(|| match most_upload(grants, command.operation, &target)? {
+                Upload::AtMost(max) => Some(LengthRange { min: 0, max }),
+                Upload::Nothing | Upload::Unbounded => None,
+            });
     let allowed = decide_for(grants, command, &target, Upload::within(content_length))?;
     Ok((allowed, content_length))
 }
@@ -156,13 +158,13 @@ fn not_allowed(
 ) -> Denied {
     let (command, target_name) = (operation.name, target.to_string());
     match (most_upload(grants, operation, target), upload) {
-        (Some(Some(most)), Upload::AtMost(bytes)) => Denied::UploadTooLarge {
+        (Some(Upload::AtMost(most)), Upload::AtMost(bytes)) => Denied::UploadTooLarge {
             command,
             target: target_name,
             bytes,
             most,
         },
-        (Some(Some(most)), _) => Denied::UploadUnbounded {
+        (Some(Upload::AtMost(most)), _) => Denied::UploadUnbounded {
             command,
             target: target_name,
             most,
@@ -174,18 +176,15 @@ fn not_allowed(
     }
 }
 
-/// The most that the grants of the operation let be uploaded to the target, in bytes: `Some(None)` is no bound, `None` no grant.
-fn most_upload(
-    grants: &[Grant],
-    operation: &Operation,
-    target: &Target<'_>,
-) -> Option<Option<u64>> {
+/// The most that the grants of the operation let be uploaded to the target. `None`: there is no such grant.
+fn most_upload(grants: &[Grant], operation: &Operation, target: &Target<'_>) -> Option<Upload> {
     let covers = |grant: &&Grant| {
         let mut resources = grant.resources().iter();
         grant.is_of(operation) && resources.any(|resource| resource.covers(target))
     };
     let bounds = grants.iter().filter(covers).map(Grant::max_upload);
-    bounds.reduce(|a, b| Some(a?.max(b?)))
+    let most = bounds.reduce(|a, b| Some(a?.max(b?)))?;
+    Some(most.map_or(Upload::Unbounded, Upload::AtMost))
 }
 
 /// What the command reaches for.

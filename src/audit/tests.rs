@@ -136,6 +136,21 @@ fn issued(n: u128) -> Record<'static> {
     record
 }
 
+/// A form, which is bounded to keys and to a length.
+fn form() -> Record<'static> {
+    let mut record = Record::new(
+        id(3),
+        at(0),
+        "presignd.v1.PresignService/PresignPost",
+        "anyone",
+    );
+    record.command = Some("PutObject");
+    record.key_starts_with = Some("in/".into());
+    record.content_length_range = Some([1, u64::MAX]);
+    record.issued(at(1));
+    record
+}
+
 fn denied() -> Record<'static> {
     let mut record = Record::new(id(2), at(0), "presignd.v1.PresignService/Presign", "anyone");
     record.tenant = Some("acme".into());
@@ -191,6 +206,23 @@ async fn an_issued_url_has_a_line_with_all_that_is_known() {
             "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
             "span_id": span.span_context.span_id().to_string(),
         })]
+    );
+}
+
+#[tokio::test]
+async fn a_form_says_what_it_is_bounded_to() {
+    let (recorder, spans, kept) = recorder();
+    recorder.record(&form(), &caller()).await.unwrap();
+    let line = kept.lines().remove(0);
+    assert_eq!(line["key_starts_with"], "in/");
+    assert_eq!(line["content_length_range"], json!([1, u64::MAX]));
+    assert_eq!(line.get("key"), None);
+    let attributes = attributes(&spans.only());
+    assert_eq!(attributes["presignd.key_starts_with"], "in/");
+    assert_eq!(attributes["presignd.content_length.min"], "1");
+    assert_eq!(
+        attributes["presignd.content_length.max"],
+        i64::MAX.to_string()
     );
 }
 

@@ -101,9 +101,13 @@ fn tenant_lines(text: &mut String, id: &str, tenant: &config::Tenant) -> std::fm
         let cap = cap.map_or_else(String::new, |cap| {
             format!(", for at most {}", duration_text(cap.value))
         });
+        let upload = grant.value.max_upload;
+        let upload = upload.map_or_else(String::new, |bytes| {
+            format!(", with uploads of at most {bytes} bytes")
+        });
         writeln!(
             text,
-            "  may {} on {}{cap}",
+            "  may {} on {}{cap}{upload}",
             joined(&grant.value.commands),
             joined(&grant.value.resources)
         )?;

@@ -1,14 +1,20 @@
-//! Forms as others read and sign them: an HTML parser, and botocore.
+//! Forms as others read and sign them: an HTML parser, botocore, and the SDK for JavaScript.
 
 use std::collections::BTreeMap;
 
 use presignd::proto::v1::PresignPostRequest;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{everything, pairs};
 use crate::harness::form::for_key;
 use crate::harness::presignd::{Presignd, static_tenant};
-use crate::harness::tools::python;
+use crate::harness::tools::{node, python, repository};
+
+#[derive(Clone, Copy)]
+enum Program {
+    Python,
+    Node,
+}
 
 /// What Python's own parser finds: the form's attributes, and every input's, in order.
 const PARSE: &str = r#"
@@ -57,6 +63,38 @@ key = auth.signature(fields["policy"], type("Request", (), {"context": {"timesta
 print(json.dumps({"policy": theirs, "own": policy, "fields": signed, "signature": key}))
 "#;
 
+/// The same form by the SDK for JavaScript: its policy, and its signature of presignd's bytes. Its names have capitals, and it sends the
+/// bucket, which presignd only has a condition for.
+const SIGN_JS: &str = r#"
+const fs = require("fs");
+const { S3Client } = require("@aws-sdk/client-s3");
+const { createPresignedPost } = require("@aws-sdk/s3-presigned-post");
+const { getSigningKey } = require("@smithy/signature-v4");
+
+const given = JSON.parse(fs.readFileSync(process.argv[1], "utf8"));
+const [accessKeyId, date, region] = given.fields["x-amz-credential"].split("/");
+const at = given.fields["x-amz-date"].replace(/^(....)(..)(..T..)(..)(..Z)$/, "$1-$2-$3:$4:$5");
+Date.now = () => Date.parse(at);
+const credentials = { accessKeyId, secretAccessKey: given.secret };
+const client = new S3Client({ region, credentials, endpoint: new URL(given.url).origin, forcePathStyle: true });
+const own = JSON.parse(Buffer.from(given.fields.policy, "base64").toString());
+const ofTheSignature = ["x-amz-algorithm", "x-amz-credential", "x-amz-date", "bucket", "key"];
+const asked = own.conditions.filter((c) => Array.isArray(c) ? c[1] !== "$key" : !ofTheSignature.includes(Object.keys(c)[0]));
+const { key, ...fields } = given.asked;
+(async () => {
+  const theirs = await createPresignedPost(client, {
+    Bucket: "acme-files", Key: key, Fields: {}, Conditions: asked, Expires: (Date.parse(own.expiration) - Date.now()) / 1000,
+  });
+  const policy = JSON.parse(Buffer.from(theirs.fields.Policy, "base64").toString());
+  policy.conditions = policy.conditions.map((c) => Array.isArray(c) ? c
+    : Object.fromEntries(Object.entries(c).map(([n, v]) => [n.startsWith("X-Amz-") ? n.toLowerCase() : n, v])));
+  const hmac = new client.config.sha256(await getSigningKey(client.config.sha256, credentials, date, region, "s3"));
+  hmac.update(new TextEncoder().encode(given.fields.policy));
+  const signature = Buffer.from(await hmac.digest()).toString("hex");
+  console.log(JSON.stringify({ url: theirs.url, policy, own, signature }));
+})();
+"#;
+
 async fn presignd() -> Presignd {
     let grants = r#"grants: [{ commands: [PutObject, PutObjectAcl, PutObjectTagging], resources: ["acme-files/*"] }]"#;
     Presignd::with_tenant("acme", &static_tenant(grants))
@@ -75,10 +113,13 @@ fn hostile() -> PresignPostRequest {
     }
 }
 
-async fn run(script: &str, input: &str) -> Value {
+async fn run(program: Program, script: &str, input: &str) -> Value {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), input).unwrap();
-    let output = python(script, file.path()).await;
+    let output = match program {
+        Program::Python => python(script, file.path()).await,
+        Program::Node => node(script, file.path()).await,
+    };
     assert!(output.status.success(), "{output:?}");
     serde_json::from_slice(&output.stdout).unwrap()
 }
@@ -92,7 +133,7 @@ async fn an_html_parser_gives_back_exactly_the_fields() {
             ..request
         };
         let issued = presignd.presign_post(request).await.unwrap();
-        let found = run(PARSE, &issued.html_form).await;
+        let found = run(Program::Python, PARSE, &issued.html_form).await;
         let found = found.as_array().unwrap();
         assert_eq!(found[0][0], "form");
         assert_eq!(found[0][1]["action"], issued.url);
@@ -142,13 +183,11 @@ fn sorted(policy: &Value) -> Vec<String> {
     conditions
 }
 
-#[tokio::test]
-async fn botocore_signs_the_same_form() {
+/// Asks for forms, and compares what another signer makes of each with what presignd did.
+async fn compare(program: Program, script: &str) {
     let presignd = presignd().await;
-    let secret = std::fs::read_to_string(
-        crate::harness::tools::repository().join("tests/config/good/secrets/secret.txt"),
-    )
-    .unwrap();
+    let secret = repository().join("tests/config/good/secrets/secret.txt");
+    let secret = std::fs::read_to_string(secret).unwrap();
     for request in [hostile(), everything("in/"), for_key("acme-files", "k")] {
         let issued = presignd.presign_post(request).await.unwrap();
         let fields: BTreeMap<_, _> = issued
@@ -156,33 +195,45 @@ async fn botocore_signs_the_same_form() {
             .iter()
             .map(|f| (f.name.as_str(), f.value.as_str()))
             .collect();
-        let of_the_signature = [
-            "x-amz-algorithm",
-            "x-amz-credential",
-            "x-amz-date",
-            "policy",
-            "x-amz-signature",
-        ];
+        let of_the_signature = |name: &str| {
+            matches!(
+                name,
+                "policy"
+                    | "x-amz-algorithm"
+                    | "x-amz-credential"
+                    | "x-amz-date"
+                    | "x-amz-signature"
+            )
+        };
         let asked: BTreeMap<_, _> = fields
             .iter()
-            .filter(|(name, _)| !of_the_signature.contains(name))
+            .filter(|(name, _)| !of_the_signature(name))
             .collect();
-        let given = serde_json::json!({ "url": issued.url, "fields": fields, "asked": asked, "secret": secret.trim_end() });
-        let theirs = run(SIGN, &given.to_string()).await;
+        let given = json!({ "url": issued.url, "fields": fields, "asked": asked, "secret": secret.trim_end() });
+        let theirs = run(program, script, &given.to_string()).await;
         assert_eq!(
             theirs["signature"], fields["x-amz-signature"],
             "of the same bytes"
         );
         assert_eq!(sorted(&theirs["policy"]), sorted(&theirs["own"]));
         assert_eq!(theirs["policy"]["expiration"], theirs["own"]["expiration"]);
-        let names =
-            |value: &Value| -> Vec<String> { value.as_object().unwrap().keys().cloned().collect() };
-        assert_eq!(names(&theirs["fields"]), names(&serde_json::json!(fields)));
-        for name in fields
-            .keys()
-            .filter(|name| !["policy", "x-amz-signature"].contains(name))
-        {
-            assert_eq!(theirs["fields"][name], fields[name], "{name}");
+        if let Some(url) = theirs["url"].as_str() {
+            assert_eq!(url, issued.url);
+        }
+        for (name, value) in theirs["fields"].as_object().into_iter().flatten() {
+            if !matches!(name.as_str(), "policy" | "x-amz-signature") {
+                assert_eq!(value, fields[name.as_str()], "{name}");
+            }
         }
     }
+}
+
+#[tokio::test]
+async fn botocore_signs_the_same_form() {
+    compare(Program::Python, SIGN).await;
+}
+
+#[tokio::test]
+async fn the_sdk_for_javascript_signs_the_same_form() {
+    compare(Program::Node, SIGN_JS).await;
 }

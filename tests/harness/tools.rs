@@ -63,6 +63,21 @@ pub(crate) async fn python(script: &str, file: &Path) -> Output {
     .await
 }
 
+/// Runs a script of Node's with the pinned packages, with this file as its argument.
+pub(crate) async fn node(script: &str, file: &Path) -> Output {
+    let packages = repository().join(".tools/npm/node_modules");
+    assert!(
+        packages.join("@aws-sdk/s3-presigned-post").is_dir(),
+        "@aws-sdk/s3-presigned-post is missing in {}: run scripts/install-tools",
+        packages.display()
+    );
+    run(Command::new("timeout")
+        .args(["60", "node", "-e", script])
+        .arg(file)
+        .env("NODE_PATH", packages))
+    .await
+}
+
 /// Runs a program to its end, out of the way of what else the test does.
 async fn run(command: &mut Command) -> Output {
     let child = command
