@@ -106,7 +106,7 @@ async fn the_printed_form_uploads_within_its_bounds() {
         ("\"max\":1048576", "\"max\":5", "EntityTooLarge"),
         (
             "form-string = ",
-            "form-string = \"x-amz-meta-more=1\"\nform-string = ",
+            "form-string = \"x-amz-meta-more=1\"\\nform-string = ",
             "AccessDenied",
         ),
         (

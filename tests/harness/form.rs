@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 
+use hyper::body::Bytes;
 use hyper::http::{HeaderMap, HeaderName, HeaderValue};
 use presignd::proto::v1::presign_post_request::KeyRule;
 use presignd::proto::v1::{ContentLengthRange, FormField, PresignPostRequest, PresignPostResponse};
@@ -145,6 +146,6 @@ fn last_answer(text: &str) -> Response {
     Response {
         status: status.and_then(|s| s.parse().ok()).expect("a status"),
         headers,
-        body: Default::default(),
+        body: Bytes::new(),
     }
 }

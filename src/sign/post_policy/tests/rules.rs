@@ -142,7 +142,7 @@ fn values_cannot_leave_their_place() {
         assert_eq!(refused(&request).len(), 1, "{url:?}");
     }
     let request = with(|r| {
-        r.success_action_redirect = Some("https://a.test/done?a=%C3%A9&b='<\">".to_owned())
+        r.success_action_redirect = Some("https://a.test/done?a=%C3%A9&b='<\">".to_owned());
     });
     assert_eq!(refused(&request), []);
     for name in ["a b", "", "a\r\n", "é"] {
@@ -275,7 +275,7 @@ fn amazons_own_fields_are_exact_only() {
         r.conditions.push(FormCondition {
             field: "acl".into(),
             rule: None,
-        })
+        });
     });
     assert_refused(&ruleless, &[("conditions[0]", "no rule")]);
 }
@@ -283,7 +283,7 @@ fn amazons_own_fields_are_exact_only() {
 #[test]
 fn ranges_tags_and_statuses_are_what_s3_takes() {
     let range = with(|r| {
-        r.content_length_range = Some(crate::proto::v1::ContentLengthRange { min: 2, max: 1 })
+        r.content_length_range = Some(crate::proto::v1::ContentLengthRange { min: 2, max: 1 });
     });
     assert_refused(&range, &[("content_length_range", "min above its max")]);
     for status in [0, 199, 202, 302, -1] {
@@ -331,7 +331,7 @@ fn no_refusal_is_longer_than_anybody_reads() {
     let long = with(|r| {
         r.fields = (0..50)
             .map(|n| (format!("{n:0>4000}"), String::new()))
-            .collect()
+            .collect();
     });
     let said = refused(&long);
     assert_eq!(said.len(), 17);
