@@ -5,11 +5,9 @@
 
 use std::fmt::Write as _;
 
-use arrayvec::ArrayString;
 use hmac::{Hmac, Mac};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
-use smallvec::SmallVec;
 use zeroize::Zeroizing;
 
 use super::{FormField, KeyRule, LengthRange, PostForm, Rule};
@@ -19,8 +17,8 @@ use crate::sign::signing_time::SigningTime;
 /// The value of `x-amz-algorithm`.
 pub(super) const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
-/// A piece of JSON; most policies' own parts fit without the heap.
-pub(super) type Json = SmallVec<[u8; 1024]>;
+/// Room for most policies' own parts.
+const TYPICAL_BYTES: usize = 512;
 
 /// What all policies of a signing key begin with.
 pub(in crate::sign) struct PolicyHead {
@@ -38,30 +36,23 @@ impl PolicyHead {
         date: &str,
         mut mac: Hmac<Sha256>,
     ) -> Self {
-        let mut json = Zeroizing::new(Vec::with_capacity(2 * token.len() + 512));
-        let mut put = |text: &[u8]| json.extend_from_slice(text);
-        put(b"{\"conditions\":[");
-        let escaped = |text: &str| {
-            let mut json = Json::new();
-            put_string(&mut json, text);
-            Zeroizing::new(json.to_vec())
-        };
+        let mut json = Zeroizing::new(String::with_capacity(2 * token.len() + 512));
+        json.push_str("{\"conditions\":[");
         if !token.is_empty() {
-            put(b"{\"x-amz-security-token\":");
-            put(&escaped(token));
-            put(b"},");
+            put_exact(&mut json, "x-amz-security-token", token);
+            json.push(',');
         }
-        put(b"{\"x-amz-algorithm\":");
-        put(&escaped(ALGORITHM));
-        put(b"},{\"x-amz-credential\":");
-        put(&escaped(credential));
-        put(b"},");
+        put_exact(&mut json, "x-amz-algorithm", ALGORITHM);
+        json.push(',');
+        put_exact(&mut json, "x-amz-credential", credential);
+        json.push(',');
         // Spaces, so that what follows starts a group of three bytes of its own.
         let last = format!("{{\"x-amz-date\":\"{date}T");
-        let spaces = (3 - (json.len() + last.len()) % 3) % 3;
-        json.extend(std::iter::repeat_n(b' ', spaces));
-        json.extend_from_slice(last.as_bytes());
-        let encoded = base64_simd::STANDARD.encode_to_string(&*json);
+        while (json.len() + last.len()) % 3 != 0 {
+            json.push(' ');
+        }
+        json.push_str(&last);
+        let encoded = base64_simd::STANDARD.encode_to_string(json.as_bytes());
         mac.update(encoded.as_bytes());
         Self {
             encoded: encoded.into(),
@@ -70,12 +61,12 @@ impl PolicyHead {
     }
 
     /// The policy with this rest, in base64, and its signature.
-    pub(super) fn signed(&self, tail: &[u8]) -> (String, Hex) {
+    pub(super) fn signed(&self, tail: &str) -> (String, Hex) {
         let head = self.encoded.expose_secret();
         let length = head.len() + base64_simd::STANDARD.encoded_length(tail.len());
         let mut policy = String::with_capacity(length);
         policy.push_str(head);
-        base64_simd::STANDARD.encode_append(tail, &mut policy);
+        base64_simd::STANDARD.encode_append(tail.as_bytes(), &mut policy);
         let rest = policy.get(head.len()..).unwrap_or_default();
         let signature = signature(self.mac.clone(), rest);
         (policy, signature)
@@ -94,75 +85,71 @@ pub(super) fn tail(
     content_length: Option<LengthRange>,
     signed_at: SigningTime,
     expires_at: SigningTime,
-) -> Json {
-    let mut json = Json::new();
-    put(&mut json, &signed_at.time_of_day());
-    put(&mut json, "\"},{\"bucket\":");
-    put_string(&mut json, form.command.bucket.unwrap_or_default());
-    put(&mut json, "},");
+) -> String {
+    let mut text = String::with_capacity(TYPICAL_BYTES);
+    let json = &mut text;
+    json.push_str(&signed_at.time_of_day());
+    json.push_str("\"},{\"bucket\":");
+    put_string(json, form.command.bucket.unwrap_or_default());
+    json.push_str("},");
     match &form.key {
-        KeyRule::Exact(key) => put_exact(&mut json, "key", key),
-        KeyRule::StartsWith { prefix, .. } => put_starts_with(&mut json, "key", prefix),
+        KeyRule::Exact(key) => put_exact(json, "key", key),
+        KeyRule::StartsWith { prefix, .. } => put_starts_with(json, "key", prefix),
     }
     for FormField { name, rule } in &form.fields {
-        put(&mut json, ",");
+        json.push_str(",");
         match rule {
-            Rule::Exact(value) => put_exact(&mut json, name, value),
-            Rule::StartsWith { prefix, .. } => put_starts_with(&mut json, name, prefix),
+            Rule::Exact(value) => put_exact(json, name, value),
+            Rule::StartsWith { prefix, .. } => put_starts_with(json, name, prefix),
         }
     }
     if let Some(LengthRange { min, max }) = content_length {
-        put(&mut json, ",[\"content-length-range\",");
-        put(&mut json, itoa::Buffer::new().format(min));
-        put(&mut json, ",");
-        put(&mut json, itoa::Buffer::new().format(max));
-        put(&mut json, "]");
+        json.push_str(",[\"content-length-range\",");
+        json.push_str(itoa::Buffer::new().format(min));
+        json.push_str(",");
+        json.push_str(itoa::Buffer::new().format(max));
+        json.push_str("]");
     }
-    put(&mut json, "],\"expiration\":\"");
-    put(&mut json, &expires_at.extended());
-    put(&mut json, "\"}");
-    json
+    json.push_str("],\"expiration\":\"");
+    json.push_str(&expires_at.extended());
+    json.push_str("\"}");
+    text
 }
 
 /// As an object, whose value every store takes literally: in a list, some read one that starts with `$` as a field's name.
-fn put_exact(json: &mut Json, name: &str, value: &str) {
-    put(json, "{");
+fn put_exact(json: &mut String, name: &str, value: &str) {
+    json.push_str("{");
     put_string(json, name);
-    put(json, ":");
+    json.push_str(":");
     put_string(json, value);
-    put(json, "}");
+    json.push_str("}");
 }
 
-fn put_starts_with(json: &mut Json, name: &str, prefix: &str) {
-    put(json, "[\"starts-with\",\"$");
+fn put_starts_with(json: &mut String, name: &str, prefix: &str) {
+    json.push_str("[\"starts-with\",\"$");
     // Names are ASCII without quotes.
-    put(json, name);
-    put(json, "\",");
+    json.push_str(name);
+    json.push_str("\",");
     put_string(json, prefix);
-    put(json, "]");
-}
-
-fn put(json: &mut Json, text: &str) {
-    json.extend_from_slice(text.as_bytes());
+    json.push_str("]");
 }
 
 /// A text as a JSON string. What is not ASCII stays as it is: every store reads UTF-8, and not every one pairs of escapes.
-fn put_string(json: &mut Json, text: &str) {
+fn put_string(json: &mut String, text: &str) {
     let plain = |b: u8| b >= b' ' && b != b'"' && b != b'\\';
-    put(json, "\"");
-    if text.bytes().all(plain) {
-        put(json, text);
+    json.push_str("\"");
+    // Without a way out, so that many bytes are looked at at once.
+    if text.bytes().fold(true, |all, byte| all & plain(byte)) {
+        json.push_str(text);
     } else {
-        for byte in text.bytes() {
-            if plain(byte) {
-                json.push(byte);
+        for c in text.chars() {
+            if u8::try_from(c).is_ok_and(|byte| !plain(byte)) {
+                // Writing to a String cannot fail.
+                let _ = write!(json, "\\u{:04x}", u32::from(c));
             } else {
-                let mut escape = ArrayString::<6>::new();
-                // Six characters fit.
-                let _ = write!(escape, "\\u{byte:04x}");
-                put(json, &escape);
+                json.push(c);
             }
         }
     }
-    put(json, "\"");
+    json.push_str("\"");
 }
