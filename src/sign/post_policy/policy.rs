@@ -48,7 +48,7 @@ impl PolicyHead {
         json.push(',');
         // Spaces, so that what follows starts a group of three bytes of its own.
         let last = format!("{{\"x-amz-date\":\"{date}T");
-        while (json.len() + last.len()) % 3 != 0 {
+        while !(json.len() + last.len()).is_multiple_of(3) {
             json.push(' ');
         }
         json.push_str(&last);
@@ -97,7 +97,7 @@ pub(super) fn tail(
         KeyRule::StartsWith { prefix, .. } => put_starts_with(json, "key", prefix),
     }
     for FormField { name, rule } in &form.fields {
-        json.push_str(",");
+        json.push(',');
         match rule {
             Rule::Exact(value) => put_exact(json, name, value),
             Rule::StartsWith { prefix, .. } => put_starts_with(json, name, prefix),
@@ -106,9 +106,9 @@ pub(super) fn tail(
     if let Some(LengthRange { min, max }) = content_length {
         json.push_str(",[\"content-length-range\",");
         json.push_str(itoa::Buffer::new().format(min));
-        json.push_str(",");
+        json.push(',');
         json.push_str(itoa::Buffer::new().format(max));
-        json.push_str("]");
+        json.push(']');
     }
     json.push_str("],\"expiration\":\"");
     json.push_str(&expires_at.extended());
@@ -118,11 +118,11 @@ pub(super) fn tail(
 
 /// As an object, whose value every store takes literally: in a list, some read one that starts with `$` as a field's name.
 fn put_exact(json: &mut String, name: &str, value: &str) {
-    json.push_str("{");
+    json.push('{');
     put_string(json, name);
-    json.push_str(":");
+    json.push(':');
     put_string(json, value);
-    json.push_str("}");
+    json.push('}');
 }
 
 fn put_starts_with(json: &mut String, name: &str, prefix: &str) {
@@ -131,13 +131,13 @@ fn put_starts_with(json: &mut String, name: &str, prefix: &str) {
     json.push_str(name);
     json.push_str("\",");
     put_string(json, prefix);
-    json.push_str("]");
+    json.push(']');
 }
 
 /// A text as a JSON string. What is not ASCII stays as it is: every store reads UTF-8, and not every one pairs of escapes.
 fn put_string(json: &mut String, text: &str) {
     let plain = |b: u8| b >= b' ' && b != b'"' && b != b'\\';
-    json.push_str("\"");
+    json.push('"');
     // Without a way out, so that many bytes are looked at at once.
     if text.bytes().fold(true, |all, byte| all & plain(byte)) {
         json.push_str(text);
@@ -151,5 +151,5 @@ fn put_string(json: &mut String, text: &str) {
             }
         }
     }
-    json.push_str("\"");
+    json.push('"');
 }
