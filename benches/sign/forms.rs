@@ -150,9 +150,9 @@ pub(crate) fn measure(rounds: usize) -> bool {
         }
     }
     let cost = floor.over(presignd);
-    let missed = cost > 3.0;
+    let missed = cost > 3.5;
     println!(
-        "  {}  at most 3 times the cost of SHA-256 alone: {cost:.2}",
+        "  {}  at most 3.5 times the cost of SHA-256 alone: {cost:.2}",
         if missed { "MISS" } else { "pass" }
     );
     missed
