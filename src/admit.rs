@@ -4,11 +4,14 @@
 //! [`TenantRules::authorize`] holds a command against the grants and caps, and [`TenantRules::admit`] charges the limits. Invariant:
 //! only `admit` makes an [`Admitted`], and nothing is signed without one.
 
+pub mod content;
 pub mod expiry;
 pub mod grant;
 pub mod limit;
+pub mod media_type;
 pub mod policy;
 pub mod resource;
+pub mod source_ip;
 pub mod upload;
 
 use std::time::Duration;
@@ -16,9 +19,9 @@ use std::time::Duration;
 use self::expiry::{AboveCap, Asked, BeyondSession, Bound, Expiry, TenantExpiry};
 use self::grant::Grant;
 use self::limit::{Limit, RateLimited};
-use self::policy::Denied;
+use self::policy::{Called, Denied};
+use self::source_ip::SourceIps;
 use crate::sign::command::{BoundCommand, Operation};
-use crate::sign::post_policy::{LengthRange, PostForm};
 
 /// What a tenant may do.
 #[derive(Debug)]
@@ -34,11 +37,11 @@ pub struct TenantRules {
 }
 
 /// A command that the grants and caps allow, not yet charged.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Authorized {
     operation: &'static Operation,
     expiry: Expiry,
-    content_length: Option<LengthRange>,
+    source_ip: Option<SourceIps>,
 }
 
 /// Proof that a command was allowed and charged.
@@ -65,19 +68,30 @@ pub enum NotAuthorized {
         /// The command.
         command: &'static str,
     },
+    /// Nothing would hold it to the addresses.
+    #[error(
+        "no session policy of presignd's holds the URLs of this tenant to addresses: leave source_ip out, or give the tenant a role \
+         without policy_arns"
+    )]
+    SourceIpNotHeld,
 }
 
 impl TenantRules {
-    /// Holds a command against the grants and caps.
+    /// Holds a command against the grants and caps; `source_ip` are the only addresses that it is to work from.
     ///
     /// # Errors
     /// Why it is not allowed.
     pub fn authorize(
         &self,
         command: &BoundCommand<'_>,
+        called: Called<'_>,
         asked: Asked,
+        source_ip: Option<&SourceIps>,
     ) -> Result<Authorized, NotAuthorized> {
-        let allowed = policy::decide(&self.grants, command)?;
+        if source_ip.is_some() && !self.has_session_policy {
+            return Err(NotAuthorized::SourceIpNotHeld);
+        }
+        let allowed = policy::decide(&self.grants, command, called, source_ip)?;
         if allowed.bounded_by_session_only && !self.has_session_policy {
             return Err(NotAuthorized::Unbounded {
                 command: command.operation.name,
@@ -87,25 +101,7 @@ impl TenantRules {
         Ok(Authorized {
             operation: command.operation,
             expiry,
-            content_length: None,
-        })
-    }
-
-    /// Holds a form against the grants and caps.
-    ///
-    /// # Errors
-    /// Why it is not allowed.
-    pub fn authorize_form(
-        &self,
-        form: &PostForm<'_>,
-        asked: Asked,
-    ) -> Result<Authorized, NotAuthorized> {
-        let (allowed, content_length) = policy::decide_form(&self.grants, form)?;
-        let expiry = expiry::within_caps(asked, self.expiry, allowed.max_expiry)?;
-        Ok(Authorized {
-            operation: form.command.operation,
-            expiry,
-            content_length,
+            source_ip: source_ip.cloned(),
         })
     }
 
@@ -143,10 +139,10 @@ impl Admitted {
         self.authorized.expiry
     }
 
-    /// The least and the most bytes that the form may take; `None` where nothing bounds it.
+    /// The only addresses that the URL is to work from. `None`: those that the grants say.
     #[must_use]
-    pub fn content_length(&self) -> Option<LengthRange> {
-        self.authorized.content_length
+    pub fn source_ip(&self) -> Option<&SourceIps> {
+        self.authorized.source_ip.as_ref()
     }
 
     /// For how long the URL will work, signed by a session with so much left. `None`: it does not end.

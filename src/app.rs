@@ -1,5 +1,6 @@
 //! Turns settings into rooms: the only file that names concrete adapters.
 
+pub mod server;
 pub mod tenants;
 
 use std::future::Future;
@@ -19,9 +20,10 @@ use crate::clock::SharedClock;
 use crate::config::Settings;
 use crate::endpoint::Endpoints;
 use crate::grpc::PresignApi;
-use crate::grpc::server::{PresignServer, ServerOptions};
+use crate::grpc::server::PresignServer;
 use crate::presign::Presigner;
 use crate::scope::Scoper;
+use crate::scope::clock_skew::ClockSkews;
 use crate::scope::sts::Sts;
 use crate::telemetry::{Otlp, Traces};
 
@@ -64,11 +66,14 @@ impl App {
             queue: None,
             service_name: Some(settings.telemetry.service_name.clone()),
         })?;
+        let skews = ClockSkews::new(Arc::clone(&clock), settings.server.max_clock_skew);
+        let skews = Arc::new(skews);
+        let sts = Sts::new(aws, Arc::clone(&skews));
         let presigner = Presigner {
             tenants: tenants::build(&settings.tenants, &clock)?,
-            scoper: Scoper::new(Arc::new(Sts::new(aws)), Arc::clone(&clock)),
+            scoper: Scoper::new(Arc::new(sts), skews, Arc::clone(&clock)),
             endpoints: Endpoints::default(),
-            recorder: Recorder::new(traces.tracer(), sink),
+            recorder: Recorder::new(traces.sink(), sink),
             clock,
         };
         let api = PresignApi::new(
@@ -76,12 +81,7 @@ impl App {
             Box::new(AnyoneAuthenticator),
             settings.server.request_timeout,
         );
-        let server = PresignServer::bind(ServerOptions {
-            listen: settings.server.listen,
-            max_request_bytes: settings.server.max_request_bytes,
-            grace: settings.server.grace,
-        })
-        .await?;
+        let server = PresignServer::bind(server::options(&settings.server)).await?;
         Ok(Self {
             server,
             api,
@@ -100,7 +100,12 @@ impl App {
     /// # Errors
     /// If the server broke down, or records could not be written to the end.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
-        let served = self.server.serve(self.api.clone(), stop).await;
+        let scoper = &self.api.presigner().scoper;
+        let ready = scoper.clocks_agree();
+        let served = tokio::select! {
+            served = self.server.serve(self.api.clone(), ready, stop) => served,
+            () = scoper.watch_clocks() => Ok(()),
+        };
         let recorded = self.api.presigner().recorder.close(LAST_WORDS).await;
         if let Err(error) = self.traces.shutdown(LAST_WORDS).await {
             tracing::warn!("some spans may be lost: {error}");

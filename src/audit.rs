@@ -7,6 +7,7 @@
 //! [`Sink`]'s matter, one file each under `audit/`.
 
 mod line;
+mod otlp;
 mod span;
 pub mod stdout;
 mod trace_context;
@@ -17,106 +18,80 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use opentelemetry_sdk::trace::SdkTracer;
-use serde::Serialize;
 use smallvec::SmallVec;
 use uuid::Uuid;
 
-pub use trace_context::TraceContext;
+use self::span::OpenSpan;
+pub use self::trace_context::TraceContext;
 
 /// What was decided about one URL.
 ///
-/// Serialised as one JSON object; fields that are `None` are left out. The recorder adds `duration_us`, `trace_id` and
-/// `span_id`. No field takes a URL, a signature, a token, a secret or a header's value.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// Written as one JSON object by `audit/line.rs`; fields that are `None` are left out. The recorder adds `duration_us`, `trace_id`
+/// and `span_id`. No field takes a URL, a signature, a token, a secret or a header's value.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record<'a> {
     /// When the decision fell: the end of the span. RFC 3339 in UTC with milliseconds.
-    #[serde(rename = "time", serialize_with = "line::rfc3339")]
     pub decided: SystemTime,
     /// When the request arrived: the start of the span. The line holds it as `duration_us`, counted to `decided`.
-    #[serde(skip)]
     pub started: SystemTime,
     /// Names the URL in the answer, in the span and here: a UUID of version 7.
-    #[serde(serialize_with = "line::display")]
     pub issuance_id: Uuid,
     /// Whether a URL was issued.
     pub outcome: Outcome,
     /// The gRPC status of this URL by its name, such as `PERMISSION_DENIED`. In a batch, that of the item.
     pub status: &'static str,
     /// The `ErrorReason` without its prefix, such as `COMMAND_DENIED`, where no URL was issued.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub reason_code: Option<&'static str>,
     /// Why no URL was issued: presignd's own sentence, which may hold names of the request, and never text from STS.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<Cow<'a, str>>,
     /// The full name of the RPC's method, such as `presignd.v1.PresignService/Presign`.
     pub method: &'static str,
     /// Who asked, as authenticated.
     pub caller: Cow<'a, str>,
     /// The address that the request came from.
-    #[serde(
-        skip_serializing_if = "Option::is_none",
-        serialize_with = "line::option_display"
-    )]
     pub peer: Option<SocketAddr>,
     /// The tenant whose permissions were asked for, as far as it could be read.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub tenant: Option<Cow<'a, str>>,
     /// S3's name of the command, such as `GetObject`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub command: Option<&'static str>,
-    /// The bucket.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The bucket, by the store's name for it.
     pub bucket: Option<Cow<'a, str>>,
+    /// What the caller called the bucket, where that is another name.
+    pub bucket_alias: Option<Cow<'a, str>>,
     /// The object's key, not encoded.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<Cow<'a, str>>,
     /// What the key of an upload by a form has to begin with, not encoded.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub key_starts_with: Option<Cow<'a, str>>,
     /// The least and the most bytes that a form takes.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub content_length_range: Option<[u64; 2]>,
     /// The object's version.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub version_id: Option<Cow<'a, str>>,
     /// The source of a copy as `bucket/key`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub copy_source: Option<Cow<'a, str>>,
     /// The region that the URL is signed for.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub region: Option<Cow<'a, str>>,
     /// The host, and the port where there is one, of the endpoint that the URL leads to.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<Cow<'a, str>>,
     /// For how long the URL works, in seconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_in: Option<u32>,
     /// When the URL stops working.
-    #[serde(
-        skip_serializing_if = "Option::is_none",
-        serialize_with = "line::option_rfc3339"
-    )]
     pub expires_at: Option<SystemTime>,
     /// What set the expiry: the `ExpiryBound` without its prefix, such as `GRANT_CAP`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub expiry_bound: Option<&'static str>,
     /// The `RoleSessionName` that S3's own logs show for the URL.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub role_session_name: Option<Cow<'a, str>>,
     /// The session's access key id, which names it in S3's own logs and is no secret.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub access_key_id: Option<Cow<'a, str>>,
+    /// The only addresses and networks that the request wants the URL to work from.
+    pub source_ip: Vec<String>,
     /// The request's `reason`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Cow<'a, str>>,
     /// The request's `subject`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<Cow<'a, str>>,
     /// The place in a batch.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub batch: Option<Batch>,
 }
 
@@ -143,6 +118,7 @@ impl<'a> Record<'a> {
             tenant: None,
             command: None,
             bucket: None,
+            bucket_alias: None,
             key: None,
             key_starts_with: None,
             content_length_range: None,
@@ -155,6 +131,7 @@ impl<'a> Record<'a> {
             expiry_bound: None,
             role_session_name: None,
             access_key_id: None,
+            source_ip: Vec::new(),
             reason: None,
             subject: None,
             batch: None,
@@ -188,8 +165,7 @@ impl<'a> Record<'a> {
 }
 
 /// What became of one URL.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// It was signed and, once its record is confirmed, answered.
     Issued,
@@ -211,7 +187,7 @@ impl Outcome {
 }
 
 /// The place of one command in a batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Batch {
     /// The command's place, counted from 0.
     pub index: u32,
@@ -261,18 +237,27 @@ pub trait Sink: Send + Sync + fmt::Debug {
     fn close(&self, within: Duration) -> Confirmation;
 }
 
+/// Takes spans on their way to whoever looks at traces. Never in the way: what it cannot take it counts, and drops.
+pub trait SpanSink: Send + Sync + fmt::Debug {
+    /// Whether anybody is there to look. Otherwise spans have their identities, for the lines, and no content.
+    fn is_listening(&self) -> bool;
+
+    /// Takes so many spans that have ended, each a field `spans` of OTLP's `ScopeSpans`.
+    fn take(&self, spans: &[u8], count: usize);
+}
+
 /// Gives each decision its span and its line.
 #[derive(Debug)]
 pub struct Recorder {
-    tracer: SdkTracer,
+    spans: Arc<dyn SpanSink>,
     sink: Box<dyn Sink>,
 }
 
 impl Recorder {
-    /// Spans go to `tracer`, lines to `sink`.
-    pub fn new(tracer: SdkTracer, sink: impl Sink + 'static) -> Self {
+    /// Spans go to `spans`, lines to `sink`.
+    pub fn new(spans: Arc<dyn SpanSink>, sink: impl Sink + 'static) -> Self {
         Self {
-            tracer,
+            spans,
             sink: Box::new(sink),
         }
     }
@@ -295,21 +280,26 @@ impl Recorder {
         records: &[Record<'_>],
         caller: &TraceContext,
     ) -> Result<(), AuditError> {
-        let mut spans: SmallVec<[_; 1]> = SmallVec::with_capacity(records.len());
-        let mut lines = Vec::with_capacity(records.len() * line::TYPICAL_BYTES);
+        let mut open: SmallVec<[_; 1]> = SmallVec::with_capacity(records.len());
+        let mut bytes = Vec::with_capacity(records.len() * line::TYPICAL_BYTES);
         let mut encoded = Ok(());
         for record in records {
-            let span = span::start(&self.tracer, record, caller);
-            encoded = encoded.and_then(|()| line::append(&mut lines, record, span.context()));
-            spans.push(span);
+            let span = OpenSpan::under(caller);
+            encoded = encoded.and_then(|()| line::append(&mut bytes, record, &span));
+            open.push(span);
         }
         let confirmed = match encoded {
             Ok(()) if records.is_empty() => Ok(()),
-            Ok(()) => self.sink.write(&lines).await,
+            Ok(()) => self.sink.write(&bytes).await,
             Err(error) => Err(error),
         };
-        for (span, record) in spans.into_iter().zip(records) {
-            span.end(record, confirmed.is_ok());
+        if self.spans.is_listening() {
+            // The lines are written: their room is the spans' now.
+            bytes.clear();
+            for (span, record) in open.iter().zip(records) {
+                span.end(&mut bytes, record, confirmed.is_ok());
+            }
+            self.spans.take(&bytes, records.len());
         }
         confirmed
     }

@@ -4,6 +4,7 @@ mod aws;
 mod check;
 #[cfg(feature = "dev")]
 mod dev;
+mod health;
 mod serve;
 
 use std::path::PathBuf;
@@ -36,6 +37,8 @@ enum Command {
         #[arg(long)]
         live: bool,
     },
+    /// Asks a presignd whether it serves, prints its status, and fails unless that is SERVING: for probes and operators.
+    Health(health::HealthOptions),
     /// Prints the IAM documents that a tenant's role needs, from the configuration.
     #[command(subcommand)]
     Aws(aws::AwsCommand),
@@ -53,6 +56,7 @@ impl Cli {
         match self.command {
             Command::Serve { config } => serve::run(&config).await,
             Command::Check { config, live } => Ok(check::run(&config, live).await),
+            Command::Health(options) => health::run(options).await,
             Command::Aws(command) => aws::run(&command),
             #[cfg(feature = "dev")]
             Command::Dev(options) => dev::run(options).await,

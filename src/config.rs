@@ -8,7 +8,10 @@
 //! `docs/configuration.md` describes every key.
 
 mod arn;
+mod buckets;
+mod connections;
 mod credentials;
+mod deny;
 mod expiry;
 mod grant;
 mod mistake;
@@ -17,6 +20,7 @@ mod reader;
 mod role;
 mod secret;
 mod server;
+mod session;
 mod session_tags;
 mod suggestion;
 mod surroundings;
@@ -32,18 +36,22 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use arn::{KmsKeyArn, PolicyArn, RoleArn};
+pub use buckets::Bucket;
+pub use connections::Connections;
 pub use credentials::{Credentials, StaticCredentials};
+pub use deny::DenyStatement;
 pub use expiry::Expiry;
-pub use grant::{Grant, Limit};
+pub use grant::{Grant, Limit, ResponseHeaders};
 pub use mistake::{Located, Location, Mistake};
 pub use quantity::{Rate, RatePeriod, duration_text};
 pub use role::{AssumeRole, Identity, Role, WebIdentity};
-pub use server::Server;
+pub use server::{Server, Tls};
+pub use session::{Session, SessionScope};
 pub use session_tags::SessionTag;
 pub use suggestion::nearest;
 pub use surroundings::Surroundings;
 pub use telemetry::{Log, LogFormat, LogLevel, Otlp, Telemetry};
-pub use tenant::{Session, SessionScope, StoreEndpoint, Tenant};
+pub use tenant::{StoreEndpoint, Tenant};
 pub use url::BaseUrl;
 
 use mistake::{Mark, Report};

@@ -3,6 +3,8 @@
 //! The rules know regions, partitions, path style for dotted buckets and much more, and nobody should write them again. They are
 //! asked once for each bucket and set of options; the answer is kept.
 
+pub mod buckets;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 

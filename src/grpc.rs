@@ -1,23 +1,32 @@
 //! The front door: PresignService over gRPC.
 //!
-//! Each RPC runs as a task of its own, because tonic drops a handler whose caller has hung up, and a decision must not escape its
-//! record that way.
+//! Each RPC runs to its end, even if its caller hangs up: a decision must not escape its record that way.
+//! Nor by a panic: that is a refusal like any other, to the caller and in the record.
 
+mod door;
+pub mod health;
 mod reply;
 mod request;
 pub mod server;
 mod status;
+mod to_the_end;
 
+use std::convert::Infallible;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use http::{Extensions, HeaderMap};
 use tokio_util::task::TaskTracker;
-use tonic::transport::server::TcpConnectInfo;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
+use self::door::Ticket;
+use self::server::Peer;
+use self::to_the_end::{Panicked, ToTheEnd};
 use crate::audit::TraceContext;
 use crate::authenticate::{Authenticator, Caller};
 use crate::names::TenantId;
@@ -31,6 +40,13 @@ use crate::refusal::Refusal;
 
 /// The service's full name.
 pub const SERVICE: &str = "presignd.v1.PresignService";
+/// Its methods' full names.
+const PRESIGN: &str = "presignd.v1.PresignService/Presign";
+const BATCH_PRESIGN: &str = "presignd.v1.PresignService/BatchPresign";
+const PRESIGN_POST: &str = "presignd.v1.PresignService/PresignPost";
+
+/// Whether the caller is known; if not, the refusal.
+type Known = Result<(), Refusal>;
 
 /// PresignService. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -73,14 +89,59 @@ impl PresignApi {
         self.0.tasks.wait().await;
     }
 
+    /// Who arrived, and how long they wait.
+    fn arrival(
+        &self,
+        method: &'static str,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+    ) -> (Arrival, Known) {
+        self.0.arrival(method, headers, extensions)
+    }
+
+    /// Takes a request over from the door: what it knows, and the request's place, which is to be held to the end. A request from
+    /// within this process did not come by the door, and has no place.
+    fn enter<T>(
+        &self,
+        method: &'static str,
+        request: &mut Request<T>,
+    ) -> (Option<Ticket>, Arrival, Known) {
+        let ticket = request.extensions_mut().remove::<Ticket>();
+        let known = ticket.as_ref().and_then(Ticket::arrival);
+        let (mut arrival, known) = known.unwrap_or_else(|| {
+            let headers = request.metadata().as_ref();
+            self.arrival(method, headers, request.extensions())
+        });
+        // What the message took to come is not there for signing any more.
+        let took = self.0.presigner.clock.now().duration_since(arrival.started);
+        arrival.patience = arrival.patience.saturating_sub(took.unwrap_or_default());
+        (ticket, arrival, known)
+    }
+
+    /// Refuses a request whose message was not read, and records that.
+    async fn refuse(&self, arrival: Arrival, refusal: Refusal) -> Status {
+        let inner = Arc::clone(&self.0);
+        let issuance_id = inner.issuance_id();
+        let work = Box::pin(async move {
+            let presigner = &inner.presigner;
+            Err(presigner.refuse(&arrival, issuance_id, None, refusal).await)
+        });
+        match self.run::<Infallible>(issuance_id, work).await {
+            Err(status) => status,
+            Ok(never) => match never.into_inner() {},
+        }
+    }
+
     /// Runs an RPC to its end, even if its caller hangs up.
     async fn run<T: Send + 'static>(
         &self,
         issuance_id: Uuid,
-        work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
+        work: Pin<Box<impl Future<Output = Result<T, Refusal>> + Send + 'static>>,
     ) -> Result<Response<T>, Status> {
-        let result = self.0.tasks.spawn(work).await.unwrap_or_else(|panic| {
-            tracing::error!(%issuance_id, "a request panicked: {panic}");
+        let ended = ToTheEnd::new(work, &self.0.tasks).await;
+        // Only what keeps the record of a panic can still have panicked, and then nothing can be recorded.
+        let result = ended.unwrap_or_else(|Panicked| {
+            tracing::error!(%issuance_id, "a request panicked, and its record too");
             Err(Refusal::Internal)
         });
         match result {
@@ -91,13 +152,34 @@ impl PresignApi {
 }
 
 impl Inner {
+    /// What comes of the work; if it panics, a refusal with a record of its own. What the panic says may hold anything, so that is
+    /// left to the process's panic hook.
+    async fn unless_it_panics<T>(
+        &self,
+        arrival: &Arrival,
+        issuance_id: Uuid,
+        tenant: Option<&TenantId>,
+        work: impl Future<Output = Result<T, Refusal>>,
+    ) -> Result<T, Refusal> {
+        // Rooms are shared with other requests as they were: what a lock holds is whole between any two statements.
+        if let Ok(result) = AssertUnwindSafe(work).catch_unwind().await {
+            return result;
+        }
+        tracing::error!(%issuance_id, "a request panicked");
+        let refusal = Refusal::Internal;
+        Err(self
+            .presigner
+            .refuse(arrival, issuance_id, tenant, refusal)
+            .await)
+    }
+
     /// Who arrived, and how long they wait.
-    fn arrival<T>(
+    fn arrival(
         &self,
         method: &'static str,
-        request: &Request<T>,
-    ) -> (Arrival, Result<(), Refusal>) {
-        let headers = request.metadata().as_ref();
+        headers: &HeaderMap,
+        extensions: &Extensions,
+    ) -> (Arrival, Known) {
         let patience = request::timeout(headers).map_or(self.patience, |timeout| {
             request::patience(timeout).min(self.patience)
         });
@@ -110,7 +192,7 @@ impl Inner {
             started: self.presigner.clock.now(),
             patience,
             trace: TraceContext::from_headers(headers),
-            peer: peer(request),
+            peer: extensions.get().map(|peer: &Peer| peer.address),
             caller,
         };
         (arrival, known)
@@ -140,99 +222,108 @@ impl Inner {
 impl PresignService for PresignApi {
     async fn presign(
         &self,
-        request: Request<PresignRequest>,
+        mut request: Request<PresignRequest>,
     ) -> Result<Response<PresignResponse>, Status> {
-        let (arrival, known) = self
-            .0
-            .arrival("presignd.v1.PresignService/Presign", &request);
+        let (ticket, arrival, known) = self.enter(PRESIGN, &mut request);
         let message = request.into_inner();
         let inner = Arc::clone(&self.0);
         let issuance_id = inner.issuance_id();
-        self.run(issuance_id, async move {
+        let work = Box::pin(async move {
+            let _ticket = ticket;
             let tenant = TenantId::parse(&message.tenant).ok();
-            match known.and_then(|()| request::read_presign(message)) {
-                Ok((request, command)) => {
-                    let item = Item {
-                        issuance_id,
-                        command,
-                    };
-                    let issued = inner.presigner.presign(&arrival, &request, &item).await?;
-                    Ok(reply::response(issued, issuance_id))
+            let tenant = tenant.as_ref();
+            let work = async {
+                match known.and_then(|()| request::read_presign(message)) {
+                    Ok((request, command)) => {
+                        let item = Item {
+                            issuance_id,
+                            command,
+                        };
+                        let issued = inner.presigner.presign(&arrival, &request, &item).await?;
+                        Ok(reply::response(issued, issuance_id))
+                    }
+                    Err(refusal) => Err(inner
+                        .presigner
+                        .refuse(&arrival, issuance_id, tenant, refusal)
+                        .await),
                 }
-                Err(refusal) => Err(inner
-                    .presigner
-                    .refuse(&arrival, issuance_id, tenant.as_ref(), refusal)
-                    .await),
-            }
-        })
-        .await
+            };
+            inner
+                .unless_it_panics(&arrival, issuance_id, tenant, work)
+                .await
+        });
+        self.run(issuance_id, work).await
     }
 
     async fn presign_post(
         &self,
-        request: Request<PresignPostRequest>,
+        mut request: Request<PresignPostRequest>,
     ) -> Result<Response<PresignPostResponse>, Status> {
-        let (arrival, known) = self
-            .0
-            .arrival("presignd.v1.PresignService/PresignPost", &request);
+        let (ticket, arrival, known) = self.enter(PRESIGN_POST, &mut request);
         let mut form = request.into_inner();
         let inner = Arc::clone(&self.0);
         let issuance_id = inner.issuance_id();
-        self.run(issuance_id, async move {
+        let work = Box::pin(async move {
+            let _ticket = ticket;
             let tenant = TenantId::parse(&form.tenant).ok();
-            match known.and_then(|()| request::read_post(&mut form)) {
-                Ok(request) => {
-                    let item = FormItem { issuance_id, form };
-                    let issued = inner
+            let tenant = tenant.as_ref();
+            let work = async {
+                match known.and_then(|()| request::read_post(&mut form)) {
+                    Ok(request) => {
+                        let item = FormItem { issuance_id, form };
+                        let issued = inner
+                            .presigner
+                            .presign_post(&arrival, &request, &item)
+                            .await?;
+                        Ok(reply::post_response(issued, issuance_id))
+                    }
+                    Err(refusal) => Err(inner
                         .presigner
-                        .presign_post(&arrival, &request, &item)
-                        .await?;
-                    Ok(reply::post_response(issued, issuance_id))
+                        .refuse(&arrival, issuance_id, tenant, refusal)
+                        .await),
                 }
-                Err(refusal) => Err(inner
-                    .presigner
-                    .refuse(&arrival, issuance_id, tenant.as_ref(), refusal)
-                    .await),
-            }
-        })
-        .await
+            };
+            inner
+                .unless_it_panics(&arrival, issuance_id, tenant, work)
+                .await
+        });
+        self.run(issuance_id, work).await
     }
 
     async fn batch_presign(
         &self,
-        request: Request<BatchPresignRequest>,
+        mut request: Request<BatchPresignRequest>,
     ) -> Result<Response<BatchPresignResponse>, Status> {
-        let (arrival, known) = self
-            .0
-            .arrival("presignd.v1.PresignService/BatchPresign", &request);
+        let (ticket, arrival, known) = self.enter(BATCH_PRESIGN, &mut request);
         let message = request.into_inner();
         let inner = Arc::clone(&self.0);
         // Of the batch as a whole, if it is refused as one; each command has an id of its own besides.
         let issuance_id = inner.issuance_id();
-        self.run(issuance_id, async move {
+        let work = Box::pin(async move {
+            let _ticket = ticket;
             let tenant = TenantId::parse(&message.tenant).ok();
-            match known.and_then(|()| request::read_batch(message)) {
-                Ok((request, commands)) => {
-                    let items: Vec<Item> = commands.into_iter().map(|c| inner.item(c)).collect();
-                    let results = inner
+            let tenant = tenant.as_ref();
+            let work = async {
+                match known.and_then(|()| request::read_batch(message)) {
+                    Ok((request, commands)) => {
+                        let items = commands.into_iter().map(|command| inner.item(command));
+                        let items: Vec<Item> = items.collect();
+                        let results = inner
+                            .presigner
+                            .presign_batch(&arrival, &request, issuance_id, &items)
+                            .await?;
+                        Ok(reply::batch_response(&items, results))
+                    }
+                    Err(refusal) => Err(inner
                         .presigner
-                        .presign_batch(&arrival, &request, issuance_id, &items)
-                        .await?;
-                    Ok(reply::batch_response(&items, results))
+                        .refuse(&arrival, issuance_id, tenant, refusal)
+                        .await),
                 }
-                Err(refusal) => Err(inner
-                    .presigner
-                    .refuse(&arrival, issuance_id, tenant.as_ref(), refusal)
-                    .await),
-            }
-        })
-        .await
+            };
+            inner
+                .unless_it_panics(&arrival, issuance_id, tenant, work)
+                .await
+        });
+        self.run(issuance_id, work).await
     }
-}
-
-fn peer<T>(request: &Request<T>) -> Option<SocketAddr> {
-    request
-        .extensions()
-        .get::<TcpConnectInfo>()
-        .and_then(TcpConnectInfo::remote_addr)
 }

@@ -4,9 +4,12 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use presignd::cli::Cli;
+use presignd::telemetry::log_panics;
 
-#[tokio::main]
+// Of `serve`, only what is not a request runs here: those have threads of their own.
+#[tokio::main(worker_threads = 2)]
 async fn main() -> ExitCode {
+    log_panics();
     match Cli::parse().run().await {
         Ok(code) => code,
         Err(error) => {

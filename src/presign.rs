@@ -8,7 +8,10 @@ mod form;
 mod placed;
 mod record;
 
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
@@ -18,6 +21,7 @@ pub use self::form::{FormItem, SignedForm};
 use self::placed::Placed;
 use crate::admit::Admitted;
 use crate::admit::expiry::{Asked, Bound};
+use crate::admit::source_ip::SourceIps;
 use crate::audit::{Recorder, TraceContext};
 use crate::authenticate::Caller;
 use crate::clock::SharedClock;
@@ -73,6 +77,8 @@ pub struct Request {
     pub reason: String,
     /// For whom.
     pub subject: String,
+    /// The only addresses from which the URLs are to work; `None`: from wherever the grants say.
+    pub source_ip: Option<SourceIps>,
 }
 
 /// A command, and the id of whatever becomes of it.
@@ -130,16 +136,20 @@ impl Presigner {
         request: &Request,
         item: &Item,
     ) -> Result<Issued, Refusal> {
-        let placed = Placed::bind(&item.command, "command");
+        let tenant = self.tenants.of(&arrival.caller, &request.tenant);
+        let mut placed = Placed::bind(&item.command, "command");
+        if let Ok(tenant) = &tenant {
+            placed.name_buckets(&tenant.buckets);
+        }
         let decide = async {
             let command = placed.command()?;
-            let tenant = self.tenants.of(&arrival.caller, &request.tenant)?;
-            let authorized = placed.authorize(&tenant, request.asked)?;
+            let tenant = tenant.as_ref().map_err(|denied| *denied)?;
+            let authorized = placed.authorize(tenant, request)?;
             let admitted = tenant.rules.admit(authorized)?;
-            self.issue(arrival, &tenant, command, admitted, sign_url(command))
+            self.issue(arrival, tenant, command, admitted, sign_url(command))
                 .await
         };
-        let decision = within(arrival.patience, decide).await;
+        let decision = within(arrival.patience, pin!(decide)).await;
         let now = self.clock.now();
         {
             let record = record::of_command(now, arrival, request, item, &placed, &decision);
@@ -158,17 +168,21 @@ impl Presigner {
         request: &Request,
         item: &FormItem,
     ) -> Result<Issued<SignedForm>, Refusal> {
-        let placed = PlacedForm::bind(item);
+        let tenant = self.tenants.of(&arrival.caller, &request.tenant);
+        let mut placed = PlacedForm::bind(item);
+        if let Ok(tenant) = &tenant {
+            placed.name_buckets(&tenant.buckets);
+            placed.bound_upload(&tenant.rules, request.source_ip.as_ref());
+        }
         let decide = async {
             let form = placed.form()?;
-            let tenant = self.tenants.of(&arrival.caller, &request.tenant)?;
-            let authorized = placed.authorize(&tenant, request.asked)?;
+            let tenant = tenant.as_ref().map_err(|denied| *denied)?;
+            let authorized = placed.authorize(tenant, request)?;
             let admitted = tenant.rules.admit(authorized)?;
-            let sign = placed.sign(form, admitted.content_length());
-            self.issue(arrival, &tenant, &form.command, admitted, sign)
+            self.issue(arrival, tenant, &form.command, admitted, placed.sign(form))
                 .await
         };
-        let decision = within(arrival.patience, decide).await;
+        let decision = within(arrival.patience, pin!(decide)).await;
         let now = self.clock.now();
         {
             let record = record::of_form(now, arrival, request, item, &placed, &decision);
@@ -188,24 +202,30 @@ impl Presigner {
         issuance_id: uuid::Uuid,
         items: &[Item],
     ) -> Result<Vec<Result<Issued, Refusal>>, Refusal> {
+        let tenant = self.tenants.of(&arrival.caller, &request.tenant);
         let numbered = items.iter().enumerate();
-        let placed: Vec<_> = numbered
+        let mut placed: Vec<_> = numbered
             .map(|(index, item)| Placed::bind(&item.command, format!("commands[{index}]")))
             .collect();
+        if let Ok(tenant) = &tenant {
+            for item in &mut placed {
+                item.name_buckets(&tenant.buckets);
+            }
+        }
         let decide = async {
-            let tenant = self.tenants.of(&arrival.caller, &request.tenant)?;
-            let authorized = placed
-                .iter()
-                .map(|item| item.authorize(&tenant, request.asked));
+            let tenant = tenant.as_ref().map_err(|denied| *denied)?;
+            let authorized = placed.iter().map(|item| item.authorize(tenant, request));
             let admitted = tenant.rules.admit_all(authorized.collect())?;
             let mut issuing = Vec::with_capacity(items.len());
             for (item, admitted) in placed.iter().zip(admitted) {
-                let tenant = &tenant;
-                issuing.push(within(arrival.patience, async move {
-                    let command = item.command()?;
-                    self.issue(arrival, tenant, command, admitted?, sign_url(command))
-                        .await
-                }));
+                issuing.push(async move {
+                    let issue = async {
+                        let command = item.command()?;
+                        self.issue(arrival, tenant, command, admitted?, sign_url(command))
+                            .await
+                    };
+                    within(arrival.patience, pin!(issue)).await
+                });
             }
             Ok(join_all(issuing).await)
         };
@@ -252,9 +272,10 @@ impl Presigner {
         admitted: Admitted,
         sign: impl FnOnce(&Signing<'_>) -> Result<S, Refusal>,
     ) -> Result<Issued<S>, Refusal> {
+        let place = tenant.buckets.place(command.bucket);
         let endpoint = self
             .endpoints
-            .resolve(&tenant.endpoint, command.operation, command.bucket)
+            .resolve(place, command.operation, command.bucket)
             .await?;
         let credentials = self
             .scoper
@@ -294,10 +315,15 @@ fn sign_url(command: &BoundCommand<'_>) -> impl FnOnce(&Signing<'_>) -> Result<S
     }
 }
 
+/// The work's result, unless that takes too long. Work that is pinned already need not be moved, which takes room for it twice.
 async fn within<T>(
     patience: Duration,
-    work: impl Future<Output = Result<T, Refusal>>,
+    mut work: Pin<&mut impl Future<Output = Result<T, Refusal>>>,
 ) -> Result<T, Refusal> {
+    // With a session at hand all of it is done at once, and needs no timer.
+    if let Poll::Ready(result) = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await {
+        return result;
+    }
     match tokio::time::timeout(patience, work).await {
         Ok(result) => result,
         Err(_) => Err(Refusal::DeadlineExceeded),

@@ -20,6 +20,22 @@ pub enum Refusal {
     /// Fields of the request are missing or malformed. The paths are those of the whole request.
     #[error("the request is not valid: {0}")]
     Invalid(Violations),
+    /// The request is larger than is read.
+    #[error("the request is larger than the {most} bytes that presignd takes: split a batch")]
+    TooLarge {
+        /// What is read at most, in bytes.
+        most: usize,
+    },
+    /// The request cannot be read at all.
+    #[error(
+        "the request is no message of its method: presignd's protos describe them, and so does its reflection"
+    )]
+    NotProtobuf,
+    /// As many requests are under way as may be.
+    #[error(
+        "presignd has as many requests under way as it takes: try again later, or ask another replica"
+    )]
+    Overloaded,
     /// The caller could not be identified.
     #[error(transparent)]
     Unauthenticated(#[from] Unauthenticated),
@@ -108,7 +124,10 @@ impl Refusal {
     pub fn verdict(&self) -> Verdict {
         use ErrorReason as Reason;
         let (outcome, code, reason) = match self {
-            Self::Invalid(_) => (
+            Self::Invalid(_)
+            | Self::TooLarge { .. }
+            | Self::NotProtobuf
+            | Self::NotAuthorized(NotAuthorized::SourceIpNotHeld) => (
                 Outcome::Denied,
                 Code::InvalidArgument,
                 Reason::InvalidRequest,
@@ -144,6 +163,11 @@ impl Refusal {
                 Code::FailedPrecondition,
                 Reason::ExpiryBeyondSession,
             ),
+            Self::Scope(ScopeError::PolicyTooLong(_)) => (
+                Outcome::Denied,
+                Code::FailedPrecondition,
+                Reason::SessionPolicyTooLong,
+            ),
             Self::Scope(ScopeError::Refused { .. }) => (
                 Outcome::Failed,
                 Code::FailedPrecondition,
@@ -152,11 +176,15 @@ impl Refusal {
             Self::Scope(ScopeError::Unavailable { .. }) => {
                 (Outcome::Failed, Code::Unavailable, Reason::StsUnavailable)
             }
+            Self::Scope(ScopeError::ClockSkewed(_)) => {
+                (Outcome::Failed, Code::Unavailable, Reason::ClockSkewed)
+            }
             // The records are closed last, so only who comes after the end meets that.
             Self::Audit(AuditError::Stopped) => {
                 (Outcome::Failed, Code::Unavailable, Reason::ShuttingDown)
             }
             Self::Audit(_) => (Outcome::Failed, Code::Unavailable, Reason::AuditUnavailable),
+            Self::Overloaded => (Outcome::Failed, Code::Unavailable, Reason::Overloaded),
             Self::DeadlineExceeded => (
                 Outcome::Failed,
                 Code::DeadlineExceeded,
@@ -190,6 +218,10 @@ impl Refusal {
                     "STS refuses presignd the tenant's role: an operator has to mend the role's trust policy or presignd's \
                      configuration{rights}"
                 )
+            }
+            Self::Scope(ScopeError::ClockSkewed(_)) => {
+                "presignd's clock and that of the tenant's STS are too far apart to sign: ask another replica, or try again later"
+                    .to_owned()
             }
             Self::Audit(AuditError::Stopped) => {
                 "presignd is shutting down: ask another replica".to_owned()

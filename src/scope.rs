@@ -3,9 +3,14 @@
 //! Takes an [`Admitted`] and gives [`ScopedCredentials`]; nothing is signed without them. Invariant: a session is only ever used
 //! for the tenant and the caller whose names are in it.
 
+mod breaker;
 mod cache;
+mod calls;
+pub mod clock_skew;
 mod fit;
+mod flight;
 pub mod identity;
+mod refresh;
 mod role;
 pub mod session_name;
 pub mod session_policy;
@@ -18,9 +23,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use futures_util::stream::{self, StreamExt as _};
+use tokio::sync::watch;
+
 use self::cache::{Need, SessionCache};
+use self::calls::TenantCalls;
+use self::clock_skew::{ClockSkewed, ClockSkews};
 use self::identity::{Identity, TrustRights};
-pub use self::role::{Role, SessionBounds, SessionPolicies, SessionPolicy, SessionScope};
+pub use self::role::{
+    PolicyTerms, PolicyTooLong, Role, SessionBounds, SessionPolicies, SessionPolicy, SessionScope,
+};
 use crate::admit::{Admitted, expiry::BeyondSession};
 use crate::authenticate::Caller;
 use crate::clock::SharedClock;
@@ -33,6 +45,15 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Signing takes a moment, and clocks differ a little: what a session must outlast the URL by.
 const MARGIN: Duration = Duration::from_secs(2);
+/// STS rounds a session's end, and an answer takes its time: what a new session may lack of its duration, at most, and as a part of it.
+const LACKING: Duration = Duration::from_secs(5);
+const LACKING_PART: u32 = 60;
+/// When to try again what depends on STS, where nothing more is known.
+const RETRY_LATER: Duration = Duration::from_secs(1);
+/// How many STS endpoints are asked for the time at once.
+const ASKED_AT_ONCE: usize = 8;
+/// How often clocks are looked at without anybody calling STS.
+const LOOK_AT_CLOCKS: Duration = Duration::from_secs(1);
 /// The least that a URL without a wish of its own gets where STS cannot renew the session.
 const FALLBACK: Duration = Duration::from_mins(1);
 
@@ -54,7 +75,7 @@ pub struct TenantSession {
 
 #[derive(Debug)]
 enum Source {
-    Role(Box<Role>),
+    Role(Box<Role>, Arc<TenantCalls>),
     Static(Arc<Session>),
 }
 
@@ -65,6 +86,8 @@ pub struct Session {
     name: Arc<str>,
     /// How long it lasts from its beginning.
     life: Duration,
+    /// From 0 to 1: what makes it renewed at another time than others.
+    jitter: f64,
 }
 
 /// What presignd asks of STS.
@@ -104,6 +127,22 @@ pub struct Assumed {
     pub session_token_utilization: Option<u32>,
 }
 
+impl NarrowedTo {
+    /// Whether the session is good for one request alone, and for others that are the same.
+    fn of_one_request(&self) -> bool {
+        matches!(self, Self::Policy(policy) if policy.of_one_request)
+    }
+}
+
+impl fmt::Display for StsEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.url {
+            Some(url) => f.write_str(url),
+            None => write!(f, "sts.{}", self.region),
+        }
+    }
+}
+
 impl Assumed {
     /// How long the session still lasts.
     #[must_use]
@@ -122,6 +161,11 @@ pub trait AssumeRole: Send + Sync + fmt::Debug {
         &'a self,
         call: &'a AssumeRoleCall,
     ) -> BoxFuture<'a, Result<Assumed, ScopeError>>;
+
+    /// Has an endpoint say what time it is there, if it ever does: whoever measures clocks hears of it.
+    fn ask_the_time<'a>(&'a self, _endpoint: &'a StsEndpoint) -> BoxFuture<'a, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// There are no credentials to sign with.
@@ -132,6 +176,8 @@ pub enum ScopeError {
     Unavailable {
         /// For the operator.
         detail: Arc<str>,
+        /// When it is worth another try.
+        retry_after: Duration,
     },
     /// STS does not let presignd have the role: somebody has to mend the role or the configuration.
     #[error("the role refuses presignd: {detail}")]
@@ -140,10 +186,66 @@ pub enum ScopeError {
         detail: Arc<str>,
         /// What the call asked for besides the role: the trust policy may not allow it.
         needs: TrustRights,
+        /// For how long the refusal is remembered: STS is not asked again before.
+        asked_again_in: Duration,
     },
+    /// STS takes no policy for this request.
+    #[error(transparent)]
+    PolicyTooLong(#[from] PolicyTooLong),
+    /// Nothing can be signed by this machine's clock.
+    #[error(transparent)]
+    ClockSkewed(#[from] ClockSkewed),
     /// No session of the tenant lasts so long.
     #[error(transparent)]
     BeyondSession(#[from] BeyondSession),
+}
+
+impl ScopeError {
+    /// STS does not do its part, for this reason.
+    fn unavailable(detail: impl Into<Arc<str>>) -> Self {
+        Self::Unavailable {
+            detail: detail.into(),
+            retry_after: RETRY_LATER,
+        }
+    }
+
+    /// The same, with what is known of when to try again.
+    fn retried_in(self, known: Option<Duration>) -> Self {
+        match (self, known) {
+            (Self::Unavailable { detail, .. }, Some(retry_after)) => Self::Unavailable {
+                detail,
+                retry_after,
+            },
+            (error, _) => error,
+        }
+    }
+
+    /// The same; a refusal with how long it is remembered.
+    fn asked_again_in(self, left: Duration) -> Self {
+        match self {
+            Self::Refused { detail, needs, .. } => Self::Refused {
+                detail,
+                needs,
+                asked_again_in: left,
+            },
+            error => error,
+        }
+    }
+
+    /// The same, to be tried again somewhat later, by as much as `jitter` says, from 0 to 1: those who hear it together must not all come
+    /// back together.
+    fn spread(self, jitter: f64) -> Self {
+        match self {
+            Self::Unavailable {
+                detail,
+                retry_after,
+            } => Self::Unavailable {
+                detail,
+                retry_after: (retry_after + RETRY_LATER / 10).mul_f64(1.0 + jitter / 2.0),
+            },
+            error => error,
+        }
+    }
 }
 
 /// Everything that tells one AssumeRole call from another.
@@ -151,6 +253,8 @@ pub enum ScopeError {
 struct SessionKey {
     role: [u8; 32],
     caller: Box<str>,
+    /// Whether the session is good for one request alone: such sessions are kept apart.
+    of_one_request: bool,
 }
 
 /// Proof that credentials of the tenant are at hand.
@@ -162,18 +266,40 @@ pub struct ScopedCredentials {
 /// Hands out credentials.
 #[derive(Debug)]
 pub struct Scoper {
+    sts: Arc<dyn AssumeRole>,
     cache: SessionCache,
+    skews: Arc<ClockSkews>,
     clock: SharedClock,
 }
 
 impl Scoper {
-    /// Credentials from this STS.
+    /// Credentials from this STS, whose answers are measured there.
     #[must_use]
-    pub fn new(sts: Arc<dyn AssumeRole>, clock: SharedClock) -> Self {
+    pub fn new(sts: Arc<dyn AssumeRole>, skews: Arc<ClockSkews>, clock: SharedClock) -> Self {
         Self {
-            cache: SessionCache::new(sts, Arc::clone(&clock)),
+            cache: SessionCache::new(Arc::clone(&sts), Arc::clone(&clock)),
+            sts,
+            skews,
             clock,
         }
+    }
+
+    /// Looks at the clocks from time to time, and asks those STS endpoints for the time whose clocks are too far from this machine's, until
+    /// they agree again. Never ends.
+    pub async fn watch_clocks(&self) {
+        loop {
+            tokio::time::sleep(LOOK_AT_CLOCKS).await;
+            let due = self.skews.to_ask();
+            stream::iter(&due)
+                .for_each_concurrent(ASKED_AT_ONCE, |endpoint| self.sts.ask_the_time(endpoint))
+                .await;
+        }
+    }
+
+    /// Whether this machine's clock can be trusted; see [`ClockSkews::agreement`].
+    #[must_use]
+    pub fn clocks_agree(&self) -> watch::Receiver<bool> {
+        self.skews.agreement()
     }
 
     /// Credentials for a command that was admitted.
@@ -187,22 +313,32 @@ impl Scoper {
         tenant: &TenantSession,
         command: &BoundCommand<'_>,
     ) -> Result<ScopedCredentials, ScopeError> {
-        let role = match &tenant.source {
+        let (role, calls) = match &tenant.source {
             Source::Static(session) => {
                 return Ok(ScopedCredentials {
                     session: Arc::clone(session),
                 });
             }
-            Source::Role(role) => role,
+            Source::Role(role, calls) => (role, calls),
         };
-        let need = need(admitted, role.duration)?;
-        let narrowed_to = role.narrowed_for(command);
+        let clock = calls.clock(&self.skews, &role.sts);
+        self.skews.check(clock)?;
+        let narrowed_to = role.narrowed_for(command, admitted.source_ip())?;
+        let need = need(admitted, role, !narrowed_to.of_one_request())?;
         let key = SessionKey {
             role: role.digest(&tenant.tenant, &narrowed_to),
             caller: caller.name().into(),
+            of_one_request: narrowed_to.of_one_request(),
         };
         let call = || role.call(&tenant.tenant, caller.name(), narrowed_to);
-        let session = self.cache.session(key, need, call).await?;
+        let session = self.cache.session(key, need, calls, call).await;
+        // The call may have told, and a clock that is far off explains much that STS says.
+        self.skews.check(clock)?;
+        let session = session.map_err(|error| error.spread(fastrand::f64()))?;
+        if need.or_else.is_none() && session.life < need.at_least {
+            // A new one would be no better: what this one has left is not the point.
+            return Err(beyond(admitted, session.life).into());
+        }
         Ok(ScopedCredentials { session })
     }
 
@@ -220,31 +356,40 @@ impl Scoper {
 }
 
 /// How long the session must last. A request that does not insist takes a session with half its life, rather than have STS called
-/// for every request whose expiry is near the session's own.
-fn need(admitted: &Admitted, duration: u32) -> Result<Need, BeyondSession> {
+/// for every request whose expiry is near the session's own. A session that is not asked for again is not `renewed` ahead of need.
+fn need(admitted: &Admitted, role: &Role, renewed: bool) -> Result<Need, BeyondSession> {
     let expiry = admitted.expiry();
+    let ahead_for = renewed.then_some(role.longest_expiry);
     if expiry.may_shorten {
-        let wanted = expiry.seconds.min(duration / 2);
+        let wanted = expiry.seconds.min(role.duration / 2);
         let at_least = Duration::from_secs(wanted.into()) + MARGIN;
         Ok(Need {
             at_least,
             or_else: Some(FALLBACK.min(at_least)),
+            ahead_for,
         })
     } else {
         let at_least = Duration::from_secs(expiry.seconds.into()) + MARGIN;
-        let life = Duration::from_secs(duration.into());
-        if at_least <= life {
+        let duration = Duration::from_secs(role.duration.into());
+        let sure = duration.saturating_sub(LACKING.min(duration / LACKING_PART));
+        if at_least <= sure {
             return Ok(Need {
                 at_least,
                 or_else: None,
+                ahead_for,
             });
         }
-        // No session of the role lasts so long: STS need not be asked.
-        let remaining = life.saturating_sub(MARGIN).as_secs();
-        Err(BeyondSession {
-            asked: expiry.seconds,
-            remaining: u32::try_from(remaining).unwrap_or(u32::MAX),
-        })
+        // No session of the role is sure to last so long: STS need not be asked.
+        Err(beyond(admitted, sure))
+    }
+}
+
+/// A session that lasts so long at the most cannot do what is asked.
+fn beyond(admitted: &Admitted, life: Duration) -> BeyondSession {
+    let remaining = life.saturating_sub(MARGIN).as_secs();
+    BeyondSession {
+        asked: admitted.expiry().seconds,
+        remaining: u32::try_from(remaining).unwrap_or(u32::MAX),
     }
 }
 
@@ -254,7 +399,7 @@ impl TenantSession {
     pub fn assume_role(tenant: TenantId, role: Role) -> Self {
         Self {
             tenant,
-            source: Source::Role(Box::new(role)),
+            source: Source::Role(Box::new(role), Arc::default()),
         }
     }
 
@@ -265,6 +410,7 @@ impl TenantSession {
             credentials,
             name: "".into(),
             life: Duration::MAX,
+            jitter: 0.0,
         };
         Self {
             tenant,
@@ -280,6 +426,7 @@ impl Session {
             credentials,
             name: name.into(),
             life: Duration::ZERO,
+            jitter: fastrand::f64(),
         };
         session.life = session.left(now).unwrap_or_default();
         session
@@ -290,6 +437,12 @@ impl Session {
     fn covers(&self, need: Duration, now: SystemTime) -> bool {
         self.left(now)
             .is_some_and(|left| left >= need || (self.life < need && left >= self.life / 2))
+    }
+
+    /// Whether it is to be renewed, so that it does not become too short for the longest expiry.
+    fn is_due(&self, longest: Duration, now: SystemTime) -> bool {
+        let left = self.left(now).unwrap_or_default();
+        refresh::is_due(left, self.life, longest, self.jitter)
     }
 
     /// What is left of it; `None` if it has ended. Credentials without an end have all the time there is.

@@ -24,6 +24,7 @@ pub mod encode;
 mod endpoint;
 mod hex;
 pub mod operations;
+pub mod parameterized;
 pub mod post_policy;
 mod query;
 mod signing_key;

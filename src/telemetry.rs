@@ -3,39 +3,46 @@
 //! Invariant: neither can hold up a request. A collector or a log reader that does not keep up loses spans or logs, which are
 //! counted, and nothing else. Standard output belongs to the audit records.
 //!
-//! Environment: settings given here come first. Without them the SDK's `OTEL_EXPORTER_OTLP_[TRACES_]ENDPOINT`,
-//! `.._TIMEOUT` and `.._HEADERS`, `OTEL_BSP_*`, `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SPAN_*_LIMIT` count.
-//! `OTEL_TRACES_SAMPLER` does not: the spans are part of the record, so none is sampled away.
+//! Environment: settings given here come first. Without them `OTEL_EXPORTER_OTLP_[TRACES_]ENDPOINT`, `.._TIMEOUT` and
+//! `.._INSECURE` count; and always `.._HEADERS`, `OTEL_BSP_MAX_QUEUE_SIZE`, `.._MAX_EXPORT_BATCH_SIZE` and `.._SCHEDULE_DELAY`, and
+//! what the SDK reads: `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES`. `OTEL_TRACES_SAMPLER` does not: the spans are part of the
+//! record, so none is sampled away. Nor do `OTEL_SPAN_*_LIMIT`: a span has what its record has.
 
+mod collector;
+mod environment;
 mod export;
 mod logs;
+mod panics;
+mod queue;
 
 use std::env;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use opentelemetry::trace::TracerProvider;
 use opentelemetry::{InstrumentationScope, Key, KeyValue};
-use opentelemetry_otlp::tonic_types::transport::ClientTlsConfig;
-use opentelemetry_otlp::{SpanExporter, WithExportConfig, WithTonicConfig};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::{
-    BatchConfigBuilder, BatchSpanProcessor, OTEL_BSP_MAX_QUEUE_SIZE, Sampler, SdkTracer,
-    SdkTracerProvider,
-};
 use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-pub use export::SpanCounts;
-use export::{BoundedProcessor, Counters, CountingExporter};
-pub use logs::{LogFormat, LogGuard, start_logs};
+use self::collector::Collector;
+use self::environment::Environment;
+use self::export::Exporter;
+pub use self::logs::{LogFormat, LogGuard, start_logs};
+pub use self::panics::log_panics;
+pub use self::queue::SpanCounts;
+use self::queue::{Bounds, Nobody, SpanQueue};
+use crate::audit::SpanSink;
 
 const SERVICE_NAME: &str = "service.name";
 const DEFAULT_SERVICE_NAME: &str = "presignd";
 /// OTLP's own default.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
-/// About a second's spans of a busy core, and 20 MB at the most.
-const DEFAULT_QUEUE: usize = 8_192;
+/// About a third of a second's spans of a busy core, and some 8 MB.
+const DEFAULT_QUEUE: u64 = 8_192;
+/// The SDKs' defaults.
+const DEFAULT_BATCH: u64 = 512;
+const DEFAULT_DELAY: Duration = Duration::from_secs(5);
 
 /// How long exports take, at the most, to notice that they are given up.
 const GIVING_UP: Duration = Duration::from_secs(1);
@@ -43,9 +50,14 @@ const GIVING_UP: Duration = Duration::from_secs(1);
 /// Why telemetry could not be set up or ended. Each names the setting to mend.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    /// The exporter refused its settings.
-    #[error("the OTLP exporter cannot be built: {0}")]
-    Exporter(#[from] opentelemetry_otlp::ExporterBuildError),
+    /// The collector's address makes no sense, or there are no roots to verify it by.
+    #[error("spans cannot be sent to {endpoint:?}: {reason}")]
+    Collector {
+        /// The address.
+        endpoint: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// The exporter's connection needs a runtime to live on.
     #[error("the OTLP exporter must be built within a tokio runtime")]
     NoRuntime(#[from] tokio::runtime::TryCurrentError),
@@ -83,17 +95,23 @@ pub struct Otlp {
     /// How long one export may take with its retries. 10 s by default.
     pub timeout: Option<Duration>,
     /// How many spans may wait; those beyond are dropped and counted. 8,192 by default.
-    pub queue: Option<usize>,
+    pub queue: Option<u64>,
     /// The resource's `service.name`. `presignd` by default.
     pub service_name: Option<String>,
 }
 
-/// The spans of this process. To be ended with [`shutdown`](Self::shutdown): dropping it blocks for up to 5 s.
+/// The spans of this process. To be ended with [`shutdown`](Self::shutdown): what waits when it is dropped is lost.
 #[derive(Debug)]
-pub struct Traces {
-    provider: SdkTracerProvider,
-    counters: Arc<Counters>,
+pub struct Traces(Option<Export>);
+
+/// What sends spans, where there is a collector.
+#[derive(Debug)]
+struct Export {
+    queue: Arc<SpanQueue>,
+    stop: CancellationToken,
     give_up: CancellationToken,
+    /// The task, until somebody waits for its end.
+    task: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Traces {
@@ -108,90 +126,99 @@ impl Traces {
         otlp: &Otlp,
         environment: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, TelemetryError> {
-        let counters = Arc::new(Counters::default());
-        let give_up = CancellationToken::new();
-        let provider =
-            SdkTracerProvider::builder().with_resource(resource(otlp.service_name.as_deref()));
-        let Some(endpoint) = endpoint(otlp.endpoint.as_deref(), &environment) else {
-            let provider = provider.with_sampler(Sampler::AlwaysOff).build();
-            return Ok(Self {
-                provider,
-                counters,
-                give_up,
-            });
+        let environment = Environment(&environment);
+        let given = otlp.endpoint.clone().filter(|url| !url.is_empty());
+        let Some(endpoint) = given.or_else(|| environment.endpoint()) else {
+            return Ok(Self(None));
         };
-        let timeout = otlp.timeout.unwrap_or_else(|| timeout(&environment));
-        let mut exporter = SpanExporter::builder()
-            .with_tonic()
-            .with_endpoint(&endpoint)
-            .with_timeout(timeout);
-        if !endpoint.starts_with("http://") {
-            exporter = exporter.with_tls_config(ClientTlsConfig::new().with_enabled_roots());
-        }
-        let exporter = CountingExporter::new(
-            exporter.build()?,
-            Arc::clone(&counters),
-            Handle::try_current()?,
-            timeout,
-            give_up.clone(),
-        );
-        let queue = otlp
-            .queue
-            .or_else(|| number(environment(OTEL_BSP_MAX_QUEUE_SIZE)))
-            .unwrap_or(DEFAULT_QUEUE)
-            .max(1);
-        let batches = BatchSpanProcessor::builder(exporter)
-            .with_batch_config(
-                BatchConfigBuilder::default()
-                    .with_max_queue_size(queue)
-                    .build(),
-            )
-            .build();
-        let provider = provider
-            .with_sampler(Sampler::AlwaysOn)
-            .with_span_processor(BoundedProcessor::new(batches, Arc::clone(&counters), queue))
-            .build();
-        Ok(Self {
-            provider,
-            counters,
-            give_up,
-        })
-    }
-
-    /// What makes the spans.
-    pub fn tracer(&self) -> SdkTracer {
+        let runtime = Handle::try_current()?;
         let scope = InstrumentationScope::builder("presignd")
             .with_version(env!("CARGO_PKG_VERSION"))
             .build();
-        self.provider.tracer_with_scope(scope)
+        let resource = resource(otlp.service_name.as_deref());
+        let collector = Collector::new(&endpoint, environment.headers(), &resource, scope);
+        let collector = collector.map_err(|error| TelemetryError::Collector {
+            endpoint,
+            reason: with_causes(&error),
+        })?;
+        let or = |given: Option<u64>, default: u64| given.unwrap_or(default).max(1);
+        let queue = Arc::new(SpanQueue::new(Bounds {
+            queue: or(otlp.queue.or_else(|| environment.queue()), DEFAULT_QUEUE),
+            batch: or(environment.batch(), DEFAULT_BATCH),
+        }));
+        let (stop, give_up) = (CancellationToken::new(), CancellationToken::new());
+        let timeout = otlp.timeout.or_else(|| environment.timeout());
+        let exporter = Exporter {
+            queue: Arc::clone(&queue),
+            collector,
+            timeout: timeout.unwrap_or(DEFAULT_TIMEOUT),
+            delay: environment.delay().unwrap_or(DEFAULT_DELAY),
+            stop: stop.clone(),
+            give_up: give_up.clone(),
+        };
+        let task = runtime.spawn(exporter.run());
+        Ok(Self(Some(Export {
+            queue,
+            stop,
+            give_up,
+            task: Mutex::new(Some(task)),
+        })))
+    }
+
+    /// What takes the spans.
+    pub fn sink(&self) -> Arc<dyn SpanSink> {
+        match &self.0 {
+            Some(export) => Arc::clone(&export.queue) as _,
+            None => Arc::new(Nobody),
+        }
     }
 
     /// What became of the spans so far.
     pub fn counts(&self) -> SpanCounts {
-        self.counters.read()
+        let export = self.0.as_ref();
+        export.map_or_else(SpanCounts::default, |export| export.queue.counts())
     }
 
-    /// Sends what waits, for at most `within`. Spans ended later have no identity and go nowhere.
+    /// Sends what waits, for at most `within`. Spans that end later are dropped.
     ///
     /// To be called before the runtime stops, since the connection lives on it.
     pub async fn shutdown(&self, within: Duration) -> Result<(), TelemetryError> {
-        let provider = self.provider.clone();
-        // The SDK blocks its caller while it exports. What it answers, `counts` say better.
-        let mut ended = tokio::task::spawn_blocking(move || {
-            let _ = provider.shutdown_with_timeout(within + GIVING_UP);
-        });
-        let in_time = tokio::time::timeout(within, &mut ended).await.is_ok();
+        let Some(export) = &self.0 else {
+            return Ok(());
+        };
+        export.queue.close();
+        export.stop.cancel();
+        let task = export
+            .task
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some(mut task) = task else {
+            return Ok(());
+        };
+        let in_time = tokio::time::timeout(within, &mut task).await.is_ok();
         let unsent = self.counts().queued;
         if !in_time {
-            // The SDK's thread must not outlive the runtime, whose timer it holds.
-            self.give_up.cancel();
-            let _ = tokio::time::timeout(GIVING_UP, ended).await;
+            export.give_up.cancel();
+            let _ = tokio::time::timeout(GIVING_UP, task).await;
         }
         match unsent {
             0 => Ok(()),
             _ => Err(TelemetryError::Unsent { unsent, within }),
         }
     }
+}
+
+/// An error in one line, since it is often the last cause that says what is wrong.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }
 
 /// Who sends the spans. The name given comes first, then the environment's, which the SDK reads.
@@ -210,31 +237,6 @@ fn resource(service_name: Option<&str>) -> Resource {
     } else {
         named.with_service_name(DEFAULT_SERVICE_NAME).build()
     }
-}
-
-fn endpoint(
-    setting: Option<&str>,
-    environment: &impl Fn(&str) -> Option<String>,
-) -> Option<String> {
-    [
-        setting.map(str::to_owned),
-        environment("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
-        environment("OTEL_EXPORTER_OTLP_ENDPOINT"),
-    ]
-    .into_iter()
-    .flatten()
-    .find(|endpoint| !endpoint.is_empty())
-}
-
-/// Milliseconds, as the specification has them.
-fn timeout(environment: &impl Fn(&str) -> Option<String>) -> Duration {
-    number(environment("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT"))
-        .or_else(|| number(environment("OTEL_EXPORTER_OTLP_TIMEOUT")))
-        .map_or(DEFAULT_TIMEOUT, Duration::from_millis)
-}
-
-fn number<N: std::str::FromStr>(value: Option<String>) -> Option<N> {
-    value?.trim().parse().ok()
 }
 
 #[cfg(test)]

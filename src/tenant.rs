@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::admit::TenantRules;
 use crate::authenticate::Caller;
-use crate::endpoint::TenantEndpoint;
+use crate::endpoint::buckets::Buckets;
 use crate::names::TenantId;
 use crate::scope::TenantSession;
 
@@ -18,8 +18,8 @@ pub struct Tenant {
     pub rules: TenantRules,
     /// Where its credentials come from.
     pub session: TenantSession,
-    /// Where its buckets are.
-    pub endpoint: TenantEndpoint,
+    /// What its buckets are called, and where they are.
+    pub buckets: Buckets,
 }
 
 /// The tenant does not exist, or is not the caller's: the two are told alike.

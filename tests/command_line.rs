@@ -255,6 +255,70 @@ tenants:
 }
 
 #[tokio::test]
+async fn check_prints_what_buckets_are_called_and_what_browsers_may_be_told() {
+    let config = r#"
+tenants:
+  acme:
+    region: eu-west-1
+    credentials:
+      assume_role: { role_arn: "arn:aws:iam::111122223333:role/presignd-acme" }
+    session: { scope: bucket }
+    buckets:
+      media: { bucket: acme-media-prod-7f, region: eu-central-1 }
+      acme-here: { endpoint: { url: "http://127.0.0.1:9000", path_style: true } }
+    grants:
+      - { commands: [PutObject], resources: ["media/*"], content_types: ["image/*", application/pdf], max_expiry: 1h }
+      - { commands: [read], resources: ["media/*"], response_content_types: [Image/PNG] }
+      - { commands: [read], resources: ["acme-here/*"], response_headers: deny }
+"#;
+    let ended = run("check", config).await;
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+    let wanted = [
+        "  session policy for acme-media-prod-7f: ",
+        "  bucket media is acme-media-prod-7f, in region eu-central-1\n",
+        "  bucket acme-here, at http://127.0.0.1:9000 (path style)\n",
+        "  may PutObject on media/*, for at most 1h, uploads of image/*, application/pdf only\n",
+        "  may read on media/*, with a response_content_type of Image/PNG only\n",
+        "  may read on acme-here/*, without response headers\n",
+    ];
+    assert_says(&ended.stdout, &wanted);
+    assert!(!ended.stdout.contains("policy for media"), "{ended:?}");
+}
+
+#[tokio::test]
+async fn check_prints_what_is_known_of_sessions_of_one_request() {
+    let config = r#"
+tenants:
+  acme:
+    region: eu-west-1
+    credentials: { assume_role: { role_arn: "arn:aws:iam::111122223333:role/presignd-acme" } }
+    session:
+      scope: object
+      signature_age: 10m
+      deny: '{ "Effect": "Deny", "Action": "s3:*", "Resource": "arn:aws:s3:::acme-files/legal/*" }'
+    expiry: { max: 10m }
+    grants:
+      - { commands: [read], resources: ["acme-files/*"], source_ip: [10.0.0.0/8, 192.0.2.7] }
+      - { commands: [delete], resources: ["acme-files/tmp/*", acme-logs/today] }
+"#;
+    let ended = run("check", config).await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(ended.stderr, "");
+    assert_says(
+        &ended.stdout,
+        &[
+            "session policy for each request: ",
+            " of 2048 characters without its names\n",
+            "session policy for DeleteObjects in acme-files: ",
+            "session policy for DeleteObjects in acme-logs: ",
+            "no signature is good for longer than 10m\n",
+            "1 statement of the operator's denies more\n",
+            "may read on acme-files/*, from 10.0.0.0/8, 192.0.2.7 only\n",
+        ],
+    );
+}
+
+#[tokio::test]
 async fn check_does_not_mind_a_reader_who_has_seen_enough() {
     let start = with_config("check", GOOD).env("INITECH_SECRET", "s");
     let ended = start.with_closed_stdout().run().await;
@@ -274,6 +338,7 @@ tenants:
       assume_role: { role_arn: "arn:aws:iam::111122223333:role/presignd-acme" }
     grants:
       - { commands: [Read, GetObjct, getObject], resources: ["*/x", "files/*/x"] }
+      - { commands: [write], resources: ["a/*"], content_types: ["*/*", image/p*, "multipart/*"] }
     limits:
       - { name: all, commands: [put], rate: 5 }
 "#;
@@ -281,7 +346,7 @@ tenants:
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert_eq!(ended.stdout, "");
     let said: Vec<&str> = ended.stderr.lines().collect();
-    let wanted: [(&str, &[&str]); 9] = [
+    let wanted: [(&str, &[&str]); 12] = [
         ("3:11: server.listen: ", &["localhost:50051"]),
         ("5:3: tenants.acme: ", &["region"]),
         ("6:5: tenants.acme: ", &["`region`"]),
@@ -306,7 +371,19 @@ tenants:
             &["`files/*/x`", "bucket/prefix/*"],
         ),
         (
-            "12:33: tenants.acme.limits[0].commands[0]: ",
+            "11:66: tenants.acme.grants[1].content_types[0]: ",
+            &["`*/*`", "image/*"],
+        ),
+        (
+            "11:73: tenants.acme.grants[1].content_types[1]: ",
+            &["`image/p*`", "not a media type"],
+        ),
+        (
+            "11:83: tenants.acme.grants[1].content_types[2]: ",
+            &["`multipart/*`", "browsers run"],
+        ),
+        (
+            "13:33: tenants.acme.limits[0].commands[0]: ",
             &["`put`", "read, write, list, delete, admin"],
         ),
     ];
@@ -350,7 +427,10 @@ tenants:
         )
     };
     for (scope, words) in [
-        ("{ scope: tenant }", &["set session.scope to bucket"][..]),
+        (
+            "{ scope: tenant }",
+            &["set session.scope to bucket or object"][..],
+        ),
         (
             "{ scope: bucket }",
             &["bucket \"acme-files\"", "fewer commands or resources"],

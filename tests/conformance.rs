@@ -279,7 +279,7 @@ async fn every_command_is_signed_as_botocore_signs_it() {
             compared += 1;
         }
     }
-    assert_eq!(compared, 475, "cases");
+    assert_eq!(compared, 480, "cases");
 }
 
 #[test]

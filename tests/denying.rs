@@ -59,8 +59,9 @@ async fn a_field_that_needs_a_permission_of_its_own_needs_its_grant() {
     }
 }
 
+/// The confused deputy: whatever of another tenant's a request names, presignd asks nobody for credentials.
 #[tokio::test]
-async fn a_request_for_another_tenants_object_gets_no_session() {
+async fn a_request_for_another_tenants_object_upload_or_copy_source_gets_no_session() {
     let ceph = Ceph::shared();
     let sts = Relay::to(ceph.endpoint()).await;
     let counted = |name: &str, grants: &str| {
@@ -75,7 +76,10 @@ async fn a_request_for_another_tenants_object_gets_no_session() {
     let acme = r#"[{ commands: [read, write, list, delete], resources: ["acme-files/*"] }]"#;
     let globex = r#"[{ commands: [read, write, list, delete], resources: ["globex-files/*"] }]"#;
     let presignd = Presignd::with_tenant("acme", &counted("acme", acme))
-        .with_tenant("globex", &counted("globex", globex))
+        .with_tenant(
+            "globex",
+            &(counted("globex", globex) + "\nbuckets: { theirs: { bucket: globex-files } }"),
+        )
         .with_credentials(ceph.presignd_credentials().clone())
         .start()
         .await;
@@ -105,6 +109,19 @@ async fn a_request_for_another_tenants_object_gets_no_session() {
             key: "denying/k",
             upload_id: "2~theirs",
         }),
+        command!(CompleteMultipartUpload {
+            bucket: "globex-files",
+            key: "denying/k",
+            upload_id: "2~theirs",
+        }),
+        command!(ListParts {
+            bucket: "globex-files",
+            key: "denying/k",
+            upload_id: "2~theirs",
+        }),
+        // Only globex knows a bucket by this name.
+        get_object("theirs", "globex-files/k"),
+        copy("theirs/globex-files", BUCKET, "denying/deputy"),
     ];
     for command in confused.clone() {
         let what = format!("{command:?}");
@@ -137,6 +154,14 @@ async fn a_request_for_another_tenants_object_gets_no_session() {
         assert_eq!(error.code, Code::PermissionDenied as i32);
     }
     assert_eq!(presignd.records.all().len(), 2 * confused.len());
+
+    // A tenant that is not there is refused as one of somebody else's would be.
+    let unknown = request("initech", get_object("globex-files", "denying/k"));
+    let unknown = presignd.presign(unknown).await.expect_err("no such tenant");
+    assert_eq!(unknown.code(), Code::PermissionDenied, "{unknown}");
+    assert_eq!(reason(&unknown), "TENANT_DENIED");
+    let records = presignd.records.all();
+    assert_eq!(records.last().expect("a record")["tenant"], "initech");
     assert_eq!(sts.connections(), 0, "STS was called");
 
     // And STS is where the calls would have been seen.

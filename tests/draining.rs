@@ -13,12 +13,16 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tonic::Code;
 use tonic::transport::Channel;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
+use crate::harness::http2::{PREFACE, head, message, saying};
 use crate::harness::presignd::{get_object, request};
 use crate::harness::process::{self, Process, static_tenant, with_config};
 
-/// What every HTTP/2 client says first, with empty settings.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+/// The key of requests whose answers nobody reads.
+const UNREAD: &str = "unread";
 
 async fn presign(client: &PresignServiceClient<Channel>) -> Result<String, tonic::Status> {
     let asked = request("acme", get_object("acme-files", "k"));
@@ -48,7 +52,7 @@ async fn presign_many(
 
 /// Whether presignd never took the call: it said so itself, or nobody listens any more, or the client's transport held the
 /// call back, because the connection was being closed in an orderly way. A call that was cut is none of these.
-fn was_not_accepted(status: &tonic::Status) -> bool {
+pub(crate) fn was_not_accepted(status: &tonic::Status) -> bool {
     let mut cause = std::error::Error::source(status);
     if cause.is_none() {
         return status.code() == Code::Unavailable;
@@ -76,27 +80,39 @@ fn decided(records: &Path) -> Vec<String> {
         let record: serde_json::Value = serde_json::from_str(line).expect("a record is JSON");
         record["issuance_id"].as_str().expect("an id").to_owned()
     };
-    text.lines().map(id).collect()
+    text.lines()
+        .filter(|line| !line.contains(UNREAD))
+        .map(id)
+        .collect()
 }
 
-/// Opens connections that never get anywhere: silent, half a preface, and a request without an end.
+/// Opens connections that never get anywhere: silent, half a preface, nothing after it, a request without an end, and requests
+/// whose answers are not read, nor anything else.
 async fn stuck_clients(presignd: &Process) -> Vec<TcpStream> {
-    // HEADERS of stream 1, ended themselves, of a request that is not: its message never comes.
-    let path = b"/presignd.v1.PresignService/Presign";
-    let mut headers = b"\x83\x86\x41\x01a\x5f\x10application/grpc\x44".to_vec();
-    for bytes in [&[u8::try_from(path.len()).unwrap()], &path[..]] {
-        headers.extend(bytes);
+    let address = presignd.address().await;
+    let begun = [PREFACE, &head(1)].concat();
+    let mut unread = PREFACE.to_vec();
+    for stream in (1..200).step_by(2) {
+        let asked = request("acme", get_object("acme-files", UNREAD));
+        unread.extend([head(stream), message(stream, &asked)].concat());
     }
-    let mut request = PREFACE.to_vec();
-    request.extend([0, 0, u8::try_from(headers.len()).unwrap(), 1, 4, 0, 0, 0, 1]);
-    request.extend(headers);
     let mut stuck = Vec::new();
-    for said in [&b""[..], &PREFACE[..10], &request] {
-        let mut stream = TcpStream::connect(presignd.address().await).await.unwrap();
-        stream.write_all(said).await.unwrap();
-        stuck.push(stream);
+    for said in [&b""[..], &PREFACE[..10], PREFACE, &begun, &unread] {
+        stuck.push(saying(&address, said).await);
     }
     stuck
+}
+
+/// Watches the health, and goes on doing so.
+async fn watcher(presignd: &Process) -> tonic::Streaming<HealthCheckResponse> {
+    let channel = Channel::from_shared(format!("http://{}", presignd.address().await));
+    let channel = channel.unwrap().connect().await.unwrap();
+    let watched = HealthClient::new(channel)
+        .watch(HealthCheckRequest::default())
+        .await;
+    let mut watch = watched.unwrap().into_inner();
+    watch.message().await.unwrap().expect("a status");
+    watch
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -110,6 +126,7 @@ async fn under_load_all_that_was_accepted_is_answered() {
     let idle = presignd.client().await;
     let first = presign(&idle).await.unwrap();
     let stuck = stuck_clients(&presignd).await;
+    let mut watch = watcher(&presignd).await;
 
     let answered = Arc::new(AtomicUsize::new(0));
     let mut clients = Vec::new();
@@ -158,6 +175,27 @@ async fn under_load_all_that_was_accepted_is_answered() {
     assert_eq!(lost, [""; 0], "of {}", received.len());
     let refused = presign(&idle).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
+    let told = watch.message().await.unwrap().expect("a status");
+    assert_eq!(told.status(), ServingStatus::NotServing);
+    drop(stuck);
+}
+
+/// Those who have begun nothing, and those who are not there any more, are not waited for until the grace period is over.
+#[tokio::test]
+async fn without_requests_stuck_clients_do_not_hold_the_end() {
+    let config = static_tenant("[GetObject]", "grace: 1h");
+    let (presignd, client) = process::serve(&config).await;
+    presign(&client).await.unwrap();
+    let address = presignd.address().await;
+    let mut stuck = Vec::new();
+    for said in [&b""[..], &PREFACE[..10], PREFACE] {
+        stuck.push(saying(&address, said).await);
+    }
+    let _watch = watcher(&presignd).await;
+    presign(&client).await.unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(30), presignd.terminated()).await;
+    let ended = ended.expect("nobody holds it");
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     drop(stuck);
 }
 

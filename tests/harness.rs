@@ -1,10 +1,12 @@
 //! What the tests stand on: a real store, a plain HTTP client, and the programs that a caller would use.
 
 pub(crate) mod ceph;
+pub(crate) mod certificates;
 pub(crate) mod collector;
 pub(crate) mod commands;
 pub(crate) mod form;
 pub(crate) mod http;
+pub(crate) mod http2;
 pub(crate) mod presignd;
 pub(crate) mod process;
 pub(crate) mod refusal;

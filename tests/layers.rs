@@ -37,7 +37,7 @@ const ROOMS: [(&str, MayName); 18] = [
     ("grpc", MayName::RoomsAbove),
     // What only the builders know.
     ("config", MayName::Nothing),
-    ("telemetry", MayName::Nothing),
+    ("telemetry", MayName::Only(&["audit"])),
     ("dev", MayName::Nothing),
     ("app", MayName::RoomsAbove),
     ("cli", MayName::RoomsAbove),
@@ -58,7 +58,13 @@ fn may_name(room: &str, other: &str) -> bool {
 }
 
 /// Outside crates, by how their names start, and the only rooms that may name them.
-const OUTSIDE: [(&str, &[&str]); 1] = [("tonic", &["grpc", "proto"])];
+const OUTSIDE: [(&str, &[&str]); 5] = [
+    ("tonic", &["grpc", "proto", "telemetry"]),
+    ("hyper", &["grpc", "dev"]),
+    ("rustls", &["grpc"]),
+    ("tokio_rustls", &["grpc"]),
+    ("x509_parser", &["grpc"]),
+];
 
 /// Outside crates, by how their names start, that would end the core's life as a library of its own.
 const NOT_IN_SIGN: [&str; 6] = [

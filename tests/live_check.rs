@@ -66,6 +66,9 @@ async fn each_role_is_assumed_once_and_what_fails_is_told_of() {
     let sts = FakeSts::start().await;
     sts.answer(Answer::By(judge));
     let scoped = format!("session: {{ scope: bucket }}\n{GRANTS}");
+    let each = scoped
+        .replace("bucket", "object")
+        .replace("[read]", "[read, delete]");
     let tags = r#"session_tags: { who: "{caller}" }"#;
     let initech = "region: us-east-1
 endpoint: { url: \"http://127.0.0.1:9\" }
@@ -75,6 +78,7 @@ credentials: { static: { access_key_id: AKID, secret_access_key: { env: INITECH_
         ("refused", sts.tenant("refused", tags, GRANTS)),
         ("bucket", sts.tenant("bucket", "", &scoped)),
         ("chained", sts.tenant("chained", "duration: 12h", GRANTS)),
+        ("each", sts.tenant("each", "", &each)),
         ("idle", sts.tenant("idle", "", &scoped.replace(GRANTS, ""))),
         ("initech", initech.to_owned()),
     ]);
@@ -92,7 +96,7 @@ credentials: { static: { access_key_id: AKID, secret_access_key: { env: INITECH_
     assert_eq!(refused.len(), 1, "{refused:?}");
     for words in [
         "FAILS",
-        "403 AccessDenied: not authorized to assume",
+        "403 AccessDenied: not authorized\\nto assume",
         "sts:TagSession",
     ] {
         assert!(refused[0].contains(words), "{words}: {refused:?}");
@@ -108,6 +112,16 @@ credentials: { static: { access_key_id: AKID, secret_access_key: { env: INITECH_
         "{bucket:?}"
     );
     assert!(bucket[1].contains("PackedPolicyTooLarge"), "{bucket:?}");
+    let each = lines(&ended, "each");
+    let expected = [
+        "  each: works",
+        "  each for acme-files: works",
+        "  each for acme-logs: works",
+    ];
+    assert_eq!(each.len(), expected.len(), "{each:?}");
+    for (line, start) in each.iter().zip(expected) {
+        assert!(line.starts_with(start), "{line}");
+    }
     let chained = lines(&ended, "chained");
     assert_eq!(chained.len(), 1);
     assert!(
@@ -115,11 +129,16 @@ credentials: { static: { access_key_id: AKID, secret_access_key: { env: INITECH_
         "{chained:?}"
     );
     assert!(lines(&ended, "idle")[0].contains("works"), "{ended:?}");
+    let clock = format!(
+        "\n  the clock of {} agrees with this machine's to the second\n",
+        sts.url()
+    );
+    assert!(ended.stdout.contains(&clock), "{ended:?}");
     assert!(lines(&ended, "initech")[0].contains("static"), "{ended:?}");
 
     // One call for each policy, and the second of the role that gives an hour only.
     let calls = sts.calls();
-    assert_eq!(calls.len(), 7, "{calls:?}");
+    assert_eq!(calls.len(), 10, "{calls:?}");
     for call in &calls {
         let name = call.form["RoleSessionName"].split_once('.');
         assert_eq!(name.expect("a caller").1, "check");
@@ -129,12 +148,31 @@ credentials: { static: { access_key_id: AKID, secret_access_key: { env: INITECH_
         .filter_map(|call| call.form.get("Tags.member.1.Value"));
     assert_eq!(tagged.collect::<Vec<_>>(), ["check"]);
     for told in [
-        "asking STS for 6 sessions",
-        "6 of 6: ",
+        "asking STS for 9 sessions",
+        "9 of 9: ",
         "refused FAILS",
         "chained works",
     ] {
         assert!(ended.stderr.contains(told), "{told}: {}", ended.stderr);
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_is_too_far_off_fails() {
+    let sts = FakeSts::start().await;
+    for (ahead, told) in [(300, "s ahead of"), (-300, "s behind")] {
+        sts.date_ahead(ahead);
+        let yaml = config(&[("good", sts.tenant("good", "", GRANTS))]);
+        let ended = check(&yaml, "AKIDPRESIGND", "PLANTED0SECRET").await;
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(lines(&ended, "good")[0].contains("works"), "{ended:?}");
+        let clock = ended.stdout.lines().find(|l| l.contains("the clock of"));
+        let clock = clock.expect("a line on the clock");
+        assert!(clock.contains(told), "{clock}");
+        assert!(
+            clock.ends_with("(FAILS: server.max_clock_skew is 30s)"),
+            "{clock}"
+        );
     }
 }
 

@@ -2,11 +2,14 @@
 //!
 //! They need what `scripts/install-tools` installs, and fail without it: a test never skips.
 
+mod aliases;
 mod audit_output;
 mod aws_documents;
 mod batch;
+mod bounds;
 mod command_line;
 mod conformance;
+mod content;
 mod contract;
 mod denying;
 mod draining;
@@ -24,8 +27,11 @@ mod multipart;
 mod recording;
 mod records;
 mod sandbox;
+mod scoping;
 mod serving;
 mod store;
 mod sts;
 mod tampering;
+mod tenant_ids;
+mod tls;
 mod tracing_output;

@@ -1,5 +1,8 @@
 //! Records: every decision leaves one, nothing leaves without one, and none of them, nor any log or status, holds a secret.
 
+mod panics;
+mod process;
+mod rooms;
 mod secrets;
 
 use std::collections::BTreeSet;
@@ -25,7 +28,8 @@ fn get() -> PresignRequest {
 /// One refusal for each reason that a caller can bring about, and its tenant, bucket and key.
 #[tokio::test]
 async fn every_refusal_leaves_a_record_of_who_wanted_what() {
-    let (refusing, silent, gone) = (
+    let (refusing, silent, gone, skewed) = (
+        FakeSts::start().await,
         FakeSts::start().await,
         FakeSts::start().await,
         FakeSts::start().await,
@@ -33,18 +37,20 @@ async fn every_refusal_leaves_a_record_of_who_wanted_what() {
     refusing.answer(Answer::denied());
     silent.answer(Answer::Nothing);
     gone.vanish();
+    skewed.date_ahead(300);
     let limited = format!("{GRANTS}\nlimits: [{{ name: none, rate: 1/h, burst: 1 }}]");
     let odd = r#"grants: [{ commands: [read], resources: ["acme--x-s3/*"] }]"#;
     let presignd = Presignd::with_tenant("acme", &static_tenant(GRANTS))
         .with_tenant("refusing", &refusing.tenant("refusing", "", GRANTS))
         .with_tenant("silent", &silent.tenant("silent", "", GRANTS))
         .with_tenant("gone", &gone.tenant("gone", "", GRANTS))
+        .with_tenant("skewed", &skewed.tenant("skewed", "", GRANTS))
         .with_tenant("limited", &static_tenant(&limited))
         .with_tenant(
             "aws",
             &format!("region: eu-west-1\n{}", static_credentials(odd)),
         )
-        .with_server("request_timeout: 4s")
+        .with_server("request_timeout: 2s")
         .start()
         .await;
     let of = |tenant: &str| request(tenant, get_object("acme-files", "k"));
@@ -66,6 +72,7 @@ async fn every_refusal_leaves_a_record_of_who_wanted_what() {
             Reason::NoEndpoint,
             request("aws", get_object("acme--x-s3", "k")),
         ),
+        (Reason::ClockSkewed, of("skewed")),
         (Reason::DeadlineExceeded, of("silent")),
     ];
     let mut seen = BTreeSet::new();
@@ -103,12 +110,15 @@ async fn every_refusal_leaves_a_record_of_who_wanted_what() {
         Reason::Internal,
         Reason::ShuttingDown,
         Reason::AuditUnavailable,
+        Reason::SessionPolicyTooLong,
+        // And the one without a record.
+        Reason::Overloaded,
     ] {
         seen.insert(reason as i32);
     }
     let all = (0..).take_while(|&number| Reason::try_from(number).is_ok());
     assert!(all.eq(seen), "a reason is missing here");
-    assert_eq!(presignd.records.all().len(), 11, "one each");
+    assert_eq!(presignd.records.all().len(), 12, "one each");
     presignd.shutdown().await.unwrap();
 }
 

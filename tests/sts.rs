@@ -1,19 +1,24 @@
 //! The sessions that presignd gets from STS: what it asks for, how long it keeps them, and what it does where STS does not play along.
 
+mod ahead;
 mod chaining;
+mod clock_skew;
+mod crowd;
 mod failures;
 mod parameters;
 mod sharing;
+mod trouble;
 mod web_identity;
 
 use std::time::Duration;
 
 use presignd::proto::v1::{PresignRequest, PresignResponse};
 use serde_json::{Value, json};
-use tonic::Status;
+use tonic::{Code, Status};
 
 use crate::harness::presignd::{Presignd, get_object, lasting, request};
-use crate::harness::sts::FakeSts;
+use crate::harness::refusal::refused;
+use crate::harness::sts::{Answer, FakeSts};
 use crate::harness::url::Presigned;
 
 const GRANTS: &str = r#"grants: [{ commands: [GetObject], resources: ["acme-files/in/*"] }]"#;
@@ -125,20 +130,22 @@ async fn what_is_not_configured_is_not_sent() {
 #[tokio::test]
 async fn a_session_signs_until_it_is_too_short_for_what_is_asked() {
     let sts = FakeSts::start().await;
-    let presignd = acme(&sts).await;
+    // Sessions of this tenant are renewed when less than about 20 minutes are left.
+    let rest = format!("{GRANTS}\nexpiry: {{ default: 10m, max: 15m }}");
+    let presignd = Presignd::with_sts_tenant(&sts, "acme", "", &rest)
+        .start()
+        .await;
     let first = token(&presignd.presign(get()).await.unwrap());
     for _ in 0..10 {
         assert_eq!(token(&presignd.presign(get()).await.unwrap()), first);
     }
     let quarter = lasting(900, get());
-    presignd.clock.advance(Duration::from_mins(44));
+    presignd.clock.advance(Duration::from_mins(38));
     let still = presignd.presign(quarter.clone()).await.unwrap();
     assert_eq!((token(&still), sts.calls().len()), (first.clone(), 1));
 
-    presignd.clock.advance(Duration::from_mins(2));
-    // 14 minutes are left: enough for 10, not for 15.
-    let short = presignd.presign(lasting(600, get())).await.unwrap();
-    assert_eq!((token(&short), sts.calls().len()), (first.clone(), 1));
+    presignd.clock.advance(Duration::from_mins(8));
+    // 14 minutes are left: enough for 10, not for 15. Nobody has used it meanwhile.
     let renewed = presignd.presign(quarter).await.unwrap();
     assert_ne!(token(&renewed), first);
     assert_eq!(sts.calls().len(), 2);
@@ -171,5 +178,44 @@ async fn an_ended_session_signs_nothing() {
     presignd.clock.advance(Duration::from_hours(2));
     let issued = presignd.presign(lasting(1, get())).await.unwrap();
     assert_eq!(token(&issued), sts.sessions()[1].token);
+    presignd.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_expiry_near_the_sessions_duration_is_refused_always_or_never() {
+    let sts = FakeSts::start().await;
+    let presignd = acme(&sts).await;
+    let most = 3600 - 5 - 2;
+    for _ in 0..4 {
+        for asked in [most + 1, 3597, 3600] {
+            let refused = refused(presignd.presign(lasting(asked, get())).await);
+            let why = (Code::FailedPrecondition, "EXPIRY_BEYOND_SESSION");
+            assert_eq!(refused.why(), why, "{asked}");
+            assert_eq!(refused.metadata["session_seconds"], most.to_string());
+        }
+        let issued = presignd.presign(lasting(most, get())).await.unwrap();
+        let life = Presigned::read(&issued.url).expires_in();
+        assert_eq!(life.cast_signed(), most);
+        presignd.clock.advance(Duration::from_mins(10));
+    }
+    presignd.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_role_whose_sessions_are_shorter_says_how_long_they_are() {
+    let sts = FakeSts::start().await;
+    sts.answer(Answer::Session(Duration::from_mins(30)));
+    let presignd = acme(&sts).await;
+    for _ in 0..2 {
+        let refused = refused(presignd.presign(lasting(3000, get())).await);
+        let why = (Code::FailedPrecondition, "EXPIRY_BEYOND_SESSION");
+        assert_eq!(refused.why(), why);
+        // What a session lasts, and not what is left of this one.
+        let seconds: u32 = refused.metadata["session_seconds"].parse().unwrap();
+        assert!((1700..1800).contains(&seconds), "{seconds}");
+        presignd.clock.advance(Duration::from_mins(10));
+    }
+    let issued = presignd.presign(lasting(1700, get())).await.unwrap();
+    assert_eq!(Presigned::read(&issued.url).expires_in(), 1700);
     presignd.shutdown().await.unwrap();
 }

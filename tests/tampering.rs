@@ -1,4 +1,5 @@
-//! A URL works as it was issued, or not at all: each part of it is changed, removed and doubled in turn, and the store refuses.
+//! A URL works as it was issued, or not at all: each parameter and header that is signed, and all else of it, is changed, removed and
+//! doubled in turn, and the store refuses.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -304,6 +305,8 @@ async fn a_download_holds() {
         key: "tampering/get/k",
         range: "bytes=0-3",
         response_content_disposition: "attachment; filename=\"a b\"",
+        response_content_type: "image/png",
+        response_cache_control: "no-store",
     });
     holds("get", &presignd.issue("acme", command).await, "").await;
 }
@@ -325,6 +328,29 @@ async fn an_upload_holds() {
     holds("put", &presignd.issue("acme", command).await, "new").await;
     let object = Ceph::shared().object(BUCKET, "tampering/put/k").await;
     assert_eq!(object.as_deref(), Some(&b"new"[..]));
+}
+
+#[tokio::test]
+async fn a_part_of_an_upload_holds() {
+    let presignd = presignd().await;
+    let key = "tampering/part/k";
+    let create = command!(CreateMultipartUpload {
+        bucket: BUCKET,
+        key: key,
+        content_type: "image/png",
+    });
+    let created = presignd.run("acme", create, "").await;
+    let id = created.xml("UploadId").expect("an id");
+    let command = command!(UploadPart {
+        bucket: BUCKET,
+        key: key,
+        upload_id: id.as_str(),
+        part_number: 1,
+        content_md5: "9Mk4XxkC9zNLALm07NFk3g==",
+    });
+    let issued = presignd.issue("acme", command).await;
+    assert!(issued.headers.contains_key("content-md5"), "{issued:?}");
+    holds("part", &issued, "part").await;
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use presignd::clock::{Clock as _, SystemClock};
 use presignd::proto::s3::GetObject;
 use presignd::proto::v1::batch_presign_result::Result as ItemResult;
 use presignd::proto::v1::command::Command as Variant;
@@ -15,6 +16,8 @@ use tonic::transport::Channel;
 
 const CONNECTIONS: usize = 4;
 const IN_FLIGHT: usize = 32;
+/// How finely requests are paced.
+const TICK: Duration = Duration::from_millis(1);
 
 /// What one request asks for.
 #[derive(Clone, Copy)]
@@ -28,7 +31,7 @@ pub(crate) enum Ask {
 /// Connections to one server.
 pub(crate) struct Load {
     clients: Vec<PresignServiceClient<Channel>>,
-    ask: Ask,
+    pub(crate) ask: Ask,
     sizes: (usize, usize),
 }
 
@@ -86,6 +89,33 @@ impl Load {
             });
         }
         workers.join_all().await.into_iter().sum()
+    }
+}
+
+impl Load {
+    /// Asks at this rate, whatever becomes of the requests before, and returns how long each took from the time at which it was
+    /// to begin.
+    pub(crate) async fn pace(&self, rate: f64, within: Duration) -> Vec<Duration> {
+        let clock = SystemClock::new();
+        let mut requests = JoinSet::new();
+        let mut ticks = tokio::time::interval(TICK);
+        for n in 0_u32.. {
+            let due = Duration::from_secs_f64(f64::from(n) / rate);
+            if due >= within {
+                break;
+            }
+            while clock.monotonic() < due {
+                ticks.tick().await;
+            }
+            let number = usize::try_from(n).unwrap_or(0);
+            let mut client = self.clients[number % CONNECTIONS].clone();
+            let ask = self.ask;
+            requests.spawn(async move {
+                issue(&mut client, ask, number).await;
+                clock.monotonic().saturating_sub(due)
+            });
+        }
+        requests.join_all().await
     }
 }
 

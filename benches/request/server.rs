@@ -15,7 +15,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
-use crate::empty;
+use crate::empty::Layout;
 
 /// A server process; it is killed when this goes.
 pub(crate) struct Server {
@@ -27,10 +27,10 @@ pub(crate) struct Server {
 
 impl Server {
     /// The empty service.
-    pub(crate) fn empty() -> Self {
+    pub(crate) fn empty(layout: Layout) -> Self {
         let this = std::env::current_exe().expect("this program has a path");
         let mut process = Command::new(this)
-            .arg(empty::ARGUMENT)
+            .args(layout.arguments())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()

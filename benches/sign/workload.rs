@@ -137,6 +137,7 @@ impl Workload {
             host_label: None,
             needed_actions: 0,
             unknown_to_aws: Vec::new(),
+            left_open: None,
         }
     }
 

@@ -34,6 +34,8 @@ pub struct TenantExpiry {
     pub max: u32,
     /// How much earlier than now signatures are dated, in seconds, for clocks that are behind.
     pub backdate: u32,
+    /// The age, in seconds, at which the store takes a signature for too old, whatever its URL says. More than `backdate`.
+    pub signature_age: Option<u32>,
 }
 
 /// The date of a signature, and the life that is signed with it.
@@ -46,6 +48,23 @@ pub struct Dating {
 }
 
 impl TenantExpiry {
+    /// The longest that any URL may live, in seconds, and which setting says so.
+    fn cap(&self) -> (u32, &'static str) {
+        // A signature is as old as it is dated.
+        let age = self.signature_age;
+        match age.map(|age| age.saturating_sub(self.backdate)) {
+            Some(age) if age < self.max => (
+                age,
+                if self.backdate == 0 {
+                    "the tenant's session.signature_age"
+                } else {
+                    "the tenant's session.signature_age less its expiry.backdate"
+                },
+            ),
+            _ => (self.max, "the tenant's expiry.max"),
+        }
+    }
+
     /// Dates a signature whose URL is to work for so many seconds from now: it ends when it would have ended undated. S3's limit on
     /// the life that is signed comes first.
     #[must_use]
@@ -67,7 +86,7 @@ pub enum Bound {
     Default,
     /// The grant's `max_expiry`.
     GrantCap,
-    /// The tenant's `expiry.max`.
+    /// The tenant's `expiry.max`, or its `session.signature_age` if that is less.
     TenantCap,
     /// The end of the session.
     Credentials,
@@ -133,9 +152,10 @@ pub fn within_caps(
     tenant: TenantExpiry,
     grant_cap: Option<u32>,
 ) -> Result<Expiry, AboveCap> {
+    let (tenant_cap, name) = tenant.cap();
     let (cap, cap_bound, cap_name) = match grant_cap {
-        Some(grant) if grant < tenant.max => (grant, Bound::GrantCap, "the grant's max_expiry"),
-        _ => (tenant.max, Bound::TenantCap, "the tenant's expiry.max"),
+        Some(grant) if grant < tenant_cap => (grant, Bound::GrantCap, "the grant's max_expiry"),
+        _ => (tenant_cap, Bound::TenantCap, name),
     };
     let (wanted, bound) = match asked.expires_in {
         Some(seconds) => (seconds, Bound::Request),
@@ -200,6 +220,7 @@ mod tests {
         default: 900,
         max: 43_200,
         backdate: 0,
+        signature_age: None,
     };
 
     fn asked(expires_in: impl Into<Option<u32>>, mode: Mode) -> Asked {
@@ -262,6 +283,32 @@ mod tests {
     }
 
     #[test]
+    fn a_signature_that_ages_caps_and_is_named() {
+        let tenant = |backdate| TenantExpiry {
+            signature_age: Some(600),
+            backdate,
+            ..TENANT
+        };
+        let clamped = within_caps(asked(3600, Mode::Clamp), tenant(0), None).unwrap();
+        assert_eq!((clamped.seconds, clamped.bound), (600, Bound::TenantCap));
+        let default = within_caps(asked(None, Mode::Reject), tenant(60), None).unwrap();
+        assert_eq!((default.seconds, default.bound), (540, Bound::TenantCap));
+        let granted = within_caps(asked(None, Mode::Reject), tenant(60), Some(300)).unwrap();
+        assert_eq!((granted.seconds, granted.bound), (300, Bound::GrantCap));
+        for (backdate, named) in [
+            (0, "the tenant's session.signature_age of 600 s"),
+            (
+                60,
+                "session.signature_age less its expiry.backdate of 540 s",
+            ),
+        ] {
+            let refused = within_caps(asked(601, Mode::Reject), tenant(backdate), None);
+            let said = refused.unwrap_err().to_string();
+            assert!(said.contains(named), "{said}");
+        }
+    }
+
+    #[test]
     fn a_session_shortens_only_what_may_be_shortened() {
         let expiry = |may_shorten| Expiry {
             seconds: 900,
@@ -295,7 +342,7 @@ mod tests {
             left in 0..2 * MAX_EXPIRY,
         ) {
             let mode = if clamp { Mode::Clamp } else { Mode::Reject };
-            let tenant = TenantExpiry { default, max, backdate: 0 };
+            let tenant = TenantExpiry { default, max, ..TENANT };
             let Ok(expiry) = within_caps(asked(expires_in, mode), tenant, grant) else {
                 prop_assert!(expires_in.is_some() && !clamp, "only an explicit expiry under REJECT is refused");
                 return Ok(());
@@ -305,6 +352,15 @@ mod tests {
             if let Ok(final_expiry) = within_session(expiry, Some(Duration::from_secs(left.into()))) {
                 prop_assert!(final_expiry.seconds <= left && final_expiry.seconds >= 1);
             }
+        }
+
+        #[test]
+        fn no_url_outlives_its_signature(
+            expires_in in proptest::option::of(1..=MAX_EXPIRY), age in 301..=MAX_EXPIRY, backdate in 0..=300u32,
+        ) {
+            let tenant = TenantExpiry { backdate, signature_age: Some(age), max: MAX_EXPIRY, ..TENANT };
+            let expiry = within_caps(asked(expires_in, Mode::Clamp), tenant, None).unwrap();
+            prop_assert!(tenant.dating(expiry.seconds).life <= age, "{expiry:?}");
         }
 
         #[test]

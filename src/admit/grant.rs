@@ -6,7 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use super::resource::ResourcePattern;
+use super::content::ContentRules;
+use super::resource::{ResourcePattern, Target};
+use super::source_ip::SourceIps;
 use crate::sign::command::{CommandClass, IamAction, IamResource, Operation};
 use crate::sign::operations::{self, OPERATIONS};
 
@@ -70,6 +72,10 @@ pub struct Terms {
     pub max_expiry: Option<u32>,
     /// The most bytes of one upload.
     pub max_upload: Option<u64>,
+    /// What a browser may be told about an object.
+    pub content: ContentRules,
+    /// From which addresses it may be used; `None`: from any.
+    pub source_ip: Option<SourceIps>,
 }
 
 /// How a grant carries an IAM action.
@@ -153,10 +159,29 @@ impl Grant {
         self.terms.max_upload
     }
 
+    /// What a browser may be told about an object.
+    #[must_use]
+    pub fn content(&self) -> &ContentRules {
+        &self.terms.content
+    }
+
+    /// From which addresses URLs under the grant may be used; `None`: from any.
+    #[must_use]
+    pub fn source_ip(&self) -> Option<&SourceIps> {
+        self.terms.source_ip.as_ref()
+    }
+
     /// The resources.
     #[must_use]
     pub fn resources(&self) -> &[ResourcePattern] {
         &self.resources
+    }
+
+    /// Whether one of the resources covers the target.
+    #[must_use]
+    pub fn covers(&self, target: &Target<'_>) -> bool {
+        let mut resources = self.resources.iter();
+        resources.any(|resource| resource.covers(target))
     }
 
     /// The IAM actions that the grant carries on its resources.

@@ -8,11 +8,16 @@
 mod tests;
 
 use super::grant::Grant;
-use super::resource::Target;
+use super::resource::{ResourcePattern, Target};
+use super::source_ip::SourceIps;
 use super::upload::Upload;
+use crate::sign::bind::{Violation, Violations};
 use crate::sign::command::{BoundCommand, IamAction, IamResource, Operation, PathForm};
 use crate::sign::operations;
-use crate::sign::post_policy::{KeyRule, LengthRange, PostForm};
+use crate::sign::post_policy::PostForm;
+
+/// How many broken rules are told one by one.
+const MAX_RULES: usize = 16;
 
 /// What the grants say about a command that they allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +26,16 @@ pub struct Allowed {
     pub max_expiry: Option<u32>,
     /// Whether the keys are in the body and the grant is narrower than the bucket, so that only a session policy holds them to it.
     pub bounded_by_session_only: bool,
+}
+
+/// What the caller called the buckets of a command, where they have other names. Nothing is decided by it: sentences say it, and not
+/// the names of buckets that the caller did not name.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Called<'a> {
+    /// The bucket.
+    pub bucket: Option<&'a str>,
+    /// The bucket of the object that a copy reads.
+    pub source: Option<&'a str>,
 }
 
 /// No grant allows the command.
@@ -75,6 +90,14 @@ pub enum Denied {
         /// What it reaches for.
         target: String,
     },
+    /// Every grant of the command on the target has a rule that a field breaks.
+    #[error("no grant of {command} there allows these fields: {violations}")]
+    Content {
+        /// The command.
+        command: &'static str,
+        /// The fields, and the rules.
+        violations: Violations,
+    },
     /// The source of a copy may not be read.
     #[error("{command} reads {target}: no grant of {grant} covers it")]
     Source {
@@ -85,113 +108,239 @@ pub enum Denied {
         /// The source.
         target: String,
     },
+    /// Grants allow it, but not from all of the addresses that the request names.
+    #[error(
+        "{command} is allowed, but not from every address in source_ip: each has to lie within the source_ip of one grant that \
+         allows it; leave source_ip out to take what the grants allow"
+    )]
+    SourceIp {
+        /// The command.
+        command: &'static str,
+    },
 }
 
-/// Decides whether the grants allow the command.
+/// One IAM permission that a request needs, and on what.
+#[derive(Debug, Clone, Copy)]
+pub struct Need<'a> {
+    /// The permission.
+    pub action: &'static IamAction,
+    /// What a grant of it has to cover.
+    pub target: Target<'a>,
+    /// The command that an operator has to grant for it.
+    owner: &'static Operation,
+}
+
+/// Decides whether the grants allow the command, to be used from these addresses or, with `None`, from wherever the grants say.
 ///
 /// # Errors
-/// What no grant allows: the command, a permission that a field adds, or the source of a copy.
-pub fn decide(grants: &[Grant], command: &BoundCommand<'_>) -> Result<Allowed, Denied> {
-    decide_for(grants, command, &target_of(command), Upload::of(command))
-}
-
-/// Decides whether the grants allow the form, and what its file is bounded to.
-///
-/// # Errors
-/// What no grant allows: the upload, its size, or a permission that a field adds.
-pub fn decide_form(
-    grants: &[Grant],
-    form: &PostForm<'_>,
-) -> Result<(Allowed, Option<LengthRange>), Denied> {
-    let command = &form.command;
-    let bucket = command.bucket.unwrap_or_default();
-    let target = match form.key {
-        KeyRule::Exact(key) => Target::Object { bucket, key },
-        KeyRule::StartsWith { prefix, .. } => Target::Keys { bucket, prefix },
-    };
-    // What a form leaves open, it takes from the grants.
-    let content_length =
-        form.content_length
-            .or_else(|| match most_upload(grants, command.operation, &target)? {
-                Upload::AtMost(max) => Some(LengthRange { min: 0, max }),
-                Upload::Nothing | Upload::Unbounded => None,
-            });
-    let allowed = decide_for(grants, command, &target, Upload::within(content_length))?;
-    Ok((allowed, content_length))
-}
-
-/// Decides about a command on this target with this upload.
-fn decide_for(
+/// What no grant allows: the command, what a field says, a permission that a field adds, the source of a copy, or the addresses.
+pub fn decide(
     grants: &[Grant],
     command: &BoundCommand<'_>,
-    target: &Target<'_>,
-    upload: Upload,
+    called: Called<'_>,
+    source_ip: Option<&SourceIps>,
+) -> Result<Allowed, Denied> {
+    let decision = decide_from(grants, command, called, source_ip);
+    if decision.is_err()
+        && source_ip.is_some()
+        && decide_from(grants, command, called, None).is_ok()
+    {
+        let command = command.operation.name;
+        return Err(Denied::SourceIp { command });
+    }
+    decision
+}
+
+fn decide_from(
+    grants: &[Grant],
+    command: &BoundCommand<'_>,
+    called: Called<'_>,
+    source_ip: Option<&SourceIps>,
 ) -> Result<Allowed, Denied> {
     let operation = command.operation;
-    // One grant has to allow all of it: a long life from one and a large upload from another would be more than either says.
-    let fits = |grant: &Grant| grant.is_of(operation) && upload.fits(grant.max_upload());
-    let (mut cap, mut whole) = cap_of(grants, fits, target)
-        .ok_or_else(|| not_allowed(grants, operation, target, upload))?;
-    for (index, action) in operation.actions.iter().enumerate() {
-        if command.needed_actions & (1 << index) == 0 {
-            continue;
-        }
-        let (action_cap, action_whole) = match action.resource {
-            IamResource::ReferencedObject => source_cap(grants, command, action)?,
-            _ => action_cap(grants, operation, action, target)?,
-        };
-        cap = narrower(cap, action_cap);
-        whole &= action_whole;
+    let target = target_of(command);
+    let itself = |grant: &Grant| {
+        grant.is_of(operation) && grant.covers(&target) && keeps_terms(command, grant)
+    };
+    let mut cap = cap_of(grants, itself, source_ip)
+        .ok_or_else(|| not_itself(grants, command, called, source_ip))?;
+    for need in needs(command) {
+        let met = |grant: &Grant| need.met_by(grant, command);
+        cap = narrower(
+            cap,
+            cap_of(grants, met, source_ip).ok_or_else(|| need.denied(operation, called))?,
+        );
     }
+    let bounded_by_session_only = matches!(target, Target::BodyKeys(_)) && {
+        let whole = needs(command)
+            .all(|need| whole_bucket(grants, |grant| need.met_by(grant, command), &target));
+        !(whole && whole_bucket(grants, itself, &target))
+    };
     Ok(Allowed {
         max_expiry: cap,
-        bounded_by_session_only: matches!(target, Target::BodyKeys(_)) && !whole,
+        bounded_by_session_only,
     })
 }
 
-/// Why no grant allows the operation on the target.
-fn not_allowed(
+/// Whether the command keeps to what the grant says of objects: how large they are, and what browsers are told of them.
+fn keeps_terms(command: &BoundCommand<'_>, grant: &Grant) -> bool {
+    Upload::of(command).fits(grant.max_upload()) && grant.content().broken_by(command).is_empty()
+}
+
+/// Why no grant of the command itself fits: there is none, each has a rule that a field breaks, or those left take less.
+fn not_itself(
     grants: &[Grant],
-    operation: &'static Operation,
-    target: &Target<'_>,
-    upload: Upload,
+    command: &BoundCommand<'_>,
+    called: Called<'_>,
+    source_ip: Option<&SourceIps>,
 ) -> Denied {
-    let (command, target_name) = (operation.name, target.to_string());
-    match (most_upload(grants, operation, target), upload) {
-        (Some(Upload::AtMost(most)), Upload::AtMost(bytes)) => Denied::UploadTooLarge {
+    let (target, upload) = (target_of(command), Upload::of(command));
+    let rules = rules_broken(grants, command, &target);
+    let most = most_upload(grants, command, source_ip);
+    let most = most.filter(|most| !upload.fits(Some(*most)));
+    let (command, target) = (
+        command.operation.name,
+        target.called(called.bucket).to_string(),
+    );
+    match (most, upload) {
+        (Some(most), Upload::AtMost(bytes)) => Denied::UploadTooLarge {
             command,
-            target: target_name,
+            target,
             bytes,
             most,
         },
-        (Some(Upload::AtMost(most)), _) => Denied::UploadUnbounded {
+        (Some(most), _) => Denied::UploadUnbounded {
             command,
-            target: target_name,
+            target,
             most,
         },
-        _ => Denied::Command {
+        (None, _) if rules.is_empty() => Denied::Command { command, target },
+        (None, _) => Denied::Content {
             command,
-            target: target_name,
+            violations: Violations(rules),
         },
     }
 }
 
-/// The most that the grants of the operation let be uploaded to the target. `None`: there is no such grant.
-fn most_upload(grants: &[Grant], operation: &Operation, target: &Target<'_>) -> Option<Upload> {
-    let covers = |grant: &&Grant| {
-        let mut resources = grant.resources().iter();
-        grant.is_of(operation) && resources.any(|resource| resource.covers(target))
+/// Bounds the upload of a form as the grants do, if its request leaves that to them.
+pub fn bound_upload(grants: &[Grant], form: &mut PostForm<'_>, source_ip: Option<&SourceIps>) {
+    if let Some(most) = most_upload(grants, &form.command, source_ip) {
+        form.bound_upload(most);
+    }
+}
+
+/// The most bytes that the command may upload under the grants that allow it otherwise, from these addresses if it names any. `None`:
+/// nothing bounds it, or there is no such grant.
+fn most_upload(
+    grants: &[Grant],
+    command: &BoundCommand<'_>,
+    source_ip: Option<&SourceIps>,
+) -> Option<u64> {
+    let target = target_of(command);
+    let most = |source_ip| {
+        let granting = grants.iter().filter(|grant| {
+            grant.is_of(command.operation)
+                && grant.covers(&target)
+                && takes(grant, source_ip)
+                && grant.content().broken_by(command).is_empty()
+        });
+        granting.map(Grant::max_upload).reduce(wider)
     };
-    let bounds = grants.iter().filter(covers).map(Grant::max_upload);
-    let most = bounds.reduce(|a, b| Some(a?.max(b?)))?;
-    Some(most.map_or(Upload::Unbounded, Upload::AtMost))
+    // Where no grant takes the addresses, it is they that are in the way, and not the size.
+    most(source_ip).or_else(|| most(None)).flatten()
+}
+
+/// The rules that the command breaks of the grants that would allow it otherwise, each once.
+fn rules_broken(
+    grants: &[Grant],
+    command: &BoundCommand<'_>,
+    target: &Target<'_>,
+) -> Vec<Violation> {
+    let mut broken = Vec::new();
+    let granting = grants
+        .iter()
+        .filter(|grant| grant.is_of(command.operation) && grant.covers(target));
+    for rule in granting.flat_map(|grant| grant.content().broken_by(command)) {
+        if !broken.contains(&rule) && broken.len() < MAX_RULES {
+            broken.push(rule);
+        }
+    }
+    broken
+}
+
+/// The IAM permissions that this very request needs.
+pub fn needs<'a>(command: &'a BoundCommand<'_>) -> impl Iterator<Item = Need<'a>> {
+    let operation = command.operation;
+    let target = target_of(command);
+    let source = match &command.reference {
+        Some(reference) => Target::Object {
+            bucket: reference.bucket,
+            key: reference.key,
+        },
+        None => Target::Service,
+    };
+    let needed = move |index: usize| command.needed_actions & (1 << index) != 0;
+    let actions = operation.actions.iter().enumerate();
+    actions
+        .filter(move |(index, _)| needed(*index))
+        .map(move |(_, action)| Need {
+            action,
+            target: match action.resource {
+                IamResource::ReferencedObject => source,
+                _ => target,
+            },
+            owner: owner_of(operation, action),
+        })
+}
+
+impl Need<'_> {
+    /// Whether this grant alone meets the need of the command that has it.
+    #[must_use]
+    pub fn met_by(&self, grant: &Grant, command: &BoundCommand<'_>) -> bool {
+        // What objects are is a matter of the command's own grants, and not of those that lend it a permission.
+        let own = self.owner.name == command.operation.name;
+        carries(grant, self.owner, self.action)
+            && grant.covers(&self.target)
+            && (!own || keeps_terms(command, grant))
+    }
+
+    fn denied(&self, operation: &Operation, called: Called<'_>) -> Denied {
+        let (command, grant) = (operation.name, self.owner.name);
+        match self.action.resource {
+            IamResource::ReferencedObject => Denied::Source {
+                command,
+                grant,
+                target: self.target.called(called.source).to_string(),
+            },
+            _ => Denied::Action {
+                command,
+                action: self.action.action,
+                grant,
+                target: self.target.called(called.bucket).to_string(),
+            },
+        }
+    }
+}
+
+/// Whether a URL under the grant may be for all these addresses, if a request names any.
+#[must_use]
+pub fn takes(grant: &Grant, source_ip: Option<&SourceIps>) -> bool {
+    match (grant.source_ip(), source_ip) {
+        (Some(own), Some(asked)) => own.include(asked),
+        _ => true,
+    }
 }
 
 /// What the command reaches for.
 fn target_of<'a>(command: &'a BoundCommand<'_>) -> Target<'a> {
     let operation = command.operation;
+    let beginning = command.left_open.and_then(|open| open.key_starts_with);
     match (operation.path, command.bucket, command.key) {
         (PathForm::Object, Some(bucket), Some(key)) => Target::Object { bucket, key },
+        (PathForm::Object, Some(bucket), None) => Target::Keys {
+            bucket,
+            prefix: beginning.unwrap_or_default(),
+        },
         (PathForm::Bucket, Some(bucket), _) if operation.keys_in_body() => Target::BodyKeys(bucket),
         (PathForm::Bucket, Some(bucket), _)
             if operation.actions.iter().any(|a| a.prefix_condition) =>
@@ -205,42 +354,6 @@ fn target_of<'a>(command: &'a BoundCommand<'_>) -> Target<'a> {
         (_, Some(bucket), _) => Target::Bucket(bucket),
         (_, None, _) => Target::Service,
     }
-}
-
-fn action_cap(
-    grants: &[Grant],
-    operation: &'static Operation,
-    action: &IamAction,
-    target: &Target<'_>,
-) -> Result<Reach, Denied> {
-    let owner = owner_of(operation, action);
-    cap_of(grants, |grant| carries(grant, owner, action), target).ok_or_else(|| Denied::Action {
-        command: operation.name,
-        action: action.action,
-        grant: owner.name,
-        target: target.to_string(),
-    })
-}
-
-fn source_cap(
-    grants: &[Grant],
-    command: &BoundCommand<'_>,
-    action: &IamAction,
-) -> Result<Reach, Denied> {
-    let operation = command.operation;
-    let owner = owner_of(operation, action);
-    let target = match &command.reference {
-        Some(reference) => Target::Object {
-            bucket: reference.bucket,
-            key: reference.key,
-        },
-        None => Target::Service,
-    };
-    cap_of(grants, |grant| carries(grant, owner, action), &target).ok_or_else(|| Denied::Source {
-        command: operation.name,
-        grant: owner.name,
-        target: target.to_string(),
-    })
 }
 
 fn carries(grant: &Grant, owner: &Operation, action: &IamAction) -> bool {
@@ -260,36 +373,52 @@ fn owner_of(operation: &'static Operation, action: &IamAction) -> &'static Opera
     operations::operation(verb).unwrap_or(operation)
 }
 
-/// The longest cap, and whether the whole bucket is covered.
-type Reach = (Option<u32>, bool);
+/// The longest expiry under a grant, in seconds; `None`: it sets none.
+type Cap = Option<u32>;
 
-/// The longest cap of the grants that fit and cover the target, and whether one of them covers the whole bucket. `None`: none fits.
-fn cap_of(grants: &[Grant], fits: impl Fn(&Grant) -> bool, target: &Target<'_>) -> Option<Reach> {
-    let mut found = None;
-    for grant in grants.iter().filter(|grant| fits(grant)) {
-        for resource in grant
-            .resources()
-            .iter()
-            .filter(|resource| resource.covers(target))
-        {
-            let whole = matches!(resource, super::resource::ResourcePattern::WholeBucket(_));
-            let cap = grant.max_expiry();
-            found = Some(match found {
-                None => (cap, whole),
-                Some((known, was_whole)) => (wider(known, cap), was_whole || whole),
-            });
-        }
-    }
-    found
+/// The longest expiry under the grants that fit. `None`: none fits.
+///
+/// A request that names addresses has its session from the grants that take them all, and the longest of those counts. Else the
+/// session has the addresses of each grant, and what one grant allows from its addresses must not outlive that from another's.
+fn cap_of(
+    grants: &[Grant],
+    fits: impl Fn(&Grant) -> bool,
+    source_ip: Option<&SourceIps>,
+) -> Option<Cap> {
+    let fitting = || {
+        let grants = grants.iter();
+        grants.filter(|grant| fits(grant) && takes(grant, source_ip))
+    };
+    let longest = |of: &dyn Fn(&Grant) -> bool| {
+        let grants = fitting().filter(|grant| of(grant));
+        grants.map(Grant::max_expiry).reduce(wider)
+    };
+    // Grants that hold from anywhere hold from the addresses of the others too.
+    longest(&|grant| source_ip.is_some() || grant.source_ip().is_none()).or_else(|| {
+        let own = fitting().map(Grant::source_ip);
+        let includes = |grant: &Grant, own| grant.source_ip().is_some_and(|ip| ip.include(own));
+        own.flatten()
+            .filter_map(|own| longest(&|grant| includes(grant, own)))
+            .reduce(narrower)
+    })
 }
 
-/// The wider of two caps; `None` is no cap.
-fn wider(a: Option<u32>, b: Option<u32>) -> Option<u32> {
+/// Whether one of the grants that fit covers the whole bucket.
+fn whole_bucket(grants: &[Grant], fits: impl Fn(&Grant) -> bool, target: &Target<'_>) -> bool {
+    let whole = |resource: &ResourcePattern| {
+        matches!(resource, ResourcePattern::WholeBucket(_)) && resource.covers(target)
+    };
+    let mut fitting = grants.iter().filter(|grant| fits(grant));
+    fitting.any(|grant| grant.resources().iter().any(whole))
+}
+
+/// The wider of two caps.
+fn wider<T: Ord>(a: Option<T>, b: Option<T>) -> Option<T> {
     Some(a?.max(b?))
 }
 
-/// The narrower of two caps; `None` is no cap.
-fn narrower(a: Option<u32>, b: Option<u32>) -> Option<u32> {
+/// The narrower of two caps.
+fn narrower(a: Cap, b: Cap) -> Cap {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (cap, None) | (None, cap) => cap,

@@ -124,6 +124,19 @@ impl ResourcePattern {
         }
     }
 
+    /// The pattern in this bucket, if it is of any.
+    #[must_use]
+    pub fn in_bucket(mut self, name: &str) -> Self {
+        match &mut self {
+            Self::Service => {}
+            Self::Bucket(bucket)
+            | Self::WholeBucket(bucket)
+            | Self::Prefix { bucket, .. }
+            | Self::Key { bucket, .. } => name.clone_into(bucket),
+        }
+        self
+    }
+
     /// Whether the pattern covers the target.
     #[must_use]
     pub fn covers(&self, target: &Target<'_>) -> bool {
@@ -192,7 +205,32 @@ pub enum Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    fn bucket(&self) -> Option<&'a str> {
+    /// The same in a bucket of another name, if there is one.
+    #[must_use]
+    pub fn called(self, name: Option<&'a str>) -> Self {
+        let name = |bucket: &'a str| name.unwrap_or(bucket);
+        match self {
+            Self::Service => Self::Service,
+            Self::Bucket(bucket) => Self::Bucket(name(bucket)),
+            Self::List { bucket, prefix } => Self::List {
+                bucket: name(bucket),
+                prefix,
+            },
+            Self::Object { bucket, key } => Self::Object {
+                bucket: name(bucket),
+                key,
+            },
+            Self::Keys { bucket, prefix } => Self::Keys {
+                bucket: name(bucket),
+                prefix,
+            },
+            Self::BodyKeys(bucket) => Self::BodyKeys(name(bucket)),
+        }
+    }
+
+    /// The bucket that it is in.
+    #[must_use]
+    pub fn bucket(&self) -> Option<&'a str> {
         match *self {
             Target::Service => None,
             Target::Bucket(bucket)

@@ -3,7 +3,6 @@
 //! A URL bounds an upload by its signed `Content-Length` alone, and a form by the range in its policy.
 
 use crate::sign::command::{BodyKind, BoundCommand, PathForm};
-use crate::sign::post_policy::LengthRange;
 
 /// How many bytes a request lets its holder upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,18 +23,16 @@ impl Upload {
         if operation.body != BodyKind::Bytes || operation.path != PathForm::Object {
             return Self::Nothing;
         }
+        if let Some(open) = command.left_open {
+            let range = open.content_length;
+            return range.map_or(Self::Unbounded, |range| Self::AtMost(range.max));
+        }
         let mut headers = command.headers.iter();
         let declared = headers.find(|header| header.name == "content-length");
         match declared.and_then(|header| header.value.as_str().parse().ok()) {
             Some(length) => Self::AtMost(length),
             None => Self::Unbounded,
         }
-    }
-
-    /// What a form lets its holder upload.
-    #[must_use]
-    pub fn within(range: Option<LengthRange>) -> Self {
-        range.map_or(Self::Unbounded, |range| Self::AtMost(range.max))
     }
 
     /// Whether a grant's `max_upload` allows it.

@@ -9,21 +9,25 @@ use anyhow::{Context as _, anyhow};
 use secrecy::ExposeSecret as _;
 
 use crate::admit::TenantRules;
+use crate::admit::content::{ASKING, ContentRules, ResponseRule, TYPING};
 use crate::admit::expiry::TenantExpiry;
 use crate::admit::grant::{CLASSES, CommandSelector, Grant, Store, Terms};
 use crate::admit::limit::Limit;
+use crate::admit::media_type::MediaRange;
 use crate::admit::resource::ResourcePattern;
+use crate::admit::source_ip::{self, SourceIps};
 use crate::clock::SharedClock;
 use crate::config::{self, Located, Mistake};
 use crate::endpoint::TenantEndpoint;
+use crate::endpoint::buckets::Buckets;
 use crate::names::TenantId;
 use crate::scope::identity::{Identity, OwnIdentity, SessionTag};
 use crate::scope::session_policy::{MAX_SESSION_POLICY, SessionPolicyInput, policy};
 use crate::scope::{
-    Role, SessionBounds, SessionPolicies, SessionScope, StsEndpoint, TenantSession,
+    PolicyTerms, Role, SessionBounds, SessionPolicies, SessionScope, StsEndpoint, TenantSession,
 };
 use crate::sign::Credentials;
-use crate::sign::operations::OPERATIONS;
+use crate::sign::operations::{OPERATIONS, operation};
 use crate::tenant::{Tenant, Tenants};
 
 /// The process's environment, and what this build of presignd knows of S3.
@@ -55,33 +59,108 @@ impl config::Surroundings for ProcessSurroundings {
         }
     }
 
-    fn tenant(&self, _id: &str, tenant: &Located<config::Tenant>) -> Vec<Mistake> {
-        match (grants(&tenant.value), tenant.value.credentials.role()) {
-            (Ok(grants), Some(role)) if role.policy_arns.is_none() => {
-                session_policies(&tenant.value, role, Arc::new(grants))
-                    .too_long()
-                    .map(|(bucket, length)| tenant.mistake(too_long(bucket, length)))
-                    .collect()
-            }
-            // Unknown commands and resources are reported where they stand, and static credentials have no session.
-            _ => Vec::new(),
+    fn media_type(&self, text: &str) -> Result<(), String> {
+        match MediaRange::parse(text) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.to_string()),
         }
+    }
+
+    fn source_ip(&self, text: &str) -> Result<(), String> {
+        match source_ip::parse(text) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn tenant(&self, _id: &str, tenant: &Located<config::Tenant>) -> Vec<Mistake> {
+        let mut mistakes = idle_rules(&tenant.value);
+        mistakes.extend(long_policies(tenant));
+        mistakes
     }
 }
 
-fn too_long(bucket: Option<&str>, length: usize) -> String {
-    let (of, fix) = match bucket {
-        Some(bucket) => (
-            format!(" for the bucket {bucket:?}"),
-            "grant fewer commands or resources on it",
+/// Session policies that STS would not take.
+fn long_policies(tenant: &Located<config::Tenant>) -> Vec<Mistake> {
+    match (grants(&tenant.value), tenant.value.credentials.role()) {
+        (Ok(grants), Some(role)) if role.policy_arns.is_none() => {
+            let policies = session_policies(&tenant.value, role, Arc::new(grants));
+            let least = policies.least_length();
+            let least = least.filter(|length| *length > MAX_SESSION_POLICY);
+            let known = policies
+                .too_long()
+                .map(|(bucket, length)| too_long(tenant.value.session.scope, bucket, length));
+            // What is too long for every request is so for those of each bucket.
+            let messages: Vec<String> = match least {
+                Some(length) => vec![always_too_long(length)],
+                None => known.collect(),
+            };
+            messages.into_iter().map(|m| tenant.mistake(m)).collect()
+        }
+        // Unknown commands and resources are reported where they stand, and static credentials have no session.
+        _ => Vec::new(),
+    }
+}
+
+/// Rules on what is told about an object, in grants of no command that tells it.
+fn idle_rules(tenant: &config::Tenant) -> Vec<Mistake> {
+    let Ok(grants) = grants(tenant) else {
+        return Vec::new();
+    };
+    let of_any = |grant: &Grant, names: &[&str]| {
+        let mut operations = names.iter().filter_map(|name| operation(name));
+        operations.any(|operation| grant.is_of(operation))
+    };
+    let mut mistakes = Vec::new();
+    for (located, grant) in tenant.grants.iter().zip(&grants) {
+        let rules = grant.content();
+        let rows = [
+            ("content_types", rules.uploads.is_some(), &TYPING[..]),
+            (
+                "response_content_types` or `response_headers",
+                rules.responses != ResponseRule::Inert,
+                &ASKING[..],
+            ),
+        ];
+        for (keys, is_set, commands) in rows {
+            if is_set && !of_any(grant, commands) {
+                mistakes.push(located.mistake(format!(
+                    "`{keys}` is about {}, and this grant is of none of them: remove it",
+                    commands.join(", ")
+                )));
+            }
+        }
+    }
+    mistakes
+}
+
+fn too_long(scope: config::SessionScope, bucket: Option<&str>, length: usize) -> String {
+    use config::SessionScope as Scope;
+    let of = bucket.map_or_else(String::new, |bucket| format!(" for the bucket {bucket:?}"));
+    let (of, fix) = match scope {
+        Scope::Tenant => (
+            of,
+            "grant fewer commands or resources, or set session.scope to bucket or object",
         ),
-        None => (
-            String::new(),
-            "grant fewer commands or resources, or set session.scope to bucket",
+        Scope::Bucket => (
+            of,
+            "grant fewer commands or resources on it, or set session.scope to object",
+        ),
+        // The keys are in the body, so it is the grants that bound them.
+        Scope::Object => (
+            format!(" for DeleteObjects{of}"),
+            "grant it on fewer resources of the bucket",
         ),
     };
     format!(
         "the session policy that the grants come to{of} has {length} characters, and STS takes {MAX_SESSION_POLICY}: {fix}"
+    )
+}
+
+fn always_too_long(length: usize) -> String {
+    format!(
+        "the session policy of any request has {length} characters or more, and STS takes {MAX_SESSION_POLICY}: shorten `session.deny`, \
+         or list fewer `kms_keys`"
     )
 }
 
@@ -103,7 +182,6 @@ pub fn build(
 
 fn build_one(id: &str, tenant: &config::Tenant, clock: &SharedClock) -> anyhow::Result<Tenant> {
     let id = TenantId::parse(id)?;
-    let endpoint = tenant.endpoint.as_ref();
     let session = match &tenant.credentials {
         config::Credentials::Role(role) => {
             TenantSession::assume_role(id.clone(), build_role(tenant, role)?)
@@ -123,6 +201,7 @@ fn build_one(id: &str, tenant: &config::Tenant, clock: &SharedClock) -> anyhow::
                 default: seconds(tenant.expiry.default),
                 max: seconds(tenant.expiry.max),
                 backdate: seconds(tenant.expiry.backdate),
+                signature_age: signature_age(tenant),
             },
             limits: tenant
                 .limits
@@ -135,12 +214,27 @@ fn build_one(id: &str, tenant: &config::Tenant, clock: &SharedClock) -> anyhow::
                 .is_some_and(|role| role.policy_arns.is_none()),
         },
         session,
-        endpoint: TenantEndpoint::new(
-            tenant.region.clone(),
+        buckets: build_buckets(tenant),
+        id,
+    })
+}
+
+fn build_buckets(tenant: &config::Tenant) -> Buckets {
+    let place = |region: &str, endpoint: Option<&config::StoreEndpoint>| {
+        TenantEndpoint::new(
+            region.to_owned(),
             endpoint.map(|endpoint| endpoint.url.as_str().to_owned()),
             endpoint.is_some_and(|endpoint| endpoint.path_style),
-        ),
-        id,
+        )
+    };
+    let home = place(&tenant.region, tenant.endpoint.as_ref());
+    let buckets = tenant.buckets.iter().map(|bucket| &bucket.value);
+    buckets.fold(Buckets::at(home), |known, bucket| {
+        let region = bucket.region.as_ref().unwrap_or(&tenant.region);
+        let endpoint = bucket.endpoint.as_ref().or(tenant.endpoint.as_ref());
+        let elsewhere = bucket.region.is_some() || bucket.endpoint.is_some();
+        let own = elsewhere.then(|| place(region, endpoint));
+        known.with(&bucket.name, &bucket.bucket, own)
     })
 }
 
@@ -180,7 +274,18 @@ pub fn build_role(tenant: &config::Tenant, role: &config::Role) -> anyhow::Resul
                 .map(|url| url.as_str().to_owned()),
         },
         bounds,
+        longest_expiry: longest_expiry(tenant),
     })
+}
+
+/// The longest that any URL of the tenant may live.
+fn longest_expiry(tenant: &config::Tenant) -> Duration {
+    let cap = |grant: &Located<config::Grant>| {
+        let cap = grant.value.max_expiry.as_ref();
+        cap.map_or(Duration::MAX, |cap| cap.value)
+    };
+    let longest = tenant.grants.iter().map(cap).max();
+    longest.unwrap_or_default().min(tenant.expiry.max)
 }
 
 fn session_tag(tag: &config::SessionTag) -> SessionTag {
@@ -198,17 +303,24 @@ pub fn session_policies(
     role: &config::Role,
     grants: Arc<Vec<Grant>>,
 ) -> SessionPolicies {
-    let kms_keys = kms_keys(tenant);
     let scope = match tenant.session.scope {
         config::SessionScope::Tenant => SessionScope::Tenant,
         config::SessionScope::Bucket => SessionScope::Bucket,
+        config::SessionScope::Object => SessionScope::Object,
     };
-    SessionPolicies::new(
-        grants,
-        kms_keys,
-        role.role_arn.value.partition().to_owned(),
-        scope,
-    )
+    let deny = tenant.session.deny.iter().flat_map(|deny| &deny.value);
+    let terms = PolicyTerms {
+        kms_keys: kms_keys(tenant),
+        partition: role.role_arn.value.partition().to_owned(),
+        signature_age: signature_age(tenant),
+        deny: deny.map(config::DenyStatement::json).collect(),
+    };
+    SessionPolicies::new(grants, terms, scope)
+}
+
+fn signature_age(tenant: &config::Tenant) -> Option<u32> {
+    let age = tenant.session.signature_age.as_ref();
+    age.map(|age| seconds(age.value))
 }
 
 /// The permissions that a tenant's role needs: what all the grants carry.
@@ -219,12 +331,15 @@ pub fn role_policy(
     tenant: &config::Tenant,
     role: &config::Role,
 ) -> anyhow::Result<serde_json::Value> {
-    Ok(policy(&SessionPolicyInput {
+    let input = SessionPolicyInput {
         grants: &grants(tenant)?,
-        buckets: None,
         kms_keys: &kms_keys(tenant),
         partition: role.role_arn.value.partition(),
-    }))
+        // What narrows a session besides its grants is the sessions' own.
+        signature_age: None,
+        deny: &[],
+    };
+    Ok(policy(&input, None))
 }
 
 fn kms_keys(tenant: &config::Tenant) -> Vec<String> {
@@ -247,20 +362,51 @@ pub fn grants(tenant: &config::Tenant) -> anyhow::Result<Vec<Grant>> {
         Ok(Grant::new(
             selectors(&grant.value.commands)?,
             resources
-                .map(|text| Ok(ResourcePattern::parse(&text.value)?))
+                .map(|text| resource(tenant, &text.value))
                 .collect::<anyhow::Result<_>>()?,
-            Terms {
-                max_expiry: grant
-                    .value
-                    .max_expiry
-                    .as_ref()
-                    .map(|expiry| seconds(expiry.value)),
-                max_upload: grant.value.max_upload,
-            },
+            terms(&grant.value)?,
             store,
         ))
     };
     tenant.grants.iter().map(grant).collect()
+}
+
+/// A resource of a grant, in the bucket that its name stands for.
+fn resource(tenant: &config::Tenant, text: &str) -> anyhow::Result<ResourcePattern> {
+    let pattern = ResourcePattern::parse(text)?;
+    let mut buckets = tenant.buckets.iter().map(|bucket| &bucket.value);
+    let named = buckets.find(|bucket| pattern.bucket() == Some(&bucket.name));
+    Ok(match named {
+        Some(bucket) => pattern.in_bucket(&bucket.bucket),
+        None => pattern,
+    })
+}
+
+fn terms(grant: &config::Grant) -> anyhow::Result<Terms> {
+    let ranges = |types: &[Located<String>]| -> anyhow::Result<Vec<MediaRange>> {
+        let types = types.iter();
+        types
+            .map(|text| Ok(MediaRange::parse(&text.value)?))
+            .collect()
+    };
+    let content = ContentRules {
+        uploads: grant.content_types.as_deref().map(ranges).transpose()?,
+        responses: match &grant.response_headers {
+            config::ResponseHeaders::Inert => ResponseRule::Inert,
+            config::ResponseHeaders::Types(types) => ResponseRule::Types(ranges(types)?),
+            config::ResponseHeaders::Denied => ResponseRule::Nothing,
+        },
+    };
+    let networks = grant.source_ip.iter().flat_map(|networks| &networks.value);
+    let networks: Vec<_> = networks
+        .map(|network| source_ip::parse(&network.value))
+        .collect::<Result<_, _>>()?;
+    Ok(Terms {
+        max_expiry: grant.max_expiry.as_ref().map(|cap| seconds(cap.value)),
+        max_upload: grant.max_upload,
+        content,
+        source_ip: SourceIps::of(networks),
+    })
 }
 
 fn build_limit(limit: &config::Limit, clock: &SharedClock) -> anyhow::Result<Limit> {
@@ -381,7 +527,57 @@ mod tests {
             panic!("one mistake")
         };
         assert!(said.contains("for the bucket \"files\""), "{said}");
-        assert!(!said.contains("session.scope"), "{said}");
+        assert!(said.contains("set session.scope to object"), "{said}");
+        assert!(!said.contains("scope to bucket"), "{said}");
+    }
+
+    #[test]
+    fn sessions_of_one_request_hold_any_grants_that_name_their_keys() {
+        let wide = prefixes("files", 50);
+        assert!(parse(&tenant("object", &wide)).is_ok());
+        // What DeleteObjects reaches is in no request.
+        let deletes = wide.replace("GetObject", "GetObject, DeleteObjects");
+        let [said] = &mistakes(&tenant("object", &deletes))[..] else {
+            panic!("one mistake")
+        };
+        let words = "for DeleteObjects for the bucket \"files\" has";
+        assert!(said.contains(words), "{said}");
+    }
+
+    #[test]
+    fn an_operators_statements_count_in_every_scope() {
+        let deny = |characters: usize| {
+            let resource = "r".repeat(characters);
+            let statement =
+                format!(r#"{{ "Effect": "Deny", "Action": "s3:*", "Resource": "{resource}" }}"#);
+            let grants = prefixes("files", 1).replace("GetObject", "GetObject, DeleteObjects");
+            let tenant = tenant("SCOPE, deny: 'STATEMENT'", &grants);
+            tenant.replace("STATEMENT", &statement)
+        };
+        for scope in ["tenant", "bucket", "object"] {
+            assert!(
+                parse(&deny(1500).replace("SCOPE", scope)).is_ok(),
+                "{scope}"
+            );
+            let said = mistakes(&deny(2000).replace("SCOPE", scope));
+            assert_eq!(said.len(), 1, "{said:?}");
+            let fix = "shorten `session.deny`";
+            assert_eq!(said[0].contains(fix), scope == "object", "{said:?}");
+        }
+    }
+
+    #[test]
+    fn addresses_that_are_none_are_told_of_where_they_stand() {
+        let grants = "      - { commands: [read], resources: [a/*], source_ip: [10.0.0.1/8, office, 10.0.0.0/8] }\n";
+        let said = mistakes(&tenant("tenant", grants));
+        let places = [
+            "a.yaml:7:59: tenants.acme.grants[0].source_ip[0]: `10.0.0.1/8` has bits beyond its prefix length: write 10.0.0.0/8",
+            "a.yaml:7:71: tenants.acme.grants[0].source_ip[1]: `office` is no IP address",
+        ];
+        assert_eq!(said.len(), places.len(), "{said:#?}");
+        for (said, place) in said.iter().zip(places) {
+            assert!(said.starts_with(place), "{said}\nnot {place}");
+        }
     }
 
     #[test]
@@ -408,6 +604,50 @@ mod tests {
         assert!(lengths.len() < 59, "some are too long");
         assert!(last <= MAX_SESSION_POLICY, "{last}");
         assert!(last + 2 * step > MAX_SESSION_POLICY, "{last} is far below");
+    }
+
+    #[test]
+    fn a_grant_on_a_name_is_one_on_its_bucket() {
+        let named = tenant(
+            "tenant",
+            "      - { commands: [read, list], resources: [\"media/a/*\", \"acme-logs/*\"] }
+    buckets: { media: { bucket: acme-media-7f, region: eu-central-1 }, acme-logs: { region: us-east-1 } }
+",
+        );
+        let settings = parse(&named).unwrap();
+        let tenant = &settings.tenants["acme"].value;
+        let resources: Vec<String> = grants(tenant).unwrap()[0]
+            .resources()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(resources, ["acme-media-7f/a/*", "acme-logs/*"]);
+        let policy = role_policy(tenant, tenant.credentials.role().unwrap()).unwrap();
+        let policy = policy.to_string();
+        assert!(
+            policy.contains("arn:aws:s3:::acme-media-7f/a/*"),
+            "{policy}"
+        );
+        assert!(!policy.contains(":::media"), "{policy}");
+    }
+
+    #[test]
+    fn rules_on_content_are_for_grants_of_commands_that_have_any() {
+        let grants =
+            "      - { commands: [list], resources: [\"a/*\"], content_types: [image/png] }
+      - { commands: [write], resources: [\"a/*\"], response_headers: deny }
+      - { commands: [write], resources: [\"a/*\"], content_types: [image/png] }
+      - { commands: [HeadObject], resources: [\"a/*\"], response_content_types: [image/png] }
+";
+        let said = mistakes(&tenant("tenant", grants));
+        let places = [
+            "a.yaml:7:9: tenants.acme.grants[0]: `content_types` is about CopyObject, ",
+            "a.yaml:8:9: tenants.acme.grants[1]: `response_content_types` or `response_headers` is about GetObject, ",
+        ];
+        assert_eq!(said.len(), places.len(), "{said:#?}");
+        for (said, place) in said.iter().zip(places) {
+            assert!(said.starts_with(place), "{said}\nnot {place}");
+        }
     }
 
     #[test]

@@ -1,123 +1,172 @@
 //! A record as one JSON line.
 //!
-//! Invariant: whatever text a record holds, its line is one line of printable characters to whoever reads or displays it.
-//! JSON itself escapes what is below U+0020; this escapes the other characters that end a line, steer a terminal or reorder
-//! text on a screen.
+//! Invariant: whatever text a record holds, its line is one line of printable characters to whoever reads or displays it, and
+//! JSON's own reading of it gives the very text. Besides what JSON asks for, this escapes the other characters that end a line,
+//! steer a terminal or reorder text on a screen.
+//!
+//! Written by hand, in one pass over one buffer: every URL waits for its line.
 
-use std::fmt::Display;
-use std::io::{self, Write};
+use std::fmt::Write as _;
 use std::time::SystemTime;
 
+use arrayvec::ArrayString;
 use jiff::Timestamp;
-use opentelemetry::trace::SpanContext;
-use serde::ser::{Error as _, Serialize, Serializer};
-use serde_json::ser::Formatter;
+use jiff::tz::Offset;
+use uuid::Uuid;
 
+use super::span::OpenSpan;
 use super::{AuditError, Record};
 
 /// Room for most lines, so that encoding allocates once.
 pub(super) const TYPICAL_BYTES: usize = 1024;
 
+/// The longest text of a socket address: an IPv6 address with its zone and port.
+const SOCKET_ADDRESS: usize = 58;
+
 /// Appends the line of `record`. On an error, nothing is appended.
 pub(super) fn append(
     lines: &mut Vec<u8>,
     record: &Record<'_>,
-    span: &SpanContext,
+    span: &OpenSpan<'_>,
 ) -> Result<(), AuditError> {
-    let start = lines.len();
-    encode(lines, record, span).map_err(|error| {
-        lines.truncate(start);
-        AuditError::Encode(error.to_string())
-    })
-}
+    // The only values that may have no text: they come first, so that an error leaves no half a line.
+    let decided = rfc3339(record.decided)?;
+    let expires_at = record.expires_at.map(rfc3339).transpose()?;
 
-fn encode(lines: &mut Vec<u8>, record: &Record<'_>, span: &SpanContext) -> io::Result<()> {
-    record.serialize(&mut serde_json::Serializer::with_formatter(
-        &mut *lines,
-        OneLine,
-    ))?;
-    // The object is reopened for what the recorder adds: serde's `flatten` would copy the record into a map first.
-    lines.pop();
-    let duration = record
-        .decided
-        .duration_since(record.started)
-        .unwrap_or_default();
-    write!(lines, ",\"duration_us\":{}", duration.as_micros())?;
-    if span.is_valid() {
-        write!(
-            lines,
-            ",\"trace_id\":\"{}\",\"span_id\":\"{}\"",
-            span.trace_id(),
-            span.span_id()
-        )?;
+    lines.extend_from_slice(b"{\"time\":\"");
+    lines.extend_from_slice(decided.as_bytes());
+    lines.push(b'"');
+    let mut id = Uuid::encode_buffer();
+    let id = record.issuance_id.hyphenated().encode_lower(&mut id);
+    plain(lines, ",\"issuance_id\":\"", Some(id));
+    plain(lines, ",\"outcome\":\"", Some(record.outcome.as_str()));
+    plain(lines, ",\"status\":\"", Some(record.status));
+    plain(lines, ",\"reason_code\":\"", record.reason_code);
+    text(lines, ",\"detail\":\"", record.detail.as_deref());
+    plain(lines, ",\"method\":\"", Some(record.method));
+    text(lines, ",\"caller\":\"", Some(&record.caller));
+    if let Some(peer) = record.peer {
+        let mut address = ArrayString::<SOCKET_ADDRESS>::new();
+        // It always has room.
+        let _ = write!(address, "{peer}");
+        plain(lines, ",\"peer\":\"", Some(&address));
     }
-    lines.extend_from_slice(b"}\n");
+    text(lines, ",\"tenant\":\"", record.tenant.as_deref());
+    plain(lines, ",\"command\":\"", record.command);
+    text(lines, ",\"bucket\":\"", record.bucket.as_deref());
+    text(
+        lines,
+        ",\"bucket_alias\":\"",
+        record.bucket_alias.as_deref(),
+    );
+    text(lines, ",\"key\":\"", record.key.as_deref());
+    let beginning = record.key_starts_with.as_deref();
+    text(lines, ",\"key_starts_with\":\"", beginning);
+    if let Some([least, most]) = record.content_length_range {
+        number(lines, ",\"content_length_range\":[", least);
+        number(lines, ",", most);
+        lines.push(b']');
+    }
+    text(lines, ",\"version_id\":\"", record.version_id.as_deref());
+    text(lines, ",\"copy_source\":\"", record.copy_source.as_deref());
+    text(lines, ",\"region\":\"", record.region.as_deref());
+    text(lines, ",\"endpoint\":\"", record.endpoint.as_deref());
+    if let Some(seconds) = record.expires_in {
+        number(lines, ",\"expires_in\":", seconds);
+    }
+    plain(lines, ",\"expires_at\":\"", expires_at.as_deref());
+    plain(lines, ",\"expiry_bound\":\"", record.expiry_bound);
+    let session = record.role_session_name.as_deref();
+    text(lines, ",\"role_session_name\":\"", session);
+    let access_key_id = record.access_key_id.as_deref();
+    text(lines, ",\"access_key_id\":\"", access_key_id);
+    for (index, network) in record.source_ip.iter().enumerate() {
+        let before = if index == 0 {
+            ",\"source_ip\":[\""
+        } else {
+            ",\""
+        };
+        plain(lines, before, Some(network));
+    }
+    if !record.source_ip.is_empty() {
+        lines.push(b']');
+    }
+    text(lines, ",\"reason\":\"", record.reason.as_deref());
+    text(lines, ",\"subject\":\"", record.subject.as_deref());
+    if let Some(batch) = record.batch {
+        number(lines, ",\"batch\":{\"index\":", batch.index);
+        number(lines, ",\"size\":", batch.size);
+        lines.push(b'}');
+    }
+    let duration = record.decided.duration_since(record.started);
+    let micros = duration.unwrap_or_default().as_micros();
+    number(lines, ",\"duration_us\":", micros);
+    lines.extend_from_slice(b",\"trace_id\":\"");
+    hex(lines, &span.trace_id().to_bytes());
+    lines.extend_from_slice(b"\",\"span_id\":\"");
+    hex(lines, &span.span_id().to_bytes());
+    lines.extend_from_slice(b"\"}\n");
     Ok(())
 }
 
-pub(super) fn display<S: Serializer>(
-    value: &impl Display,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(value)
-}
-
-#[expect(
-    clippy::ref_option,
-    reason = "serde hands a reference to the field to serialize_with"
-)]
-pub(super) fn option_display<S: Serializer>(
-    value: &Option<impl Display>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    match value {
-        Some(value) => serializer.collect_str(value),
-        None => serializer.serialize_none(),
+/// A member whose text needs no escapes, after what comes before it.
+fn plain(lines: &mut Vec<u8>, before: &str, value: Option<&str>) {
+    if let Some(value) = value {
+        lines.extend_from_slice(before.as_bytes());
+        lines.extend_from_slice(value.as_bytes());
+        lines.push(b'"');
     }
 }
 
-pub(super) fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
-    let timestamp = Timestamp::try_from(*time).map_err(S::Error::custom)?;
-    serializer.collect_str(&format_args!("{timestamp:.3}"))
-}
-
-#[expect(
-    clippy::ref_option,
-    reason = "serde hands a reference to the field to serialize_with"
-)]
-pub(super) fn option_rfc3339<S: Serializer>(
-    time: &Option<SystemTime>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    match time {
-        Some(time) => rfc3339(time, serializer),
-        None => serializer.serialize_none(),
+/// A member with text that may hold anything.
+fn text(lines: &mut Vec<u8>, before: &str, value: Option<&str>) {
+    if let Some(value) = value {
+        lines.extend_from_slice(before.as_bytes());
+        escape(lines, value);
+        lines.push(b'"');
     }
 }
 
-/// Compact JSON in which nothing but the line's own end acts like one.
-struct OneLine;
+fn number(lines: &mut Vec<u8>, before: &str, value: impl itoa::Integer) {
+    lines.extend_from_slice(before.as_bytes());
+    lines.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+}
 
-impl Formatter for OneLine {
-    fn write_string_fragment<W: ?Sized + Write>(
-        &mut self,
-        writer: &mut W,
-        fragment: &str,
-    ) -> io::Result<()> {
-        // The first bytes, in UTF-8, of all that is escaped here: most text has none of them.
-        if !fragment
-            .bytes()
-            .any(|byte| matches!(byte, 0x7f | 0xc2 | 0xe2))
-        {
-            return writer.write_all(fragment.as_bytes());
+fn hex(lines: &mut Vec<u8>, bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = |byte: &u8| [byte >> 4, byte & 15].map(|digit| DIGITS[usize::from(digit)]);
+    lines.extend(bytes.iter().flat_map(digits));
+}
+
+fn escape(lines: &mut Vec<u8>, text: &str) {
+    // The first bytes, in UTF-8, of all that is escaped here: most text has none of them, and no branch within the loop lets the
+    // compiler look at many bytes at once.
+    let suspicious = |byte: u8| {
+        u8::from(byte < 0x20)
+            | [b'"', b'\\', 0x7f, 0xc2, 0xd8, 0xe2]
+                .map(|other| u8::from(byte == other))
+                .into_iter()
+                .fold(0, |any, is| any | is)
+    };
+    if text.bytes().fold(0, |any, byte| any | suspicious(byte)) == 0 {
+        lines.extend_from_slice(text.as_bytes());
+        return;
+    }
+    for c in text.chars() {
+        match c {
+            '"' => lines.extend_from_slice(b"\\\""),
+            '\\' => lines.extend_from_slice(b"\\\\"),
+            '\n' => lines.extend_from_slice(b"\\n"),
+            '\r' => lines.extend_from_slice(b"\\r"),
+            '\t' => lines.extend_from_slice(b"\\t"),
+            c if c < ' ' || acts_on_display(c) => {
+                // All of them are below U+10000.
+                let [_, _, high, low] = u32::from(c).to_be_bytes();
+                lines.extend_from_slice(b"\\u");
+                hex(lines, &[high, low]);
+            }
+            c => lines.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
         }
-        let mut rest = fragment;
-        while let Some((at, c)) = rest.char_indices().find(|&(_, c)| acts_on_display(c)) {
-            writer.write_all(&rest.as_bytes()[..at])?;
-            write!(writer, "\\u{:04x}", u32::from(c))?;
-            rest = &rest[at + c.len_utf8()..];
-        }
-        writer.write_all(rest.as_bytes())
     }
 }
 
@@ -126,9 +175,50 @@ fn acts_on_display(c: char) -> bool {
     matches!(
         c,
         '\u{7f}'..='\u{9f}'
+            | '\u{61c}'
             | '\u{200e}'
             | '\u{200f}'
             | '\u{2028}'..='\u{202e}'
             | '\u{2066}'..='\u{2069}'
     )
+}
+
+/// RFC 3339 in UTC with milliseconds, in the years 0 to 9999.
+fn rfc3339(time: SystemTime) -> Result<ArrayString<24>, AuditError> {
+    let timestamp =
+        Timestamp::try_from(time).map_err(|error| AuditError::Encode(error.to_string()))?;
+    let civil = Offset::UTC.to_datetime(timestamp);
+    let year = u32::try_from(civil.year())
+        .map_err(|_| AuditError::Encode("a time before the year 0".to_owned()))?;
+    let [month, day, hour, minute, second] = [
+        civil.month(),
+        civil.day(),
+        civil.hour(),
+        civil.minute(),
+        civil.second(),
+    ]
+    .map(|part| u32::from(part.unsigned_abs()));
+    let millis = civil.subsec_nanosecond().unsigned_abs() / 1_000_000;
+    let mut text = ArrayString::new();
+    for (part, digits, end) in [
+        (year, 4, '-'),
+        (month, 2, '-'),
+        (day, 2, 'T'),
+        (hour, 2, ':'),
+        (minute, 2, ':'),
+        (second, 2, '.'),
+        (millis, 3, 'Z'),
+    ] {
+        push_digits(&mut text, part, digits);
+        text.push(end);
+    }
+    Ok(text)
+}
+
+/// Appends the last `digits` digits of a number.
+fn push_digits<const N: usize>(text: &mut ArrayString<N>, number: u32, digits: u32) {
+    for place in (0..digits).rev() {
+        let digit = number / 10_u32.pow(place) % 10;
+        text.push(char::from_digit(digit, 10).unwrap_or('0'));
+    }
 }

@@ -3,64 +3,113 @@
 //! Invariant: one span for each record, a server span under the caller's, never sampled away by what the caller says; it
 //! says `issued` only if the record was confirmed.
 //!
+//! presignd makes one kind of span, all of whose content is in the record. So a span is no object that gathers attributes: it is
+//! an identity, and is written down as OTLP once, when it ends.
+//!
 //! Attributes follow the semantic conventions 1.45 (`rpc.*`, `network.*`, `aws.s3.*`, `cloud.*`, `error.type`) and are named
 //! `presignd.*` where those have no name. By the same conventions a server's span is an error for the statuses that are the
 //! server's fault, and not for those that tell the caller of its own: a denial is presignd doing its work.
 //! Source: <https://opentelemetry.io/docs/specs/semconv/rpc/grpc/>.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 
-use opentelemetry::trace::{
-    Span as _, SpanBuilder, SpanContext, SpanKind, Status, TraceContextExt, Tracer,
-};
-use opentelemetry::{Context, KeyValue, Value};
-use opentelemetry_sdk::trace::{SdkTracer, Span};
+use arrayvec::ArrayString;
+use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId};
+use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator};
+use uuid::Uuid;
 
+use super::otlp;
 use super::{Outcome, Record, TraceContext};
 
-/// Room for every attribute of a record.
-const ATTRIBUTES: usize = 32;
+/// The longest text of an IP address.
+const ADDRESS: usize = 45;
 
-/// A span that has its identity, and waits for the record to be confirmed.
-pub(super) struct OpenSpan(Span);
-
-/// Opens the span of `record` under the caller's.
-pub(super) fn start(tracer: &SdkTracer, record: &Record<'_>, caller: &TraceContext) -> OpenSpan {
-    let parent = caller.span_context().map_or_else(Context::new, |parent| {
-        Context::new().with_remote_span_context(parent.clone())
-    });
-    let mut builder = SpanBuilder::from_name(record.method)
-        .with_kind(SpanKind::Server)
-        .with_start_time(record.started);
-    builder.attributes = Some(Vec::with_capacity(ATTRIBUTES));
-    OpenSpan(tracer.build_with_context(builder, &parent))
+/// The fields of OTLP's `Span`.
+mod field {
+    pub(super) const TRACE_ID: u32 = 1;
+    pub(super) const SPAN_ID: u32 = 2;
+    pub(super) const TRACE_STATE: u32 = 3;
+    pub(super) const PARENT_SPAN_ID: u32 = 4;
+    pub(super) const NAME: u32 = 5;
+    pub(super) const KIND: u32 = 6;
+    pub(super) const START_TIME: u32 = 7;
+    pub(super) const END_TIME: u32 = 8;
+    pub(super) const ATTRIBUTES: u32 = 9;
+    pub(super) const STATUS: u32 = 15;
+    pub(super) const FLAGS: u32 = 16;
 }
 
-impl OpenSpan {
-    pub(super) fn context(&self) -> &SpanContext {
-        self.0.span_context()
+/// `SPAN_KIND_SERVER`.
+const SERVER: u64 = 2;
+/// `SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK`: it is known whether the parent is another process's.
+const KNOWS_PARENT: u32 = 0x100;
+/// `SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK`: it is.
+const REMOTE_PARENT: u32 = 0x200;
+
+/// A span that has its identity, and waits for the record to be confirmed.
+pub(super) struct OpenSpan<'a> {
+    trace_id: TraceId,
+    span_id: SpanId,
+    parent: Option<&'a SpanContext>,
+}
+
+impl<'a> OpenSpan<'a> {
+    /// A new span under the caller's, or in a trace of its own.
+    pub(super) fn under(caller: &'a TraceContext) -> Self {
+        let (ids, parent) = (RandomIdGenerator::default(), caller.span_context());
+        Self {
+            trace_id: parent.map_or_else(|| ids.new_trace_id(), SpanContext::trace_id),
+            span_id: ids.new_span_id(),
+            parent,
+        }
     }
 
-    /// Ends the span at the record's time. Without a confirmed record nothing is answered but UNAVAILABLE.
-    pub(super) fn end(mut self, record: &Record<'_>, confirmed: bool) {
-        // Without an exporter there is no one to describe the span to.
-        if self.0.is_recording() {
-            let (outcome, status, reason_code) = if confirmed {
-                (record.outcome, record.status, record.reason_code)
-            } else {
-                (Outcome::Failed, "UNAVAILABLE", Some("AUDIT_UNAVAILABLE"))
-            };
-            describe(&mut self.0, record);
-            set(&mut self.0, "presignd.outcome", outcome.as_str());
-            set(&mut self.0, "rpc.response.status_code", status);
-            set_name(&mut self.0, "presignd.reason_code", reason_code);
+    /// The trace.
+    pub(super) fn trace_id(&self) -> TraceId {
+        self.trace_id
+    }
+
+    /// The span.
+    pub(super) fn span_id(&self) -> SpanId {
+        self.span_id
+    }
+
+    /// Ends the span at the record's time, and appends it. Without a confirmed record nothing is answered but UNAVAILABLE.
+    pub(super) fn end(&self, spans: &mut Vec<u8>, record: &Record<'_>, confirmed: bool) {
+        let (outcome, status, reason_code) = if confirmed {
+            (record.outcome, record.status, record.reason_code)
+        } else {
+            (Outcome::Failed, "UNAVAILABLE", Some("AUDIT_UNAVAILABLE"))
+        };
+        otlp::span(spans, |span| {
+            self.identify(span);
+            otlp::bytes(span, field::NAME, record.method.as_bytes());
+            otlp::number(span, field::KIND, SERVER);
+            otlp::time(span, field::START_TIME, record.started);
+            otlp::time(span, field::END_TIME, record.decided);
+            describe(span, record);
+            set(span, "presignd.outcome", outcome.as_str());
+            set(span, "rpc.response.status_code", status);
+            set_name(span, "presignd.reason_code", reason_code);
             if is_server_fault(status) {
-                set(&mut self.0, "error.type", status);
-                self.0
-                    .set_status(Status::error(reason_code.unwrap_or(status)));
+                set(span, "error.type", status);
+                otlp::error(span, field::STATUS, reason_code.unwrap_or(status));
             }
+        });
+    }
+
+    fn identify(&self, span: &mut Vec<u8>) {
+        otlp::bytes(span, field::TRACE_ID, &self.trace_id.to_bytes());
+        otlp::bytes(span, field::SPAN_ID, &self.span_id.to_bytes());
+        let mut flags = u32::from(TraceFlags::SAMPLED.to_u8()) | KNOWS_PARENT;
+        if let Some(parent) = self.parent {
+            let state = parent.trace_state().header();
+            otlp::bytes(span, field::TRACE_STATE, state.as_bytes());
+            otlp::bytes(span, field::PARENT_SPAN_ID, &parent.span_id().to_bytes());
+            flags |= REMOTE_PARENT;
         }
-        self.0.end_with_timestamp(record.decided);
+        otlp::fixed32(span, field::FLAGS, flags);
     }
 }
 
@@ -77,68 +126,70 @@ fn is_server_fault(status: &str) -> bool {
     )
 }
 
-fn describe(span: &mut Span, record: &Record<'_>) {
+fn describe(span: &mut Vec<u8>, record: &Record<'_>) {
     set(span, "rpc.system.name", "grpc");
     set(span, "rpc.method", record.method);
     if let Some(peer) = record.peer {
-        set(span, "network.peer.address", peer.ip().to_string());
-        set(span, "network.peer.port", i64::from(peer.port()));
+        let mut address = ArrayString::<ADDRESS>::new();
+        // It always has room.
+        let _ = write!(address, "{}", peer.ip());
+        set(span, "network.peer.address", &address);
+        set_number(span, "network.peer.port", peer.port().into());
     }
-    set(
-        span,
-        "presignd.issuance_id",
-        record.issuance_id.hyphenated().to_string(),
-    );
-    set_text(span, "presignd.caller", Some(&record.caller));
+    let mut id = Uuid::encode_buffer();
+    let id = record.issuance_id.hyphenated().encode_lower(&mut id);
+    set(span, "presignd.issuance_id", id);
+    set(span, "presignd.caller", &record.caller);
     set_text(span, "presignd.tenant", record.tenant.as_ref());
     set_name(span, "presignd.command", record.command);
     set_text(span, "aws.s3.bucket", record.bucket.as_ref());
+    set_text(span, "presignd.bucket_alias", record.bucket_alias.as_ref());
     set_text(span, "aws.s3.key", record.key.as_ref());
-    set_text(
-        span,
-        "presignd.key_starts_with",
-        record.key_starts_with.as_ref(),
-    );
+    let beginning = record.key_starts_with.as_ref();
+    set_text(span, "presignd.key_starts_with", beginning);
     if let Some([least, most]) = record.content_length_range {
-        let number = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
-        set(span, "presignd.content_length.min", number(least));
-        set(span, "presignd.content_length.max", number(most));
+        set_number(span, "presignd.content_length.min", least);
+        set_number(span, "presignd.content_length.max", most);
     }
     set_text(span, "presignd.version_id", record.version_id.as_ref());
     set_text(span, "aws.s3.copy_source", record.copy_source.as_ref());
     set_text(span, "cloud.region", record.region.as_ref());
     set_text(span, "presignd.endpoint", record.endpoint.as_ref());
     if let Some(seconds) = record.expires_in {
-        set(span, "presignd.expiry", i64::from(seconds));
+        set_number(span, "presignd.expiry", seconds.into());
     }
     set_name(span, "presignd.expiry_bound", record.expiry_bound);
     let session = record.role_session_name.as_ref();
     set_text(span, "presignd.role_session_name", session);
-    set_text(
-        span,
-        "presignd.access_key_id",
-        record.access_key_id.as_ref(),
-    );
+    let access_key_id = record.access_key_id.as_ref();
+    set_text(span, "presignd.access_key_id", access_key_id);
+    if !record.source_ip.is_empty() {
+        set(span, "presignd.source_ip", &record.source_ip.join(","));
+    }
     set_text(span, "presignd.reason", record.reason.as_ref());
     set_text(span, "presignd.subject", record.subject.as_ref());
     set_text(span, "presignd.detail", record.detail.as_ref());
     if let Some(batch) = record.batch {
-        set(span, "presignd.batch.index", i64::from(batch.index));
-        set(span, "presignd.batch.size", i64::from(batch.size));
+        set_number(span, "presignd.batch.index", batch.index.into());
+        set_number(span, "presignd.batch.size", batch.size.into());
     }
 }
 
-fn set(span: &mut Span, name: &'static str, value: impl Into<Value>) {
-    span.set_attribute(KeyValue::new(name, value));
+fn set(span: &mut Vec<u8>, name: &'static str, value: &str) {
+    otlp::text_attribute(span, field::ATTRIBUTES, name, value);
 }
 
-fn set_text(span: &mut Span, name: &'static str, value: Option<&Cow<'_, str>>) {
+fn set_number(span: &mut Vec<u8>, name: &'static str, value: u64) {
+    otlp::number_attribute(span, field::ATTRIBUTES, name, value);
+}
+
+fn set_text(span: &mut Vec<u8>, name: &'static str, value: Option<&Cow<'_, str>>) {
     if let Some(value) = value {
-        set(span, name, String::from(&**value));
+        set(span, name, value);
     }
 }
 
-fn set_name(span: &mut Span, name: &'static str, value: Option<&'static str>) {
+fn set_name(span: &mut Vec<u8>, name: &'static str, value: Option<&'static str>) {
     if let Some(value) = value {
         set(span, name, value);
     }

@@ -8,8 +8,11 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use crate::app::server::tls_files;
 use crate::app::tenants::{ProcessSurroundings, grants, session_policies};
+use crate::clock::{Clock as _, SystemClock};
 use crate::config::{self, Located, Settings, duration_text};
+use crate::grpc::server::{BadPair, inspect};
 
 pub(super) async fn run(path: &Path, live: bool) -> ExitCode {
     let settings = match config::load(path, &ProcessSurroundings) {
@@ -22,15 +25,34 @@ pub(super) async fn run(path: &Path, live: bool) -> ExitCode {
     for warning in &settings.warnings {
         eprintln!("warning: {warning}");
     }
-    say(&describe(&settings));
+    let tls = match tls(&settings).await {
+        Ok(tls) => tls,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    say(&(tls + &describe(&settings)));
     if live && !live::check(&settings).await {
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
 }
 
+/// The line about the server's certificate, if it has one.
+async fn tls(settings: &Settings) -> Result<String, BadPair> {
+    let Some(tls) = &settings.server.tls else {
+        return Ok(String::new());
+    };
+    let (description, warning) = inspect(&tls_files(tls), SystemClock::new().now()).await?;
+    if let Some(warning) = warning {
+        eprintln!("warning: {warning}");
+    }
+    Ok(description + "\n")
+}
+
 /// A reader who has seen enough has gone: that is no fault of the configuration.
-fn say(text: &str) {
+pub(super) fn say(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
@@ -70,9 +92,18 @@ fn tenant_lines(text: &mut String, id: &str, tenant: &config::Tenant) -> std::fm
                 }
             } else if let Ok(grants) = grants(tenant) {
                 let policies = session_policies(tenant, role, Arc::new(grants));
+                let most = crate::scope::session_policy::MAX_SESSION_POLICY;
+                let own = policies.least_length();
+                if let Some(least) = own {
+                    writeln!(
+                        text,
+                        "  session policy for each request: {least} of {most} characters without its names"
+                    )?;
+                }
                 for (bucket, length) in policies.lengths() {
-                    let of = bucket.map_or_else(String::new, |bucket| format!(" for {bucket}"));
-                    let most = crate::scope::session_policy::MAX_SESSION_POLICY;
+                    let command = own.map_or("", |_| "DeleteObjects in ");
+                    let of =
+                        bucket.map_or_else(String::new, |bucket| format!(" for {command}{bucket}"));
                     writeln!(text, "  session policy{of}: {length} of {most} characters")?;
                 }
             }
@@ -82,6 +113,7 @@ fn tenant_lines(text: &mut String, id: &str, tenant: &config::Tenant) -> std::fm
             "  signs with static credentials, which no session policy narrows"
         )?,
     }
+    session_lines(text, &tenant.session)?;
     let expiry = &tenant.expiry;
     writeln!(
         text,
@@ -92,6 +124,9 @@ fn tenant_lines(text: &mut String, id: &str, tenant: &config::Tenant) -> std::fm
     if !expiry.backdate.is_zero() {
         let backdate = duration_text(expiry.backdate);
         writeln!(text, "  signatures are dated {backdate} earlier")?;
+    }
+    for bucket in &tenant.buckets {
+        bucket_line(text, &bucket.value)?;
     }
     if tenant.grants.is_empty() {
         writeln!(text, "  may do nothing: it has no grants")?;
@@ -105,11 +140,16 @@ fn tenant_lines(text: &mut String, id: &str, tenant: &config::Tenant) -> std::fm
         let upload = upload.map_or_else(String::new, |bytes| {
             format!(", with uploads of at most {bytes} bytes")
         });
+        let from = grant.value.source_ip.as_ref();
+        let from = from.map_or_else(String::new, |from| {
+            format!(", from {} only", joined(&from.value))
+        });
         writeln!(
             text,
-            "  may {} on {}{cap}{upload}",
+            "  may {} on {}{cap}{upload}{from}{}",
             joined(&grant.value.commands),
-            joined(&grant.value.resources)
+            joined(&grant.value.resources),
+            content(&grant.value)
         )?;
     }
     for limit in &tenant.limits {
@@ -122,6 +162,61 @@ fn tenant_lines(text: &mut String, id: &str, tenant: &config::Tenant) -> std::fm
             text,
             "  limit {}: {} of {of}, {} at once",
             limit.name, limit.rate, limit.burst
+        )?;
+    }
+    Ok(())
+}
+
+/// What a bucket is called, and where it is.
+fn bucket_line(text: &mut String, bucket: &config::Bucket) -> std::fmt::Result {
+    write!(text, "  bucket {}", bucket.name)?;
+    if bucket.bucket != bucket.name {
+        write!(text, " is {}", bucket.bucket)?;
+    }
+    if let Some(region) = &bucket.region {
+        write!(text, ", in region {region}")?;
+    }
+    if let Some(endpoint) = &bucket.endpoint {
+        let style = if endpoint.path_style {
+            " (path style)"
+        } else {
+            ""
+        };
+        write!(text, ", at {}{style}", endpoint.url.as_str())?;
+    }
+    writeln!(text)
+}
+
+/// The rules of a grant on what browsers are told about objects.
+fn content(grant: &config::Grant) -> String {
+    let uploads = grant.content_types.as_ref();
+    let uploads = uploads.map_or_else(String::new, |types| {
+        format!(", uploads of {} only", joined(types))
+    });
+    let responses = match &grant.response_headers {
+        config::ResponseHeaders::Inert => String::new(),
+        config::ResponseHeaders::Types(types) => {
+            format!(", with a response_content_type of {} only", joined(types))
+        }
+        config::ResponseHeaders::Denied => ", without response headers".to_owned(),
+    };
+    uploads + &responses
+}
+
+/// What narrows the sessions besides the grants.
+fn session_lines(text: &mut String, session: &config::Session) -> std::fmt::Result {
+    if let Some(age) = &session.signature_age {
+        let age = duration_text(age.value);
+        writeln!(text, "  no signature is good for longer than {age}")?;
+    }
+    if let Some(deny) = &session.deny {
+        let (count, statements, denies) = match deny.value.len() {
+            1 => (1, "statement", "denies"),
+            count => (count, "statements", "deny"),
+        };
+        writeln!(
+            text,
+            "  {count} {statements} of the operator's {denies} more"
         )?;
     }
     Ok(())

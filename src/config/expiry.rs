@@ -119,6 +119,35 @@ pub(super) fn warn_of_expiry(
     }
 }
 
+/// A signature is as old as it is dated, and its URL dies of old age before its own end.
+pub(super) fn check_age(reader: &mut Reader<'_>, expiry: &WrittenExpiry, age: &Located<Duration>) {
+    let backdate = expiry.effective.backdate;
+    if age.value <= backdate {
+        let message = format!(
+            "`session.signature_age` ({}) is not above `expiry.backdate` ({}), so every signature would be too old from the start: \
+             raise the one or lower the other",
+            duration_text(age.value),
+            duration_text(backdate)
+        );
+        reader.mistake_in(age, message);
+    }
+    let most = age.value.saturating_sub(backdate);
+    let written = [("default", &expiry.default), ("max", &expiry.max)];
+    for (name, setting) in written {
+        if let Some(setting) = setting
+            && setting.value > most
+        {
+            let message = format!(
+                "`expiry.{name}` ({}) is longer than `session.signature_age` less `expiry.backdate` ({}), which holds",
+                duration_text(setting.value),
+                duration_text(most)
+            );
+            reader.warn_in(setting, message);
+        }
+    }
+    warn_of_short(reader, age);
+}
+
 pub(super) fn warn_of_grants(
     reader: &mut Reader<'_>,
     expiry: &WrittenExpiry,

@@ -23,6 +23,23 @@ pub struct Grant {
     pub max_expiry: Option<Located<Duration>>,
     /// The most bytes of one upload under this grant.
     pub max_upload: Option<u64>,
+    /// Addresses and networks, the only ones from which URLs under this grant work; at least one.
+    pub source_ip: Option<Located<Vec<Located<String>>>>,
+    /// The media types that an upload may have; `None`: any, and none.
+    pub content_types: Option<Vec<Located<String>>>,
+    /// What the answer to a download may be made to say.
+    pub response_headers: ResponseHeaders,
+}
+
+/// `response_headers` and `response_content_types`: what the answer to a download may be made to say.
+#[derive(Debug, Clone)]
+pub enum ResponseHeaders {
+    /// Anything but a media type that browsers run.
+    Inert,
+    /// Of media types only these.
+    Types(Vec<Located<String>>),
+    /// Nothing.
+    Denied,
 }
 
 /// One limit: this many of these commands.
@@ -60,12 +77,37 @@ pub(super) fn grant(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Located<
     let max_upload = section.optional("max_upload", |reader, node| {
         reader.parsed(node, upload_size)
     });
+    let content_types = section.optional("content_types", media_types);
+    let response_types = section.optional("response_content_types", |reader, node| {
+        let types = media_types(reader, node)?;
+        Some(reader.locate(node.at, types))
+    });
+    let denied = section.or("response_headers", false, |reader, node| {
+        reader.choice(node, &[("allow", false), ("deny", true)])
+    });
+    let source_ip = section.optional("source_ip", |reader, node| {
+        let surroundings = reader.surroundings;
+        let networks = reader.names(node, |text| surroundings.source_ip(text))?;
+        Some(reader.locate(node.at, networks))
+    });
     section.finish();
+    if let (Some(Some(types)), Some(true)) = (&response_types, denied) {
+        let message = "`response_headers: deny` leaves no type to ask for: remove one of the two";
+        reader.mistake_in(types, message);
+    }
+    let response_headers = match (response_types?, denied?) {
+        (_, true) => ResponseHeaders::Denied,
+        (Some(types), false) => ResponseHeaders::Types(types.value),
+        (None, false) => ResponseHeaders::Inert,
+    };
     let grant = Grant {
         commands: commands?,
         resources: resources?,
         max_expiry: max_expiry?,
         max_upload: max_upload?,
+        source_ip: source_ip?,
+        content_types: content_types?,
+        response_headers,
     };
     Some(reader.locate(at, grant))
 }
@@ -81,6 +123,11 @@ fn upload_size(text: &str) -> Result<u64, String> {
             quoted(text)
         ))
     }
+}
+
+fn media_types(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Vec<Located<String>>> {
+    let surroundings = reader.surroundings;
+    reader.names(node, |text| surroundings.media_type(text))
 }
 
 fn commands(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Vec<Located<String>>> {

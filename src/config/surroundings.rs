@@ -16,11 +16,17 @@ pub trait Surroundings {
     /// Whether this is a resource; if not, how a sentence that begins with it goes on.
     fn resource(&self, text: &str) -> Result<(), String>;
 
+    /// Whether this is a media type or a range of them; if not, how a sentence that begins with it goes on.
+    fn media_type(&self, text: &str) -> Result<(), String>;
+
+    /// Whether this is an address or a network; if not, how a sentence that begins with it goes on.
+    fn source_ip(&self, text: &str) -> Result<(), String>;
+
     /// What is wrong with a tenant as a whole.
     fn tenant(&self, id: &str, tenant: &Located<Tenant>) -> Vec<Mistake>;
 }
 
-/// An environment in which every command and resource is known.
+/// An environment in which every command, resource and media type is known.
 #[cfg(test)]
 impl<F: Fn(&str) -> Option<String>> Surroundings for F {
     fn environment(&self, name: &str) -> Option<String> {
@@ -32,6 +38,14 @@ impl<F: Fn(&str) -> Option<String>> Surroundings for F {
     }
 
     fn resource(&self, _text: &str) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn media_type(&self, _text: &str) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn source_ip(&self, _text: &str) -> Result<(), String> {
         Ok(())
     }
 

@@ -4,11 +4,13 @@
 //! for has an account of AWS.
 
 use super::arn::{KmsKeyArn, kms_key_arn};
+use super::buckets::{Bucket, buckets, warn_of_buckets};
 use super::credentials::{Credentials, credentials};
-use super::expiry::{Expiry, WrittenExpiry, expiry, warn_of_expiry, warn_of_grants};
+use super::expiry::{Expiry, WrittenExpiry, check_age, expiry, warn_of_expiry, warn_of_grants};
 use super::grant::{Grant, Limit, grant, limits};
 use super::mistake::{Located, Mark, quoted};
 use super::reader::Reader;
+use super::session::{Session, check_held, session, warn_of_stores};
 use super::tree::Node;
 use super::url::{BaseUrl, base_url};
 /// One tenant.
@@ -18,6 +20,8 @@ pub struct Tenant {
     pub region: String,
     /// Its store; `None`: AWS.
     pub endpoint: Option<StoreEndpoint>,
+    /// Its buckets that have another name or place.
+    pub buckets: Vec<Located<Bucket>>,
     /// With whose rights its URLs are signed.
     pub credentials: Credentials,
     /// How wide a session is.
@@ -41,23 +45,6 @@ pub struct StoreEndpoint {
     pub path_style: bool,
 }
 
-/// `session`: what one session of the tenant's role may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Session {
-    /// What its policy covers.
-    pub scope: SessionScope,
-}
-
-/// What a session's policy covers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum SessionScope {
-    /// All of the tenant's grants.
-    #[default]
-    Tenant,
-    /// The grants on the bucket of the command.
-    Bucket,
-}
-
 /// Reads one tenant, named by its key.
 pub(super) fn tenant(
     reader: &mut Reader<'_>,
@@ -69,6 +56,7 @@ pub(super) fn tenant(
     let mut section = reader.section(node)?;
     let region = section.required("region", |r, n| r.parsed(n, region));
     let endpoint = section.optional("endpoint", endpoint);
+    let buckets = section.or("buckets", Vec::new(), buckets);
     let credentials = section.required("credentials", credentials);
     let session = section.optional("session", session);
     let expiry = section.or("expiry", WrittenExpiry::default(), expiry);
@@ -80,9 +68,11 @@ pub(super) fn tenant(
     if let (Some(endpoint), Some(credentials)) = (&endpoint, &credentials) {
         check_account(reader, endpoint.as_ref(), credentials);
     }
-    if let (Some(Credentials::Static(_)), Some(Some(session))) = (&credentials, &session) {
-        let message = "`session.scope` narrows the session of a role, and `credentials.static` has none: remove `session`";
-        reader.mistake_in(session, message);
+    if let (Some(credentials), Some(session), Some(grants)) = (&credentials, &session, &grants) {
+        check_held(reader, credentials, session.as_ref(), grants);
+    }
+    if let (Some(Some(_)), Some(Some(session))) = (&endpoint, &session) {
+        warn_of_stores(reader, &session.value);
     }
     if let (Some(Credentials::Static(_)), Some(Some(keys))) = (&credentials, &kms_keys) {
         let message =
@@ -90,31 +80,33 @@ pub(super) fn tenant(
         reader.warn_in(keys, message);
     }
     let role = credentials.as_ref().and_then(Credentials::role);
-    if role.is_some_and(|role| role.policy_arns.is_some()) {
-        if let Some(Some(session)) = &session
-            && session.value.scope != SessionScope::Tenant
-        {
-            let message = "`session.scope` is about the session policy that the grants come to, and with `policy_arns` there is \
-                           none: remove one of the two";
-            reader.mistake_in(session, message);
-        }
-        if let Some(Some(keys)) = &kms_keys {
-            let message = "`kms_keys` are for the session policy that the grants come to, and with `policy_arns` there is none: \
-                           remove it, and allow the keys in those policies";
-            reader.warn_in(keys, message);
-        }
+    if role.is_some_and(|role| role.policy_arns.is_some())
+        && let Some(Some(keys)) = &kms_keys
+    {
+        let message = "`kms_keys` are for the session policy that the grants come to, and with `policy_arns` there is none: \
+                       remove it, and allow the keys in those policies";
+        reader.warn_in(keys, message);
     }
     if let (Some(expiry), Some(credentials)) = (&expiry, &credentials) {
         warn_of_expiry(reader, expiry, credentials);
     }
+    if let (Some(expiry), Some(Some(session))) = (&expiry, &session)
+        && let Some(age) = &session.value.signature_age
+    {
+        check_age(reader, expiry, age);
+    }
     if let (Some(expiry), Some(grants)) = (&expiry, &grants) {
         warn_of_grants(reader, expiry, grants);
+    }
+    if let (Some(buckets), Some(grants)) = (&buckets, &grants) {
+        warn_of_buckets(reader, buckets, grants);
     }
 
     id?;
     let tenant = Tenant {
         region: region?,
         endpoint: endpoint?,
+        buckets: buckets?,
         credentials: credentials?,
         session: session?.map_or_else(Session::default, |session| session.value),
         expiry: expiry?.effective,
@@ -148,7 +140,7 @@ fn tenant_id(reader: &mut Reader<'_>, id: &str, at: Mark) -> Option<()> {
     good.then_some(())
 }
 
-fn region(text: &str) -> Result<String, String> {
+pub(super) fn region(text: &str) -> Result<String, String> {
     let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     // A region is a label of AWS's host names.
     let edge = text.starts_with('-') || text.ends_with('-');
@@ -162,7 +154,7 @@ fn region(text: &str) -> Result<String, String> {
     }
 }
 
-fn endpoint(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<StoreEndpoint> {
+pub(super) fn endpoint(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<StoreEndpoint> {
     let mut section = reader.section(node)?;
     let url = section.required("url", |r, n| r.parsed(n, base_url));
     let path_style = section.or("path_style", false, Reader::boolean);
@@ -171,23 +163,6 @@ fn endpoint(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<StoreEndpoint> {
         url: url?,
         path_style: path_style?,
     })
-}
-
-fn session(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Located<Session>> {
-    let mut section = reader.section(node)?;
-    let at = section.at();
-    let scope = section.or("scope", SessionScope::default(), |r, n| {
-        r.choice(
-            n,
-            &[
-                ("tenant", SessionScope::Tenant),
-                ("bucket", SessionScope::Bucket),
-            ],
-        )
-    });
-    section.finish();
-    let session = Session { scope: scope? };
-    Some(reader.locate(at, session))
 }
 
 fn kms_keys(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Located<Vec<Located<KmsKeyArn>>>> {

@@ -4,6 +4,7 @@
 //! `bad/NAME.expected`, one a line: there is one such file for each way to be wrong. After a change of messages
 //! `UPDATE_EXPECTED=1 cargo test config::` writes the `.expected` files anew, for a reader to judge the difference.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -120,6 +121,21 @@ fn defaults_are_those_of_the_documentation() {
     assert_eq!(settings.server.grace, Duration::from_secs(30));
     assert_eq!(settings.server.max_request_bytes, 4_194_304);
     assert_eq!(settings.server.request_timeout, Duration::from_secs(10));
+    assert_eq!(settings.server.max_clock_skew, Duration::from_secs(30));
+    assert_eq!(settings.server.max_requests_in_flight, 2048);
+    assert_eq!(settings.server.tls, None);
+    let connections = &settings.server.connections;
+    assert_eq!((connections.max, connections.max_per_peer), (4096, 1024));
+    assert_eq!(
+        (connections.max_streams, connections.max_header_bytes),
+        (200, 16_384)
+    );
+    assert_eq!(connections.handshake_timeout, Duration::from_secs(10));
+    assert_eq!(connections.idle_timeout, Duration::from_mins(10));
+    assert_eq!(connections.keepalive_interval, Duration::from_secs(30));
+    assert_eq!(connections.keepalive_timeout, Duration::from_secs(20));
+    assert_eq!(connections.max_age, Duration::from_hours(1));
+    assert_eq!(connections.max_age_grace, Duration::from_mins(1));
     assert_eq!(settings.telemetry, Telemetry::default());
     assert_eq!(settings.telemetry.service_name, "presignd");
     let tenant = &settings.tenants["acme"].value;
@@ -147,8 +163,27 @@ fn every_key_reaches_its_setting() {
     assert_eq!(server.listen.to_string(), "[::]:50051");
     assert!(server.insecure);
     assert_eq!(server.grace, Duration::from_secs(90));
+    assert_eq!(server.workers.map(NonZeroUsize::get), Some(6));
     assert_eq!(server.max_request_bytes, 512 << 10);
     assert_eq!(server.request_timeout, Duration::from_secs(30));
+    assert_eq!(server.max_clock_skew, Duration::from_mins(1));
+    assert_eq!(server.max_requests_in_flight, 500);
+    let tls = server.tls.as_ref().expect("a certificate is named");
+    assert_eq!(tls.certificate, folder("good").join("tls/tls.crt"));
+    assert_eq!(tls.key, Path::new("/etc/tls/tls.key"));
+    let connections = Connections {
+        max: 100,
+        max_per_peer: 10,
+        max_streams: 20,
+        max_header_bytes: 32 << 10,
+        handshake_timeout: Duration::from_secs(5),
+        idle_timeout: Duration::from_hours(1),
+        keepalive_interval: Duration::from_mins(1),
+        keepalive_timeout: Duration::from_secs(10),
+        max_age: Duration::from_hours(2),
+        max_age_grace: Duration::from_secs(30),
+    };
+    assert_eq!(server.connections, connections);
     let telemetry = &settings.telemetry;
     let otlp = telemetry.otlp.as_ref().expect("spans are exported");
     assert_eq!(otlp.endpoint.as_str(), "http://collector:4317");
@@ -184,6 +219,10 @@ fn every_key_reaches_its_setting() {
     let sts = role.sts_endpoint.as_ref().map(BaseUrl::as_str);
     assert_eq!(sts, Some("http://127.0.0.1:9000"));
     assert_eq!(tenant.session.scope, SessionScope::Bucket);
+    let age = tenant.session.signature_age.as_ref().map(|age| age.value);
+    assert_eq!(age, Some(Duration::from_mins(390)));
+    let deny = tenant.session.deny.as_ref().expect("statements");
+    assert_eq!(deny.value[0].json()["Sid"], "legal");
     assert_eq!(tenant.expiry.default, Duration::from_mins(10));
     assert_eq!(tenant.expiry.max, Duration::from_hours(6));
     assert_eq!(tenant.expiry.backdate, Duration::from_secs(30));
@@ -196,6 +235,14 @@ fn every_key_reaches_its_setting() {
     let max_expiry = grant.max_expiry.as_ref().map(|expiry| expiry.value);
     assert_eq!(max_expiry, Some(Duration::from_hours(1)));
     assert_eq!(grant.max_upload, Some(10 << 20));
+    let source_ip = grant
+        .source_ip
+        .as_ref()
+        .map(|networks| texts(&networks.value));
+    assert_eq!(
+        source_ip.unwrap_or_default(),
+        ["203.0.113.0/24", "2001:db8::1"]
+    );
     assert_eq!(tenant.grants.len(), 2);
     let limits: Vec<_> = tenant
         .limits
@@ -217,20 +264,62 @@ fn every_key_reaches_its_setting() {
 }
 
 #[test]
+fn buckets_and_rules_on_content_reach_their_settings() {
+    let settings = good("buckets-and-content");
+    let tenant = &settings.tenants["acme"].value;
+    let buckets: Vec<_> = tenant
+        .buckets
+        .iter()
+        .map(|Located { value, .. }| {
+            let endpoint = value.endpoint.as_ref().map(|e| e.url.as_str());
+            let region = value.region.as_deref();
+            (value.name.as_str(), value.bucket.as_str(), region, endpoint)
+        })
+        .collect();
+    let (media, region) = ("acme-media-prod-7f", Some("eu-central-1"));
+    let store = Some("https://store.example");
+    assert_eq!(
+        buckets,
+        [
+            ("media", media, region, None),
+            ("pictures", media, region, None),
+            ("acme-logs", "acme-logs", Some("us-east-1"), store),
+            ("unused", "acme-unused", None, None),
+        ]
+    );
+    let texts = |list: &[Located<String>]| -> Vec<String> {
+        list.iter().map(|text| text.value.clone()).collect()
+    };
+    let [reading, uploading, silent] = &tenant.grants[..] else {
+        panic!("three grants");
+    };
+    let ResponseHeaders::Types(types) = &reading.value.response_headers else {
+        panic!("{reading:?}");
+    };
+    assert_eq!(texts(types), ["image/*", "text/html"]);
+    assert!(reading.value.content_types.is_none());
+    let types = uploading.value.content_types.as_deref().map(texts);
+    assert_eq!(types.unwrap(), ["image/*", "application/pdf"]);
+    let (uploading, silent) = (&uploading.value, &silent.value);
+    assert!(matches!(uploading.response_headers, ResponseHeaders::Inert));
+    assert!(matches!(silent.response_headers, ResponseHeaders::Denied));
+}
+
+#[test]
 fn settings_know_their_places() {
     let settings = good("every-key");
     let tenant = &settings.tenants["acme"];
-    assert_eq!(tenant.at.to_string(), "every-key.yaml:12:3");
+    assert_eq!(tenant.at.to_string(), "every-key.yaml:27:3");
     assert_eq!(&*tenant.path, "tenants.acme");
     let command = &tenant.value.grants[0].value.commands[2];
     assert_eq!(
         command.mistake("is unknown").to_string(),
-        "every-key.yaml:27:34: tenants.acme.grants[0].commands[2]: is unknown"
+        "every-key.yaml:46:34: tenants.acme.grants[0].commands[2]: is unknown"
     );
     let role = tenant.value.credentials.role().expect("a role");
     assert_eq!(
         role.role_arn.mistake("is refused").to_string(),
-        "every-key.yaml:17:19: tenants.acme.credentials.assume_role.role_arn: is refused"
+        "every-key.yaml:32:19: tenants.acme.credentials.assume_role.role_arn: is refused"
     );
     assert_eq!(&*tenant.value.limits[1].path, "tenants.acme.limits[1]");
 }

@@ -162,6 +162,10 @@ fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
     use super::*;
 
     fn read(uri: &str, headers: &[(&'static str, &str)]) -> Presented {
@@ -237,5 +241,57 @@ mod tests {
         assert_eq!(presented.signature.unwrap().carrier, Carrier::Form);
         assert_eq!(presented.tokens, ["tok"]);
         assert!(form_fields("multipart/form-data", body).is_none());
+    }
+
+    /// Bytes that lead far into the readers, and others.
+    fn bytes() -> impl Strategy<Value = Vec<u8>> {
+        let known = select(vec![
+            "--B",
+            "\r\n\r\n",
+            "\r\n--B",
+            "name=\"",
+            "\"",
+            "file",
+            "filename=",
+            "X-Amz-Signature=",
+            "X-Amz-Credential=",
+            "X-Amz-Date=",
+            "X-Amz-Expires=",
+            "A/20261104/r/s3/aws4_request",
+            "20261104T090001Z",
+            "99999999999999999999",
+            "&",
+            "%2F",
+            "x-amz-security-token=",
+            "AWS4-HMAC-SHA256",
+            "Credential=",
+            "SignedHeaders=",
+            ",",
+            "é",
+        ]);
+        let piece = prop_oneof![
+            3 => known.prop_map(|text| text.as_bytes().to_vec()),
+            1 => vec(any::<u8>(), 0..6),
+        ];
+        vec(piece, 0..24).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(body in bytes(), line in bytes()) {
+            let fields = form_fields("multipart/form-data; boundary=B", &body);
+            prop_assert!(fields.iter().flatten().all(|(name, _)| *name == name.to_ascii_lowercase()));
+            let line = String::from_utf8_lossy(&line);
+            let _ = form_fields(&line, &body);
+            let mut headers = HeaderMap::new();
+            if let Ok(value) = line.parse() {
+                headers.insert(AUTHORIZATION, value);
+            }
+            let uri = format!("/b/k?{line}").parse().unwrap_or_default();
+            let presented = Presented::read(&uri, &headers, fields.as_deref());
+            if let Some(signature) = presented.signature {
+                prop_assert!(!signature.access_key_id.contains('/'));
+            }
+        }
     }
 }

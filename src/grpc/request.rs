@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::HeaderMap;
 
 use crate::admit::expiry::{Asked, MAX_EXPIRY, Mode};
+use crate::admit::source_ip::{self, SourceIps};
 use crate::names::TenantId;
 use crate::presign::Request;
 use crate::proto::v1::{
@@ -15,6 +16,8 @@ use crate::sign::bind::{Violation, Violations};
 
 /// The most commands in one batch.
 const MAX_BATCH: usize = 500;
+/// The most addresses and networks in `source_ip`: each makes the session policy longer.
+const MAX_SOURCE_IPS: usize = 16;
 /// The longest `reason` and `subject`, in bytes.
 const MAX_FREE_TEXT: usize = 256;
 
@@ -37,6 +40,7 @@ pub(super) fn read_presign(request: PresignRequest) -> Result<(Request, Command)
         expiry_mode: request.expiry_mode,
         reason: request.reason,
         subject: request.subject,
+        source_ip: request.source_ip,
     };
     let request = common.read(missing.into_iter().collect())?;
     Ok((request, command))
@@ -50,6 +54,7 @@ pub(super) fn read_post(request: &mut PresignPostRequest) -> Result<Request, Ref
         expiry_mode: request.expiry_mode,
         reason: std::mem::take(&mut request.reason),
         subject: std::mem::take(&mut request.subject),
+        source_ip: std::mem::take(&mut request.source_ip),
     };
     common.read(Vec::new())
 }
@@ -71,6 +76,7 @@ pub(super) fn read_batch(request: BatchPresignRequest) -> Result<(Request, Vec<C
         expiry_mode: request.expiry_mode,
         reason: request.reason,
         subject: request.subject,
+        source_ip: request.source_ip,
     };
     Ok((common.read(violations)?, request.commands))
 }
@@ -82,6 +88,7 @@ struct Common {
     expiry_mode: i32,
     reason: String,
     subject: String,
+    source_ip: Vec<String>,
 }
 
 impl Common {
@@ -112,16 +119,41 @@ impl Common {
                 violations.push(violation(field, "is longer than 256 bytes"));
             }
         }
+        let source_ip = source_ips(&self.source_ip, &mut violations);
         match tenant {
             Ok(tenant) if violations.is_empty() => Ok(Request {
                 tenant,
                 asked: Asked { expires_in, mode },
                 reason: self.reason,
                 subject: self.subject,
+                source_ip,
             }),
             _ => Err(Refusal::Invalid(Violations(violations))),
         }
     }
+}
+
+/// Reads the addresses, and notes each that is none.
+fn source_ips(texts: &[String], violations: &mut Vec<Violation>) -> Option<SourceIps> {
+    if texts.len() > MAX_SOURCE_IPS {
+        let count = texts.len();
+        let description =
+            format!("holds {count}: give {MAX_SOURCE_IPS} at most, or wider networks");
+        violations.push(violation("source_ip", description));
+        return None;
+    }
+    let networks = texts.iter().enumerate().filter_map(|(index, text)| {
+        let error = match source_ip::parse(text) {
+            Ok(network) => return Some(network),
+            Err(error) => error,
+        };
+        violations.push(Violation {
+            field: format!("source_ip[{index}]").into(),
+            description: error.to_string().into(),
+        });
+        None
+    });
+    SourceIps::of(networks)
 }
 
 fn violation(field: &'static str, description: impl Into<String>) -> Violation {
@@ -210,6 +242,7 @@ mod tests {
             expiry_mode: 9,
             reason: "x".repeat(257),
             subject: "x".repeat(257),
+            source_ip: vec!["10.0.0.1".into(), "10.0.0.1/8".into(), "office".into()],
         };
         let expected = [
             "command",
@@ -218,6 +251,8 @@ mod tests {
             "expiry_mode",
             "reason",
             "subject",
+            "source_ip[1]",
+            "source_ip[2]",
         ];
         assert_eq!(fields(broken), expected);
     }
@@ -248,6 +283,22 @@ mod tests {
                 "{seconds} s {nanos} ns"
             );
         }
+    }
+
+    #[test]
+    fn addresses_are_few_and_none_is_no_bound() {
+        let from = |source_ip: Vec<String>| {
+            let request = PresignRequest {
+                source_ip,
+                ..request()
+            };
+            read_presign(request).map(|(request, _)| request.source_ip)
+        };
+        assert_eq!(from(Vec::new()).unwrap(), None);
+        let many = |count: u32| (0..count).map(|n| format!("10.0.{}.1", 2 * n)).collect();
+        let networks = from(many(16)).unwrap().unwrap();
+        assert_eq!(networks.networks().len(), 16);
+        assert!(from(many(17)).is_err());
     }
 
     #[test]

@@ -1,26 +1,66 @@
-//! Listening, health, reflection, and going away without dropping anybody.
+//! Listening, health, and going away without dropping anybody.
+//!
+//! Connections are taken in in one place (`accept`), each is served from beginning to end on one core (`workers`, `connection`), and
+//! what is served there is in `services`. Invariant: nothing that clients take is without a bound, and no client holds the server's end
+//! beyond the grace period.
+
+mod accept;
+mod connection;
+mod seats;
+mod services;
+mod stream;
+mod tls;
+mod turns;
+mod workers;
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join;
 use tokio::net::TcpListener;
-use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tonic_health::server::HealthReporter;
 
+pub use self::connection::ConnectionLimits;
+pub(super) use self::connection::Peer;
+pub use self::tls::{BadPair, TlsFiles, inspect};
+
+use self::accept::Acceptor;
+use self::connection::Shared;
+use self::seats::Seats;
+use self::services::Services;
+use self::tls::LoadedTls;
+use self::workers::Workers;
+use super::door::Door;
 use super::{PresignApi, SERVICE};
-use crate::proto::FILE_DESCRIPTOR_SET;
-use crate::proto::v1::presign_service_server::PresignServiceServer;
+
+/// What to ask the health of to know whether to restart presignd: it is healthy as long as it answers. A server that is not ready, because
+/// a clock is wrong, would not be after a restart.
+pub const LIVENESS: &str = "liveness";
 
 /// How the server behaves.
 #[derive(Debug, Clone)]
 pub struct ServerOptions {
     /// Where to listen.
     pub listen: SocketAddr,
+    /// How many threads answer requests.
+    pub workers: NonZeroUsize,
     /// The largest request message, in bytes.
     pub max_request_bytes: usize,
+    /// Requests under way in the whole process.
+    pub max_requests_in_flight: usize,
+    /// Connections open at once.
+    pub max_connections: usize,
+    /// Connections open at once from one address.
+    pub max_connections_per_peer: usize,
+    /// What a client may take on one connection.
+    pub connections: ConnectionLimits,
+    /// Without it, plaintext.
+    pub tls: Option<TlsFiles>,
     /// How long requests under way may take to end, once the server is told to stop.
     pub grace: Duration,
 }
@@ -38,12 +78,20 @@ pub enum ServerError {
         /// Why.
         source: std::io::Error,
     },
+    /// The certificate or its key is of no use.
+    #[error(transparent)]
+    Tls(#[from] BadPair),
     /// The descriptors for reflection do not fit together.
     #[error("reflection: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
-    /// Serving failed.
-    #[error("serving failed: {0}")]
-    Serve(#[from] tonic::transport::Error),
+    /// There are no threads to answer requests.
+    #[error("cannot start {count} threads: {source}: server.workers sets their number")]
+    Workers {
+        /// How many.
+        count: NonZeroUsize,
+        /// Why.
+        source: std::io::Error,
+    },
 }
 
 /// A server that listens and does not answer yet.
@@ -52,14 +100,19 @@ pub struct PresignServer {
     listener: TcpListener,
     address: SocketAddr,
     options: ServerOptions,
+    tls: Option<LoadedTls>,
 }
 
 impl PresignServer {
-    /// Listens.
+    /// Reads the certificate, and listens.
     ///
     /// # Errors
-    /// If the address is taken or not this machine's.
+    /// If the certificate cannot be served with, or the address is taken or not this machine's.
     pub async fn bind(options: ServerOptions) -> Result<Self, ServerError> {
+        let tls = match options.tls.clone() {
+            Some(files) => Some(LoadedTls::load(files).await?),
+            None => None,
+        };
         let address = options.listen;
         let failed = |source| ServerError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
@@ -68,6 +121,7 @@ impl PresignServer {
             listener,
             address,
             options,
+            tls,
         })
     }
 
@@ -78,76 +132,95 @@ impl PresignServer {
     }
 
     /// Answers until `stop` ends; then tells clients to go elsewhere, and waits for the requests under way, at most the grace
-    /// period.
+    /// period. Until then its health is what `ready` says; without `ready`'s sender, what it said last.
     ///
     /// # Errors
-    /// If the server could not start or broke down.
+    /// If the server could not start.
     pub async fn serve(
         self,
         api: PresignApi,
+        ready: watch::Receiver<bool>,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), ServerError> {
+        let options = self.options;
+        let grace = options.grace;
         let (health, health_service) = tonic_health::server::health_reporter();
-        set_serving(&health, true).await;
-
-        let presign = PresignServiceServer::new(api.clone())
-            .max_decoding_message_size(self.options.max_request_bytes)
-            .max_encoding_message_size(usize::MAX);
-        let reflection = || {
-            tonic_reflection::server::Builder::configure()
-                .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-                // Left to itself, each version would list itself and not the other.
-                .include_reflection_service(false)
-                .register_encoded_file_descriptor_set(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET)
-                .register_encoded_file_descriptor_set(
-                    tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
-                )
+        let alive = tonic_health::ServingStatus::Serving;
+        health.set_service_status(LIVENESS, alive).await;
+        let clock = Arc::clone(&api.presigner().clock);
+        let door = Door::new(
+            api.clone(),
+            options.max_request_bytes,
+            options.max_requests_in_flight,
+        );
+        let services = Services::new(door.clone(), health_service)?;
+        let count = options.workers;
+        let workers =
+            Workers::start(count).map_err(|source| ServerError::Workers { count, source })?;
+        let stopping = CancellationToken::new();
+        let open = TaskTracker::new();
+        let acceptor = Acceptor {
+            listener: self.listener,
+            workers: &workers,
+            shared: Arc::new(Shared {
+                services,
+                limits: options.connections,
+                tls: self.tls.as_ref().map(LoadedTls::tls),
+                stopping: stopping.clone(),
+            }),
+            seats: Seats::new(options.max_connections, options.max_connections_per_peer),
+            open: open.clone(),
         };
-        let (stopping, stopped) = tokio::sync::oneshot::channel::<()>();
-        let serving = Server::builder()
-            .add_service(presign)
-            .add_service(health_service)
-            .add_service(reflection().build_v1()?)
-            .add_service(reflection().build_v1alpha()?)
-            .serve_with_incoming_shutdown(
-                TcpIncoming::from(self.listener).with_nodelay(Some(true)),
-                async {
-                    // A sender that is gone means the same.
-                    let _ = stopped.await;
-                },
-            );
-        tokio::pin!(serving);
-        tokio::select! {
-            ended = &mut serving => ended?,
-            () = stop => {
-                tracing::info!(grace = ?self.options.grace, "stopping: no new connections, requests under way go on");
-                set_serving(&health, false).await;
-                let _ = stopping.send(());
-                let drained = async {
-                    let answered = async {
-                        api.drained().await;
-                        end_watches(health).await;
-                    };
-                    let (served, ()) = join(serving, answered).await;
-                    // Those that came in meanwhile, and whose callers are gone.
-                    api.drained().await;
-                    served
-                };
-                if let Ok(served) = tokio::time::timeout(self.options.grace, drained).await {
-                    served?;
-                } else {
-                    tracing::warn!("the grace period is over: connections that are still open are cut");
-                }
+        let reload = async {
+            match self.tls {
+                Some(tls) => tls.reload(clock).await,
+                None => std::future::pending().await,
             }
+        };
+        tokio::select! {
+            () = acceptor.accept() => {}
+            () = follow(ready, &health) => {}
+            () = door.tell() => {}
+            () = reload => {}
+            () = stop => {}
         }
+        tracing::info!(
+            ?grace,
+            "stopping: no new connections, requests under way go on"
+        );
+        set_serving(&health, false).await;
+        acceptor.close();
+        stopping.cancel();
+        let drained = async {
+            api.drained().await;
+            end_watches(health).await;
+            open.close();
+            open.wait().await;
+            // Those that came in meanwhile, and whose callers are gone.
+            api.drained().await;
+        };
+        if tokio::time::timeout(grace, drained).await.is_err() {
+            tracing::warn!("the grace period is over: connections that are still open are cut");
+        }
+        workers.end().await;
         Ok(())
+    }
+}
+
+/// Keeps the health at what `ready` says.
+async fn follow(mut ready: watch::Receiver<bool>, health: &HealthReporter) {
+    loop {
+        let serving = *ready.borrow_and_update();
+        set_serving(health, serving).await;
+        if ready.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 }
 
 /// Ends the streams of whoever watches the health: they were told, and would hold their connections for as long as they like.
 async fn end_watches(mut health: HealthReporter) {
-    for service in ["", SERVICE] {
+    for service in ["", SERVICE, LIVENESS] {
         health.clear_service_status(service).await;
     }
 }

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::admit::NotAuthorized;
 use crate::admit::limit::RateLimited;
+use crate::admit::policy::Denied;
 use crate::audit::Outcome;
 use crate::refusal::{Code, Refusal, reason_name};
 use crate::scope::ScopeError;
@@ -26,8 +27,15 @@ pub(super) fn status(refusal: &Refusal, issuance_id: Uuid) -> tonic::Status {
     tonic::Status::with_error_details(
         code(verdict.code),
         refusal.sentence(),
-        details(refusal, issuance_id),
+        details(refusal, Some(issuance_id)),
     )
+}
+
+/// The status of a request for which there is no room: it has no record to be found by, and its log is kept elsewhere.
+pub(super) fn overloaded() -> tonic::Status {
+    let refusal = Refusal::Overloaded;
+    let code = code(refusal.verdict().code);
+    tonic::Status::with_error_details(code, refusal.sentence(), details(&refusal, None))
 }
 
 /// The status of one command of a batch.
@@ -52,15 +60,18 @@ fn log(refusal: &Refusal, issuance_id: Uuid) {
     }
 }
 
-fn details(refusal: &Refusal, issuance_id: Uuid) -> ErrorDetails {
+fn details(refusal: &Refusal, issuance_id: Option<Uuid>) -> ErrorDetails {
     let mut details = ErrorDetails::new();
-    details.set_request_info(issuance_id.to_string(), "");
+    if let Some(issuance_id) = issuance_id {
+        details.set_request_info(issuance_id.to_string(), "");
+    }
     let mut metadata = HashMap::new();
     let mut note = |key: &str, value: &dyn ToString| {
         metadata.insert(key.to_owned(), value.to_string());
     };
     match refusal {
-        Refusal::Invalid(violations) => {
+        Refusal::Invalid(violations)
+        | Refusal::NotAuthorized(NotAuthorized::Denied(Denied::Content { violations, .. })) => {
             for violation in &violations.0 {
                 details.add_bad_request_violation(&*violation.field, &*violation.description);
             }
@@ -70,11 +81,20 @@ fn details(refusal: &Refusal, issuance_id: Uuid) -> ErrorDetails {
             note("cap_seconds", &above.cap);
             details.add_bad_request_violation("expires_in", above.to_string());
         }
+        Refusal::NotAuthorized(denied @ NotAuthorized::SourceIpNotHeld) => {
+            details.add_bad_request_violation("source_ip", denied.to_string());
+        }
+        Refusal::Scope(ScopeError::PolicyTooLong(too_long)) => {
+            note("policy_characters", &too_long.length);
+            let description = too_long.to_string();
+            details.add_precondition_failure_violation("SESSION_POLICY", "command", description);
+        }
         Refusal::BeyondSession(beyond) | Refusal::Scope(ScopeError::BeyondSession(beyond)) => {
             note("session_seconds", &beyond.remaining);
             details.add_precondition_failure_violation("SESSION", "expires_in", beyond.to_string());
         }
-        Refusal::Scope(ScopeError::Refused { .. }) => {
+        Refusal::Scope(ScopeError::Refused { asked_again_in, .. }) => {
+            note("asked_again_after_seconds", &whole_seconds(*asked_again_in));
             details.add_precondition_failure_violation("ROLE", "tenant", refusal.sentence());
         }
         Refusal::RateLimited(limited) => {
@@ -87,18 +107,31 @@ fn details(refusal: &Refusal, issuance_id: Uuid) -> ErrorDetails {
                 details.set_retry_info(Some(*retry_after));
             }
         }
-        Refusal::Scope(ScopeError::Unavailable { .. }) | Refusal::Audit(_) => {
+        Refusal::Scope(ScopeError::Unavailable { retry_after, .. }) => {
+            details.set_retry_info(Some(*retry_after));
+        }
+        Refusal::Scope(ScopeError::ClockSkewed(skewed)) => {
+            details.set_retry_info(Some(skewed.retry_after()));
+        }
+        Refusal::Audit(_) | Refusal::Overloaded => {
             details.set_retry_info(Some(RETRY_LATER));
         }
         Refusal::NoEndpoint(_)
         | Refusal::NotAuthorized(NotAuthorized::Denied(_) | NotAuthorized::Unbounded { .. })
         | Refusal::Unauthenticated(_)
         | Refusal::Tenant(_)
+        | Refusal::TooLarge { .. }
+        | Refusal::NotProtobuf
         | Refusal::DeadlineExceeded
         | Refusal::Internal => {}
     }
     details.set_error_info(reason_name(refusal.verdict().reason), DOMAIN, metadata);
     details
+}
+
+/// Enough of them.
+fn whole_seconds(duration: Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
 
 fn code(code: Code) -> tonic::Code {

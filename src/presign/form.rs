@@ -2,9 +2,12 @@
 
 use std::fmt;
 
-use super::Signing;
-use crate::admit::Authorized;
-use crate::admit::expiry::Asked;
+use super::placed::renamed;
+use super::{Request, Signing};
+use crate::admit::policy::{self, Called};
+use crate::admit::source_ip::SourceIps;
+use crate::admit::{Authorized, TenantRules};
+use crate::endpoint::buckets::Buckets;
 use crate::proto::v1::PresignPostRequest;
 use crate::refusal::Refusal;
 use crate::sign::bind::Violations;
@@ -45,13 +48,32 @@ impl fmt::Debug for SignedForm {
 pub(super) struct PlacedForm<'a> {
     item: &'a FormItem,
     bound: Result<PostForm<'a>, Violations>,
+    called: Called<'a>,
 }
 
 impl<'a> PlacedForm<'a> {
     pub(super) fn bind(item: &'a FormItem) -> Self {
         Self {
             bound: bind::bind(&item.form),
+            called: Called::default(),
             item,
+        }
+    }
+
+    /// Puts the bucket in the place of the tenant's name for it.
+    pub(super) fn name_buckets(&mut self, buckets: &'a Buckets) {
+        if let Ok(form) = &mut self.bound
+            && let Some((called, real)) = renamed(form.command.bucket, buckets)
+        {
+            form.command.set_bucket(real);
+            self.called.bucket = Some(called);
+        }
+    }
+
+    /// Bounds the upload as the grants do, if the request leaves that to them.
+    pub(super) fn bound_upload(&mut self, rules: &TenantRules, source_ip: Option<&SourceIps>) {
+        if let Ok(form) = &mut self.bound {
+            policy::bound_upload(&rules.grants, form, source_ip);
         }
     }
 
@@ -62,20 +84,29 @@ impl<'a> PlacedForm<'a> {
             .map_err(|violations| Refusal::Invalid(violations.clone()))
     }
 
-    /// Holds the form against the tenant's grants and caps, and its values against what AWS knows if they go there.
-    pub(super) fn authorize(&self, tenant: &Tenant, asked: Asked) -> Result<Authorized, Refusal> {
-        let form = self.form()?;
-        if tenant.endpoint.url.is_none() {
-            form.known_to_aws().map_err(Refusal::Invalid)?;
-        }
-        Ok(tenant.rules.authorize_form(form, asked)?)
+    /// What the caller called the bucket, where that is not its name.
+    pub(super) fn called(&self) -> Called<'a> {
+        self.called
     }
 
-    /// Signs the form, bounded so.
+    /// Holds the form against the tenant's grants and caps, and its values against what AWS knows if they go there.
+    pub(super) fn authorize(
+        &self,
+        tenant: &Tenant,
+        request: &Request,
+    ) -> Result<Authorized, Refusal> {
+        let form = self.form()?;
+        if tenant.buckets.place(form.command.bucket).url.is_none() {
+            form.known_to_aws().map_err(Refusal::Invalid)?;
+        }
+        let (rules, source_ip) = (&tenant.rules, request.source_ip.as_ref());
+        Ok(rules.authorize(&form.command, self.called, request.asked, source_ip)?)
+    }
+
+    /// Signs the form.
     pub(super) fn sign<'f>(
         &'f self,
         form: &'f PostForm<'a>,
-        content_length: Option<LengthRange>,
     ) -> impl FnOnce(&Signing<'_>) -> Result<SignedForm, Refusal> + 'f {
         let with_html = self.item.form.html_form;
         move |signing| {
@@ -86,7 +117,6 @@ impl<'a> PlacedForm<'a> {
             }
             let signed = presign_post(
                 form,
-                content_length,
                 signing.endpoint,
                 signing.credentials,
                 signing.signed_at,
@@ -105,7 +135,7 @@ impl<'a> PlacedForm<'a> {
                 url: signed.url(),
                 fields: signed.fields().map(owned).collect(),
                 fields_to_fill: signed.fields_to_fill().map(owned).collect(),
-                content_length,
+                content_length: form.content_length(),
                 html: with_html.then(|| signed.html()),
             })
         }

@@ -4,8 +4,10 @@
 
 use std::borrow::Cow;
 
-use crate::admit::Authorized;
-use crate::admit::expiry::Asked;
+use super::Request;
+use crate::admit::policy::{Called, Denied};
+use crate::admit::{Authorized, NotAuthorized};
+use crate::endpoint::buckets::Buckets;
 use crate::proto::v1::Command;
 use crate::refusal::Refusal;
 use crate::sign::bind::{Violation, Violations};
@@ -19,6 +21,7 @@ pub(super) struct Placed<'a> {
     place: Cow<'static, str>,
     operation: Option<&'static Operation>,
     bound: Result<BoundCommand<'a>, Refusal>,
+    called: Called<'a>,
 }
 
 impl<'a> Placed<'a> {
@@ -30,6 +33,7 @@ impl<'a> Placed<'a> {
             return Self {
                 bound: Err(Refusal::field(&*place, nothing)),
                 operation: None,
+                called: Called::default(),
                 place,
             };
         };
@@ -39,7 +43,24 @@ impl<'a> Placed<'a> {
         Self {
             bound: bound.map_err(|violations| inside(violations, &place, operation)),
             operation: Some(operation),
+            called: Called::default(),
             place,
+        }
+    }
+
+    /// Puts buckets in the place of the tenant's names for them.
+    pub(super) fn name_buckets(&mut self, buckets: &'a Buckets) {
+        let Ok(command) = &mut self.bound else {
+            return;
+        };
+        if let Some((called, real)) = renamed(command.bucket, buckets) {
+            command.set_bucket(real);
+            self.called.bucket = Some(called);
+        }
+        let source = command.reference.as_ref().map(|source| source.bucket);
+        if let Some((called, real)) = renamed(source, buckets) {
+            command.set_reference_bucket(real);
+            self.called.source = Some(called);
         }
     }
 
@@ -53,22 +74,71 @@ impl<'a> Placed<'a> {
         self.bound.as_ref().map_err(Clone::clone)
     }
 
-    /// Holds the command against the tenant's grants and caps, and its values against what AWS knows if they go there.
-    pub(super) fn authorize(&self, tenant: &Tenant, asked: Asked) -> Result<Authorized, Refusal> {
-        let command = self.command()?;
-        if tenant.endpoint.url.is_none() {
-            let known = command.known_to_aws();
-            known.map_err(|violations| inside(violations, &self.place, command.operation))?;
-        }
-        Ok(tenant.rules.authorize(command, asked)?)
+    /// What the caller called the buckets, where that is not their name.
+    pub(super) fn called(&self) -> Called<'a> {
+        self.called
     }
+
+    /// Holds the command against the tenant's grants and caps, and its values against what AWS knows if they go there.
+    pub(super) fn authorize(
+        &self,
+        tenant: &Tenant,
+        request: &Request,
+    ) -> Result<Authorized, Refusal> {
+        let command = self.command()?;
+        let (operation, place) = (command.operation, tenant.buckets.place(command.bucket));
+        if place.url.is_none() {
+            let known = command.known_to_aws();
+            known.map_err(|violations| inside(violations, &self.place, operation))?;
+        }
+        let (rules, source_ip) = (&tenant.rules, request.source_ip.as_ref());
+        let authorized = rules.authorize(command, self.called, request.asked, source_ip);
+        let authorized = authorized.map_err(|refused| self.in_place(refused, operation))?;
+        if let Some(source) = &command.reference
+            && tenant.buckets.place(Some(source.bucket)).url != place.url
+        {
+            // The store would read a bucket of its own that happens to have the name.
+            let field = format!("{}.{}.{}", self.place, operation.field, source.field);
+            let apart =
+                "is in another store than what it would become: download it, and upload it there";
+            return Err(Refusal::field(field, apart));
+        }
+        Ok(authorized)
+    }
+
+    /// The refusal with the paths of the whole request.
+    fn in_place(&self, refused: NotAuthorized, operation: &Operation) -> NotAuthorized {
+        match refused {
+            NotAuthorized::Denied(Denied::Content {
+                command,
+                violations,
+            }) => Denied::Content {
+                command,
+                violations: placed(violations, &self.place, operation),
+            }
+            .into(),
+            other => other,
+        }
+    }
+}
+
+/// What a bucket was called and is, if those are two.
+pub(super) fn renamed<'a>(
+    called: Option<&'a str>,
+    buckets: &'a Buckets,
+) -> Option<(&'a str, &'a str)> {
+    Some((called?, buckets.real(called?)?))
 }
 
 /// Violations with the paths of the whole request.
 fn inside(violations: Violations, place: &str, operation: &Operation) -> Refusal {
+    Refusal::Invalid(placed(violations, place, operation))
+}
+
+fn placed(violations: Violations, place: &str, operation: &Operation) -> Violations {
     let placed = |violation: Violation| Violation {
         field: format!("{place}.{}.{}", operation.field, violation.field).into(),
         ..violation
     };
-    Refusal::Invalid(Violations(violations.0.into_iter().map(placed).collect()))
+    Violations(violations.0.into_iter().map(placed).collect())
 }

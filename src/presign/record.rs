@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::form::{FormItem, PlacedForm, SignedForm};
 use super::placed::Placed;
 use super::{Arrival, Issued, Item, Request};
+use crate::admit::source_ip::SourceIps;
 use crate::audit::{Batch, Record};
 use crate::names::TenantId;
 use crate::refusal::{Refusal, reason_name};
@@ -28,6 +29,7 @@ pub(super) fn of_command<'a>(
     record.command = placed.operation().map(|operation| operation.name);
     if let Ok(command) = placed.command() {
         note_names(&mut record, command);
+        record.bucket_alias = placed.called().bucket.map(Into::into);
     }
     match decision {
         Ok(issued) => note_issued(&mut record, issued, now),
@@ -48,22 +50,19 @@ pub(super) fn of_form<'a>(
     let mut record = arrived(arrival, item.issuance_id);
     note_request(&mut record, request);
     record.command = Some(OPERATION.name);
-    let mut bounds = None;
     if let Ok(form) = placed.form() {
         note_names(&mut record, &form.command);
+        record.bucket_alias = placed.called().bucket.map(Into::into);
         if let KeyRule::StartsWith { prefix, .. } = form.key {
             record.key_starts_with = Some(prefix.into());
         }
-        bounds = form.content_length;
+        let bounds = form.content_length();
+        record.content_length_range = bounds.map(|range| [range.min, range.max]);
     }
     match decision {
-        Ok(issued) => {
-            note_issued(&mut record, issued, now);
-            bounds = issued.signed.content_length;
-        }
+        Ok(issued) => note_issued(&mut record, issued, now),
         Err(refusal) => note_refusal(&mut record, refusal, now),
     }
-    record.content_length_range = bounds.map(|range| [range.min, range.max]);
     record
 }
 
@@ -125,6 +124,8 @@ fn arrived(arrival: &Arrival, issuance_id: Uuid) -> Record<'_> {
 fn note_request<'a>(record: &mut Record<'a>, request: &'a Request) {
     let given = |text: &'a str| (!text.is_empty()).then(|| text.into());
     record.tenant = Some(request.tenant.as_str().into());
+    let networks = request.source_ip.iter().flat_map(SourceIps::networks);
+    record.source_ip = networks.map(ToString::to_string).collect();
     record.reason = given(&request.reason);
     record.subject = given(&request.subject);
 }

@@ -1,19 +1,27 @@
 //! A tenant's role, and the session policies that its grants come to.
 //!
-//! The policies are made when the configuration is read, so that a request only looks its own up. Only a copy between two buckets, under
-//! the scope of buckets, has one made for it.
+//! The policies are made when the configuration is read, so that a request only looks its own up. One is made for a copy between two
+//! buckets under the scope of buckets, for every request under the scope of objects, and for whoever names the addresses of a URL.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::identity::Identity;
 use super::session_name::role_session_name;
-use super::session_policy::{MAX_SESSION_POLICY, SessionPolicyInput, session_policy};
+use super::session_policy::{
+    MAX_SESSION_POLICY, SessionPolicyInput, least_policy, policy, request_policy, session_policy,
+};
 use super::{AssumeRoleCall, NarrowedTo, StsEndpoint};
 use crate::admit::grant::Grant;
+use crate::admit::resource::ResourcePattern;
+use crate::admit::source_ip::SourceIps;
 use crate::names::TenantId;
+use crate::proto::s3::DeleteObjects;
+use crate::sign::bind::{Bind, BindAny as _};
 use crate::sign::command::BoundCommand;
 
 /// A tenant's role, and what its sessions are narrowed to.
@@ -29,6 +37,8 @@ pub struct Role {
     pub sts: StsEndpoint,
     /// What a session is good for.
     pub bounds: SessionBounds,
+    /// The longest expiry that the tenant's caps allow: sessions in use are renewed before they are too short for it.
+    pub longest_expiry: Duration,
 }
 
 /// What narrows the sessions of a role. AWS would take both at once; here it is one or the other.
@@ -47,17 +57,43 @@ pub enum SessionScope {
     Tenant,
     /// Those on the buckets of the request.
     Bucket,
+    /// What the request needs.
+    Object,
 }
 
 /// The session policies of a tenant.
 #[derive(Debug)]
 pub struct SessionPolicies {
     grants: Arc<Vec<Grant>>,
-    kms_keys: Vec<String>,
-    partition: String,
+    terms: PolicyTerms,
     scope: SessionScope,
-    /// The policy for each bucket, or the one for all; made once.
+    /// The policies that are known before any request, made once: for each bucket, or the one for all. Under the scope of objects
+    /// those of `DeleteObjects`, whose keys a request does not name.
     known: HashMap<Option<String>, Arc<SessionPolicy>>,
+}
+
+/// What the policies of a tenant say besides its grants.
+#[derive(Debug)]
+pub struct PolicyTerms {
+    /// Keys that encrypt the tenant's objects, as ARNs.
+    pub kms_keys: Vec<String>,
+    /// `aws`, `aws-cn` or `aws-us-gov`.
+    pub partition: String,
+    /// How old a signature may be where it is used, in seconds.
+    pub signature_age: Option<u32>,
+    /// Statements of the operator's own, all of which deny.
+    pub deny: Vec<Value>,
+}
+
+/// A request's policy is longer than STS takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the session policy for this request has {length} characters, and STS takes {MAX_SESSION_POLICY}: its names are too long for a \
+     session of their own, or hold too many characters that a policy has to escape (beyond ASCII, `*`, `?`, `$`, quotes)"
+)]
+pub struct PolicyTooLong {
+    /// Its length, in characters.
+    pub length: usize,
 }
 
 /// A session policy, and a digest that stands for it.
@@ -65,16 +101,24 @@ pub struct SessionPolicies {
 pub struct SessionPolicy {
     /// The policy's JSON.
     pub text: String,
+    /// Whether it is good for one request alone, and for others that are the same.
+    pub of_one_request: bool,
     digest: [u8; 32],
 }
 
 impl Role {
-    /// What a session for this command is narrowed to.
-    pub(super) fn narrowed_for(&self, command: &BoundCommand<'_>) -> NarrowedTo {
-        match &self.bounds {
-            SessionBounds::Grants(policies) => NarrowedTo::Policy(policies.policy_for(command)),
+    /// What a session for this command is narrowed to, from these addresses if the request names any.
+    pub(super) fn narrowed_for(
+        &self,
+        command: &BoundCommand<'_>,
+        source_ip: Option<&SourceIps>,
+    ) -> Result<NarrowedTo, PolicyTooLong> {
+        Ok(match &self.bounds {
+            SessionBounds::Grants(policies) => {
+                NarrowedTo::Policy(policies.policy_for(command, source_ip)?)
+            }
             SessionBounds::Managed(arns) => NarrowedTo::Managed(Arc::clone(arns)),
-        }
+        })
     }
 
     /// What sessions are narrowed to, as far as that is known before any request, by the bucket that they are for. At least one.
@@ -90,9 +134,12 @@ impl Role {
         let mut known: BTreeMap<_, _> = known
             .map(|(bucket, policy)| (bucket.as_deref(), NarrowedTo::Policy(Arc::clone(policy))))
             .collect();
-        if known.is_empty() {
-            // Every request has its own. This one is for none, and the role is assumed with it like with any.
-            let policy = policies.make(Some(&[]));
+        // Where a request has its own, the role is assumed with the least of them like with any.
+        if policies.scope == SessionScope::Object {
+            let least = SessionPolicy::new(&least_policy(&policies.input()), true);
+            known.insert(None, NarrowedTo::Policy(least));
+        } else if known.is_empty() {
+            let policy = policies.of_grants(Some(&[]));
             known.insert(None, NarrowedTo::Policy(policy));
         }
         known
@@ -148,36 +195,47 @@ pub(super) fn add(digest: &mut Sha256, text: &str) {
 impl SessionPolicies {
     /// The session policies for these grants.
     #[must_use]
-    pub fn new(
-        grants: Arc<Vec<Grant>>,
-        kms_keys: Vec<String>,
-        partition: String,
-        scope: SessionScope,
-    ) -> Self {
+    pub fn new(grants: Arc<Vec<Grant>>, terms: PolicyTerms, scope: SessionScope) -> Self {
         let mut policies = Self {
             grants,
-            kms_keys,
-            partition,
+            terms,
             scope,
             known: HashMap::new(),
         };
-        policies.known = match scope {
-            SessionScope::Tenant => HashMap::from([(None, policies.make(None))]),
+        let known = match scope {
+            SessionScope::Tenant => HashMap::from([(None, policies.of_grants(None))]),
             SessionScope::Bucket => {
                 let resources = policies.grants.iter().flat_map(Grant::resources);
                 let buckets = resources.map(|r| r.bucket().map(str::to_owned));
                 buckets
                     .map(|bucket| {
-                        let policy = policies.make(Some(bucket.as_deref().as_slice()));
+                        let policy = policies.of_grants(Some(bucket.as_deref().as_slice()));
                         (bucket, policy)
                     })
                     .collect()
             }
+            SessionScope::Object => {
+                let delete = <DeleteObjects as Bind>::OPERATION;
+                let granted = policies.grants.iter().filter(|grant| grant.is_of(delete));
+                let buckets = granted.flat_map(Grant::resources);
+                let buckets = buckets.filter_map(ResourcePattern::bucket);
+                let known = buckets.filter_map(|bucket| {
+                    let command = DeleteObjects {
+                        bucket: Some(bucket.to_owned()),
+                        ..DeleteObjects::default()
+                    };
+                    let command = command.to_bound().ok()?;
+                    let policy = policies.of_request(&command, None);
+                    Some((Some(bucket.to_owned()), policy))
+                });
+                known.collect()
+            }
         };
+        policies.known = known;
         policies
     }
 
-    /// The lengths of the policies in characters, by the bucket that they are for.
+    /// The lengths of the policies that are known before any request, in characters, by the bucket that they are for.
     pub fn lengths(&self) -> BTreeMap<Option<&str>, usize> {
         self.known
             .iter()
@@ -192,31 +250,162 @@ impl SessionPolicies {
             .filter(|(_, length)| *length > MAX_SESSION_POLICY)
     }
 
-    pub(super) fn policy_for(&self, command: &BoundCommand<'_>) -> Arc<SessionPolicy> {
+    /// How long the policy of a request is at least, in characters, where every request has its own.
+    #[must_use]
+    pub fn least_length(&self) -> Option<usize> {
+        let own = self.scope == SessionScope::Object;
+        own.then(|| session_policy(&least_policy(&self.input())).len())
+    }
+
+    pub(super) fn policy_for(
+        &self,
+        command: &BoundCommand<'_>,
+        source_ip: Option<&SourceIps>,
+    ) -> Result<Arc<SessionPolicy>, PolicyTooLong> {
+        if source_ip.is_some() || self.scope == SessionScope::Object {
+            return fitting(self.of_request(command, source_ip));
+        }
         let bucket = command.bucket;
         let source = command.reference.as_ref().map(|reference| reference.bucket);
         let key = match self.scope {
-            SessionScope::Tenant => None,
             SessionScope::Bucket => bucket.map(str::to_owned),
+            SessionScope::Tenant | SessionScope::Object => None,
         };
         match (self.known.get(&key), bucket, source, self.scope) {
             // A copy between buckets needs both in one session.
             (_, Some(bucket), Some(source), SessionScope::Bucket) if source != bucket => {
-                self.make(Some(&[bucket, source]))
+                fitting(self.of_grants(Some(&[bucket, source])))
             }
-            (Some(policy), ..) => Arc::clone(policy),
-            (None, bucket, ..) => self.make(Some(bucket.as_slice())),
+            (Some(policy), ..) => Ok(Arc::clone(policy)),
+            (None, bucket, ..) => fitting(self.of_grants(Some(bucket.as_slice()))),
         }
     }
 
-    fn make(&self, buckets: Option<&[&str]>) -> Arc<SessionPolicy> {
-        let text = session_policy(&SessionPolicyInput {
+    fn of_grants(&self, buckets: Option<&[&str]>) -> Arc<SessionPolicy> {
+        SessionPolicy::new(&policy(&self.input(), buckets), false)
+    }
+
+    fn of_request(
+        &self,
+        command: &BoundCommand<'_>,
+        source_ip: Option<&SourceIps>,
+    ) -> Arc<SessionPolicy> {
+        SessionPolicy::new(&request_policy(&self.input(), command, source_ip), true)
+    }
+
+    fn input(&self) -> SessionPolicyInput<'_> {
+        SessionPolicyInput {
             grants: &self.grants,
-            buckets,
-            kms_keys: &self.kms_keys,
-            partition: &self.partition,
-        });
+            kms_keys: &self.terms.kms_keys,
+            partition: &self.terms.partition,
+            signature_age: self.terms.signature_age,
+            deny: &self.terms.deny,
+        }
+    }
+}
+
+impl SessionPolicy {
+    fn new(policy: &Value, of_one_request: bool) -> Arc<Self> {
+        let text = session_policy(policy);
         let digest = Sha256::digest(text.as_bytes()).into();
-        Arc::new(SessionPolicy { text, digest })
+        Arc::new(Self {
+            text,
+            of_one_request,
+            digest,
+        })
+    }
+}
+
+/// A policy that was made for a request, if STS takes it: asking STS would only take longer to say no.
+fn fitting(policy: Arc<SessionPolicy>) -> Result<Arc<SessionPolicy>, PolicyTooLong> {
+    let length = policy.text.len();
+    if length > MAX_SESSION_POLICY {
+        Err(PolicyTooLong { length })
+    } else {
+        Ok(policy)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admit::grant::{CommandSelector, Store, Terms};
+    use crate::proto::s3;
+    use crate::scope::identity::OwnIdentity;
+
+    fn role(scope: SessionScope, commands: &[&str]) -> Role {
+        let selectors = commands.iter().map(|c| CommandSelector::parse(c).unwrap());
+        let resources = ["b/*", "c/in/*"].map(|r| ResourcePattern::parse(r).unwrap());
+        let grant = Grant::new(
+            selectors.collect(),
+            resources.into(),
+            Terms::default(),
+            Store::Aws,
+        );
+        let terms = PolicyTerms {
+            kms_keys: Vec::new(),
+            partition: "aws".to_owned(),
+            signature_age: None,
+            deny: Vec::new(),
+        };
+        Role {
+            arn: "arn:aws:iam::111122223333:role/x".to_owned(),
+            identity: Identity::Own(OwnIdentity::default()),
+            duration: 3600,
+            longest_expiry: Duration::from_mins(15),
+            sts: StsEndpoint {
+                region: "eu-west-1".to_owned(),
+                url: None,
+            },
+            bounds: SessionBounds::Grants(SessionPolicies::new(
+                Arc::new(vec![grant]),
+                terms,
+                scope,
+            )),
+        }
+    }
+
+    #[test]
+    fn what_is_good_for_one_request_is_not_renewed_ahead_and_is_kept_apart() {
+        let get = s3::GetObject {
+            bucket: Some("b".to_owned()),
+            key: Some("k".to_owned()),
+            ..s3::GetObject::default()
+        };
+        let command = get.to_bound().unwrap();
+        let addresses = SourceIps::of(["10.0.0.0/8".parse().unwrap()]);
+        for (scope, ahead) in [
+            (SessionScope::Tenant, true),
+            (SessionScope::Bucket, true),
+            (SessionScope::Object, false),
+        ] {
+            let role = role(scope, &["read"]);
+            let own = |source_ip| {
+                let narrowed = role.narrowed_for(&command, source_ip).unwrap();
+                narrowed.of_one_request()
+            };
+            assert_eq!(own(None), !ahead, "{scope:?}");
+            assert!(own(addresses.as_ref()), "{scope:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_known_before_any_request_is_what_no_request_names() {
+        let known = |scope, commands: &[&str]| -> Vec<Option<String>> {
+            let role = role(scope, commands);
+            let known = role.known_narrowings();
+            known.keys().map(|of| of.map(str::to_owned)).collect()
+        };
+        let bucket = |name: &str| Some(name.to_owned());
+        assert_eq!(known(SessionScope::Tenant, &["read"]), [None]);
+        assert_eq!(
+            known(SessionScope::Bucket, &["read"]),
+            [bucket("b"), bucket("c")]
+        );
+        assert_eq!(known(SessionScope::Object, &["read"]), [None]);
+        assert_eq!(
+            known(SessionScope::Object, &["delete"]),
+            [None, bucket("b"), bucket("c")]
+        );
     }
 }

@@ -1,33 +1,43 @@
 //! AssumeRole and `AssumeRoleWithWebIdentity` by aws-sdk-sts.
 //!
-//! The SDK signs, retries with jitter and times out; here its answers become a session, or one of two kinds of failure.
+//! The SDK signs, retries with jitter and times out; here its answers become a session, or one of two kinds of failure, and their dates a
+//! measure of the clocks. An attempt that fails is followed by two at most, within half a second: what comes after that is the circuit
+//! breaker's.
 
 mod chaining;
+mod date;
 mod failure;
 mod web_identity;
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use aws_sdk_sts::config::Region;
-use aws_sdk_sts::config::retry::RetryConfig;
+use aws_sdk_sts::config::retry::{RetryConfig, RetryPartition, TokenBucket};
 use aws_sdk_sts::config::timeout::TimeoutConfig;
 use aws_sdk_sts::types::{Credentials as Given, PolicyDescriptorType, Tag};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use self::chaining::{CHAINED, Chaining};
+use self::date::DateReader;
 use self::failure::{Failure, failure};
+use super::clock_skew::ClockSkews;
 use super::identity::{Identity, OwnIdentity, SessionTag};
 use super::{AssumeRole, AssumeRoleCall, Assumed, BoxFuture, NarrowedTo, ScopeError, StsEndpoint};
 use crate::sign::Credentials;
 
 /// How long one attempt may take, and all of them together.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
-const CALL_TIMEOUT: Duration = Duration::from_secs(8);
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_ATTEMPTS: u32 = 3;
+/// What the pause before the first retry is drawn from, and that before any.
+const FIRST_PAUSE: Duration = Duration::from_millis(75);
+const LONGEST_PAUSE: Duration = Duration::from_millis(150);
+/// As whom presignd asks for the time: nobody. Any answer will do.
+const NO_AUTH: &str = "noAuth";
 
 /// The real STS, or the STS of a compatible store.
 #[derive(Debug)]
@@ -35,17 +45,20 @@ pub struct Sts {
     base: aws_config::SdkConfig,
     /// One client for each endpoint, so that connections are kept.
     clients: Mutex<HashMap<StsEndpoint, aws_sdk_sts::Client>>,
+    /// Takes note of the endpoints' clocks.
+    skews: Arc<ClockSkews>,
     /// Which roles give short sessions only.
     chaining: Chaining,
 }
 
 impl Sts {
-    /// Calls STS with presignd's own credentials, which are the configuration's.
+    /// Calls STS with presignd's own credentials, which are the configuration's, and tells what time it is there.
     #[must_use]
-    pub fn new(base: aws_config::SdkConfig) -> Self {
+    pub fn new(base: aws_config::SdkConfig, skews: Arc<ClockSkews>) -> Self {
         Self {
             base,
             clients: Mutex::default(),
+            skews,
             chaining: Chaining::default(),
         }
     }
@@ -60,10 +73,22 @@ impl Sts {
                 .connect_timeout(CONNECT_TIMEOUT)
                 .operation_attempt_timeout(ATTEMPT_TIMEOUT)
                 .operation_timeout(CALL_TIMEOUT);
+            let retries = RetryConfig::standard()
+                .with_max_attempts(MAX_ATTEMPTS)
+                .with_initial_backoff(FIRST_PAUSE)
+                .with_max_backoff(LONGEST_PAUSE);
+            // The SDK's own quota is one for all the tenants of a region, and one whose calls fail would use up the others' retries.
+            // Each tenant's circuit breaker bounds them instead.
+            let quota = RetryPartition::custom("presignd").token_bucket(TokenBucket::unlimited());
             let mut config = aws_sdk_sts::config::Builder::from(&self.base)
                 .region(Region::new(endpoint.region.clone()))
-                .retry_config(RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS))
-                .timeout_config(timeouts.build());
+                .retry_config(retries)
+                .retry_partition(quota.build())
+                .timeout_config(timeouts.build())
+                .interceptor(DateReader {
+                    endpoint: endpoint.clone(),
+                    skews: Arc::clone(&self.skews),
+                });
             if let Some(url) = &endpoint.url {
                 config = config.endpoint_url(url);
             }
@@ -88,6 +113,24 @@ impl AssumeRole for Sts {
                 result => result,
             };
             result.map_err(|failure| explained(failure, &call.identity))
+        })
+    }
+
+    fn ask_the_time<'a>(&'a self, endpoint: &'a StsEndpoint) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let unsigned = aws_sdk_sts::config::Builder::new()
+                .allow_no_auth()
+                .auth_scheme_preference([NO_AUTH.into()])
+                .retry_config(RetryConfig::disabled());
+            let asked = self
+                .client(endpoint)
+                .get_caller_identity()
+                .customize()
+                .config_override(unsigned)
+                .send()
+                .await;
+            // Whatever the answer is, its date was read.
+            drop(asked);
         })
     }
 }
@@ -179,7 +222,11 @@ fn tag(tag: &SessionTag) -> Option<Tag> {
 fn explained(failure: Failure, identity: &Identity) -> ScopeError {
     let denied = failure.is_access_denied();
     match failure.error {
-        ScopeError::Refused { detail, .. } if denied && !identity.rights().is_empty() => {
+        ScopeError::Refused {
+            detail,
+            asked_again_in,
+            ..
+        } if denied && !identity.rights().is_empty() => {
             let needs = identity.rights();
             let detail = format!(
                 "{detail} (the session tags or source identity of this tenant need {} in the role's trust policy)",
@@ -188,6 +235,7 @@ fn explained(failure: Failure, identity: &Identity) -> ScopeError {
             ScopeError::Refused {
                 detail: detail.into(),
                 needs,
+                asked_again_in,
             }
         }
         error => error,
@@ -199,9 +247,7 @@ fn assumed(
     packed_policy_size: Option<i32>,
     session_token_utilization: Option<i32>,
 ) -> Result<Assumed, Failure> {
-    let incomplete = || ScopeError::Unavailable {
-        detail: "STS answered without credentials".into(),
-    };
+    let incomplete = || ScopeError::unavailable("STS answered without credentials");
     let given = given.ok_or_else(incomplete)?;
     if given.access_key_id.is_empty()
         || given.secret_access_key.is_empty()

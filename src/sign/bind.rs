@@ -19,10 +19,12 @@ use arrayvec::ArrayString;
 use smallvec::SmallVec;
 
 use self::rules::{
-    bucket_problem, header_name_problem, header_value_problem, key_problem, parse_reference,
-    query_problem,
+    bucket_problem, header_name_problem, header_problem, header_value_problem, key_problem,
+    parse_reference, query_problem,
 };
-use super::command::{BoundCommand, Header, Operation, PathForm, QueryParameter, Value};
+use super::command::{
+    BoundCommand, Header, ObjectReference, Operation, PathForm, QueryParameter, Value,
+};
 use super::encode;
 use super::timestamp;
 
@@ -60,6 +62,26 @@ impl<T: Bind> BindAny for T {
         let mut binder = Binder::new(T::OPERATION);
         self.bind(&mut binder);
         binder.finish()
+    }
+}
+
+impl<'a> BoundCommand<'a> {
+    /// Puts the bucket in the place of what the caller called it.
+    pub fn set_bucket(&mut self, bucket: &'a str) {
+        self.bucket = Some(bucket);
+    }
+
+    /// Puts the bucket of the object that the command reads in the place of what the caller called it, and writes its header anew.
+    pub fn set_reference_bucket(&mut self, bucket: &'a str) {
+        let Some(reference) = &mut self.reference else {
+            return;
+        };
+        reference.bucket = bucket;
+        let header = self.headers.iter_mut().find(|h| h.name == reference.header);
+        debug_assert!(header.is_some(), "a reference travels in its header");
+        if let Some(header) = header {
+            header.value = Value::Text(encoded(reference).into());
+        }
     }
 }
 
@@ -106,6 +128,7 @@ impl<'a> Binder<'a> {
                 host_label: None,
                 needed_actions: 0,
                 unknown_to_aws: Vec::new(),
+                left_open: None,
             },
             violations: Vec::new(),
             announced_checksum: None,
@@ -206,9 +229,10 @@ impl<'a> Binder<'a> {
                 problem => problem,
             };
             if let Some(problem) = problem {
-                let shown: String = name.chars().take(64).collect();
+                // Cut after it is escaped, which makes it longer.
+                let shown: String = name.escape_debug().take(64).collect();
                 self.violations.push(Violation {
-                    field: format!("{}[{shown:?}]", field.field).into(),
+                    field: format!("{}[\"{shown}\"]", field.field).into(),
                     description: problem.into(),
                 });
                 continue;
@@ -291,16 +315,9 @@ impl<'a> Binder<'a> {
     }
 
     fn reference(&mut self, field: &'static Field, text: &'a str) {
-        match parse_reference(text) {
+        match parse_reference(field, text) {
             Ok(reference) => {
-                let mut encoded = String::with_capacity(text.len() + 16);
-                encode::path_into(&mut encoded, reference.bucket);
-                encoded.push('/');
-                encode::path_into(&mut encoded, reference.key);
-                if let Some(version) = reference.version_id {
-                    encoded.push_str("?versionId=");
-                    encoded.push_str(version);
-                }
+                let encoded = encoded(&reference);
                 self.command.reference = Some(reference);
                 self.place(field, Value::Text(encoded.into()));
             }
@@ -309,7 +326,7 @@ impl<'a> Binder<'a> {
     }
 
     fn header_text(&mut self, field: &'static Field, value: &'a str) {
-        if let Some(problem) = header_value_problem(value) {
+        if let Some(problem) = header_problem(field.name, value) {
             self.refuse(field, problem);
             return;
         }
@@ -368,4 +385,18 @@ impl<'a> Binder<'a> {
             description: description.into(),
         });
     }
+}
+
+/// The reference as its header holds it.
+fn encoded(reference: &ObjectReference<'_>) -> String {
+    let (bucket, key) = (reference.bucket, reference.key);
+    let mut encoded = String::with_capacity(bucket.len() + key.len() + 16);
+    encode::path_into(&mut encoded, bucket);
+    encoded.push('/');
+    encode::path_into(&mut encoded, key);
+    if let Some(version) = reference.version_id {
+        encoded.push_str("?versionId=");
+        encoded.push_str(version);
+    }
+    encoded
 }

@@ -48,12 +48,10 @@ const BYTES_AROUND_FIELD: usize = 140;
 #[derive(Debug, Clone)]
 pub struct PostForm<'a> {
     /// The upload, as the grants judge it: `PutObject` on the bucket, on the key if the form has but one, and with the headers
-    /// that fields of one value stand for.
+    /// that fields of one value stand for. What else the form lets through is what it leaves open.
     pub command: BoundCommand<'a>,
     /// What the key may be.
     pub key: KeyRule<'a>,
-    /// The least and the most bytes of the file, if the request bounds them.
-    pub content_length: Option<LengthRange>,
     /// The fields, in the order in which they are sent.
     fields: SmallVec<[FormField<'a>; 8]>,
     /// Values that AWS does not know, though the store of a tenant may.
@@ -84,6 +82,19 @@ pub struct LengthRange {
 }
 
 impl PostForm<'_> {
+    /// The least and the most bytes of the file. `None`: nothing bounds them.
+    #[must_use]
+    pub fn content_length(&self) -> Option<LengthRange> {
+        self.command.left_open?.content_length
+    }
+
+    /// Lets through no file with more bytes than this, where the request says nothing of its length.
+    pub fn bound_upload(&mut self, most: u64) {
+        let open = self.command.left_open.get_or_insert_default();
+        let range = LengthRange { min: 0, max: most };
+        open.content_length.get_or_insert(range);
+    }
+
     /// Refuses values that AWS does not know, for forms that go to AWS. Compatible stores have values of their own.
     ///
     /// # Errors
@@ -118,12 +129,11 @@ pub struct PresignedForm<'a, 'f> {
     signature: Hex,
 }
 
-/// The form that lets its holder upload from `signed_at` until `expires_at`, with no more bytes than `content_length` allows.
+/// The form that lets its holder upload from `signed_at` until `expires_at`.
 ///
 /// S3 cuts a session's forms off when the session ends: to keep within it is the caller's part.
 pub fn presign_post<'a, 'f>(
     form: &'a PostForm<'f>,
-    content_length: Option<LengthRange>,
     endpoint: &'a SigningEndpoint,
     credentials: &'a Credentials,
     signed_at: SystemTime,
@@ -132,7 +142,7 @@ pub fn presign_post<'a, 'f>(
     let time = SigningTime::new(signed_at);
     let key = credentials.signing_key(time.day, &endpoint.region, &endpoint.service);
     let head = key.policy_head(credentials);
-    let tail = policy::tail(form, content_length, time, SigningTime::new(expires_at));
+    let tail = policy::tail(form, time, SigningTime::new(expires_at));
     let (policy, signature) = head.signed(&tail);
     PresignedForm {
         form,

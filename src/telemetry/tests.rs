@@ -7,14 +7,14 @@ use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
     TraceService, TraceServiceServer,
 };
 use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTraceServiceRequest, ExportTraceServiceResponse,
+    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::{DEFAULT_TIMEOUT, Otlp, SpanCounts, TelemetryError, Traces, endpoint, timeout};
+use super::{Otlp, SpanCounts, TelemetryError, Traces};
 use crate::audit::stdout::{Limits, StdoutSink};
 use crate::audit::{Record, Recorder, TraceContext};
 
@@ -24,7 +24,7 @@ fn start(otlp: &Otlp) -> Traces {
 
 fn recorder(traces: &Traces) -> Recorder {
     let sink = StdoutSink::new(std::io::sink(), Limits::default()).unwrap();
-    Recorder::new(traces.tracer(), sink)
+    Recorder::new(traces.sink(), sink)
 }
 
 async fn record(recorder: &Recorder, times: usize) {
@@ -44,7 +44,13 @@ async fn record(recorder: &Recorder, times: usize) {
 #[derive(Clone, Default)]
 struct Collector {
     requests: Arc<Mutex<Vec<ExportTraceServiceRequest>>>,
+    /// The header `api-key` of each request.
+    keys: Arc<Mutex<Vec<String>>>,
     refuses: bool,
+    /// How many requests it cannot take now.
+    busy: Arc<Mutex<u32>>,
+    /// How many spans of each request it does not keep.
+    rejects: i64,
 }
 
 #[tonic::async_trait]
@@ -56,8 +62,23 @@ impl TraceService for Collector {
         if self.refuses {
             return Err(Status::permission_denied("not here"));
         }
+        {
+            let mut busy = self.busy.lock().unwrap();
+            if *busy > 0 {
+                *busy -= 1;
+                return Err(Status::unavailable("in a moment"));
+            }
+        }
+        let key = request.metadata().get("api-key");
+        let key = key.map(|key| key.to_str().unwrap().to_owned());
+        self.keys.lock().unwrap().extend(key);
         self.requests.lock().unwrap().push(request.into_inner());
-        Ok(Response::new(ExportTraceServiceResponse::default()))
+        Ok(Response::new(ExportTraceServiceResponse {
+            partial_success: (self.rejects > 0).then(|| ExportTracePartialSuccess {
+                rejected_spans: self.rejects,
+                error_message: "too many".to_owned(),
+            }),
+        }))
     }
 }
 
@@ -175,17 +196,30 @@ async fn a_shutdown_ends_in_time_although_an_export_does_not() {
 }
 
 #[tokio::test]
-async fn without_a_collector_spans_have_identities_and_nothing_more() {
-    use opentelemetry::trace::{Span as _, Tracer as _};
+async fn without_a_collector_spans_go_nowhere() {
     let traces = start(&Otlp::default());
-    let span = traces.tracer().start("a");
-    assert!(span.span_context().is_valid());
-    assert!(!span.is_recording());
+    assert!(!traces.sink().is_listening());
     record(&recorder(&traces), 10).await;
     assert_eq!(traces.counts(), SpanCounts::default());
     traces.shutdown(Duration::from_secs(5)).await.unwrap();
     traces.shutdown(Duration::from_secs(5)).await.unwrap();
     record(&recorder(&traces), 1).await;
+}
+
+#[tokio::test]
+async fn what_ends_after_the_shutdown_is_counted() {
+    let collector = Collector::default();
+    let traces = start(&collector.serve().await);
+    record(&recorder(&traces), 2).await;
+    traces.shutdown(Duration::from_secs(30)).await.unwrap();
+    record(&recorder(&traces), 3).await;
+    traces.shutdown(Duration::from_secs(30)).await.unwrap();
+    let expected = SpanCounts {
+        exported: 2,
+        dropped: 3,
+        ..SpanCounts::default()
+    };
+    assert_eq!(traces.counts(), expected);
 }
 
 #[tokio::test]
@@ -201,22 +235,52 @@ async fn a_collector_that_makes_no_sense_is_named() {
     assert!(error.to_string().contains("not a host"), "{error}");
 }
 
-#[test]
-fn settings_come_before_the_environment() {
+/// What a setting leaves open, the environment says.
+#[tokio::test]
+async fn settings_come_before_the_environment() {
+    let (set, ambient) = (Collector::default(), Collector::default());
+    let (setting, url) = (set.serve().await, ambient.serve().await.endpoint);
     let environment = |name: &str| match name {
-        "OTEL_EXPORTER_OTLP_ENDPOINT" => Some("http://all:4317".to_owned()),
-        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" => Some("http://traces:4317".to_owned()),
-        "OTEL_EXPORTER_OTLP_TIMEOUT" => Some("2500".to_owned()),
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" => url.clone(),
+        "OTEL_EXPORTER_OTLP_HEADERS" => Some("api-key=a%20key".to_owned()),
         _ => None,
     };
-    let set = endpoint(Some("http://set:4317"), &environment);
-    assert_eq!(set.as_deref(), Some("http://set:4317"));
-    let traces = endpoint(None, &environment);
-    assert_eq!(traces.as_deref(), Some("http://traces:4317"));
-    assert_eq!(endpoint(None, &|_: &str| None), None);
-    assert_eq!(endpoint(Some(""), &|_: &str| Some(String::new())), None);
-    assert_eq!(timeout(&environment), Duration::from_millis(2_500));
-    assert_eq!(timeout(&|_: &str| Some("soon".to_owned())), DEFAULT_TIMEOUT);
+    for (otlp, expected) in [(setting, &set), (Otlp::default(), &ambient)] {
+        let traces = Traces::start_with(&otlp, environment).unwrap();
+        record(&recorder(&traces), 1).await;
+        traces.shutdown(Duration::from_secs(30)).await.unwrap();
+        assert_eq!(expected.requests.lock().unwrap().len(), 1);
+        assert_eq!(expected.keys.lock().unwrap().as_slice(), ["a key"]);
+    }
+}
+
+/// A collector that is restarted, or has no room for a moment.
+#[tokio::test]
+async fn spans_that_a_collector_cannot_take_now_are_sent_again() {
+    let collector = Collector::default();
+    *collector.busy.lock().unwrap() = 2;
+    let traces = start(&collector.serve().await);
+    record(&recorder(&traces), 3).await;
+    traces.shutdown(Duration::from_secs(30)).await.unwrap();
+    assert_eq!(traces.counts().exported, 3);
+    assert_eq!(collector.requests.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn spans_that_a_collector_rejects_are_counted() {
+    let collector = Collector {
+        rejects: 2,
+        ..Collector::default()
+    };
+    let traces = start(&collector.serve().await);
+    record(&recorder(&traces), 3).await;
+    traces.shutdown(Duration::from_secs(30)).await.unwrap();
+    let expected = SpanCounts {
+        exported: 1,
+        failed: 2,
+        ..SpanCounts::default()
+    };
+    assert_eq!(traces.counts(), expected);
 }
 
 #[tokio::test]

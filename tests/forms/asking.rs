@@ -1,5 +1,6 @@
 //! What presignd answers to who asks for a form, and what it writes down.
 
+use presignd::proto::v1::presign_post_request::ContentTypeRule;
 use presignd::proto::v1::{ExpiryBound, ExpiryMode, PresignPostRequest};
 use serde_json::json;
 use tonic::Code;
@@ -246,4 +247,105 @@ async fn records_say_what_was_bounded_and_nothing_that_could_be_used() {
         (&json!("k"), None)
     );
     assert_eq!(record.get("key_starts_with"), None);
+}
+
+#[tokio::test]
+async fn the_type_of_an_upload_is_the_grants_to_say() {
+    let grants =
+        r#"[{ commands: [PutObject], resources: ["acme-files/*"], content_types: ["image/*"] }]"#;
+    let presignd = presignd(grants).await;
+    let typed = |rule| PresignPostRequest {
+        content_type_rule: rule,
+        ..for_keys(BUCKET, "in/")
+    };
+    let exact = |text: &str| typed(Some(ContentTypeRule::ContentType(text.to_owned())));
+    presignd.presign_post(exact("image/png")).await.unwrap();
+    let open = ContentTypeRule::ContentTypeStartsWith("image/".to_owned());
+    for (request, words) in [
+        (exact("image/svg+xml"), "is not one of image/*"),
+        (typed(None), "is required"),
+        (typed(Some(open)), "left to the client"),
+    ] {
+        let said = refused(presignd.presign_post(request).await);
+        assert_eq!(said.why(), (Code::PermissionDenied, "COMMAND_DENIED"));
+        assert_eq!(said.fields, ["content_type"]);
+        assert!(said.message.contains(words), "{}", said.message);
+    }
+    // What becomes a header has to be fit for one.
+    let disposed = PresignPostRequest {
+        fields: pairs(&[("Content-Disposition", "attachment; filename=\"a")]),
+        ..exact("image/png")
+    };
+    let said = refused(presignd.presign_post(disposed).await);
+    assert_eq!(said.fields, ["fields[\"Content-Disposition\"]"]);
+}
+
+#[tokio::test]
+async fn a_bucket_goes_by_the_tenants_name_for_it() {
+    let yaml = r#"[{ commands: [PutObject], resources: ["media/in/*", "here/*"] }]
+buckets:
+  media: { bucket: acme-media-prod-7f }
+  here: { bucket: acme-here, endpoint: { url: "http://other.test:9000", path_style: true } }"#;
+    let presignd = presignd(yaml).await;
+    for (name, key, url, bucket, alias) in [
+        (
+            "media",
+            "in/k",
+            "http://s3.test:9000/acme-media-prod-7f",
+            "acme-media-prod-7f",
+            json!("media"),
+        ),
+        (
+            "acme-media-prod-7f",
+            "in/k",
+            "http://s3.test:9000/acme-media-prod-7f",
+            "acme-media-prod-7f",
+            json!(null),
+        ),
+        (
+            "here",
+            "k",
+            "http://other.test:9000/acme-here",
+            "acme-here",
+            json!("here"),
+        ),
+    ] {
+        let issued = presignd.presign_post(for_keys(name, key)).await.unwrap();
+        assert_eq!(issued.url, url);
+        let policy = issued.fields.iter().find(|field| field.name == "policy");
+        let policy = base64_simd::STANDARD
+            .decode_to_vec(&policy.unwrap().value)
+            .unwrap();
+        let policy: serde_json::Value = serde_json::from_slice(&policy).unwrap();
+        let conditions = policy["conditions"].as_array().unwrap();
+        assert!(
+            conditions.contains(&json!({ "bucket": bucket })),
+            "{policy}"
+        );
+        let record = presignd.records.of(&issued.issuance_id);
+        assert_eq!(
+            (&record["bucket"], &record["bucket_alias"]),
+            (&json!(bucket), &alias)
+        );
+    }
+    let said = refused(presignd.presign_post(for_key("media", "out/k")).await);
+    assert_eq!(said.why(), (Code::PermissionDenied, "COMMAND_DENIED"));
+    assert!(said.message.contains("\"media\""), "{}", said.message);
+    assert!(!said.message.contains("prod-7f"), "{}", said.message);
+    let record = presignd.records.of(&said.issuance_id);
+    assert_eq!(record["bucket"], "acme-media-prod-7f");
+}
+
+#[tokio::test]
+async fn addresses_that_nothing_would_hold_are_refused() {
+    let presignd = presignd(r#"[{ commands: [PutObject], resources: ["acme-files/*"] }]"#).await;
+    let from = |source_ip: &str| PresignPostRequest {
+        source_ip: vec![source_ip.to_owned()],
+        ..for_key(BUCKET, "k")
+    };
+    let said = refused(presignd.presign_post(from("10.0.0.0/8")).await);
+    assert_eq!(said.why(), (Code::InvalidArgument, "INVALID_REQUEST"));
+    assert_eq!(said.fields, ["source_ip"]);
+    let said = refused(presignd.presign_post(from("office")).await);
+    assert_eq!(said.fields, ["source_ip[0]"]);
 }

@@ -211,14 +211,14 @@ grants: {grants}",
 }
 
 /// The settings of a configuration without mistakes.
-pub(super) fn parse(text: &str) -> Settings {
+pub(crate) fn parse(text: &str) -> Settings {
     config::parse(text, "test.yaml", Path::new("."), &ProcessSurroundings)
         .map_err(config::ConfigError::Mistakes)
         .unwrap_or_else(|mistakes| panic!("{mistakes}\nin\n{text}"))
 }
 
 /// presignd's surroundings, where it has these credentials.
-pub(super) async fn aws_of(credentials: Credentials) -> SdkConfig {
+pub(crate) async fn aws_of(credentials: Credentials) -> SdkConfig {
     aws_from_environment()
         .await
         .into_builder()
@@ -347,6 +347,8 @@ impl Builder {
 pub(crate) struct TestClock {
     system: SystemClock,
     ahead: Mutex<Duration>,
+    /// By how much the wall clock was set forward besides.
+    set_forward: Mutex<Duration>,
 }
 
 impl Default for TestClock {
@@ -354,11 +356,17 @@ impl Default for TestClock {
         Self {
             system: SystemClock::new(),
             ahead: Mutex::default(),
+            set_forward: Mutex::default(),
         }
     }
 }
 
 impl TestClock {
+    /// Sets the wall clock forward, as somebody sets a machine's clock: no time passes.
+    pub(crate) fn set_forward(&self, by: Duration) {
+        *self.set_forward.lock().expect("no panic") += by;
+    }
+
     /// Moves on.
     pub(crate) fn advance(&self, by: Duration) {
         *self.ahead.lock().expect("no panic") += by;
@@ -367,7 +375,8 @@ impl TestClock {
 
 impl Clock for TestClock {
     fn now(&self) -> SystemTime {
-        self.system.now() + *self.ahead.lock().expect("no panic")
+        let ahead = *self.ahead.lock().expect("no panic");
+        self.system.now() + ahead + *self.set_forward.lock().expect("no panic")
     }
 
     fn monotonic(&self) -> Duration {
@@ -383,6 +392,7 @@ pub(crate) struct Records(Arc<Mutex<Kept>>, Arc<Notify>);
 struct Kept {
     lines: Vec<serde_json::Value>,
     failure: Option<AuditError>,
+    panic: Option<String>,
 }
 
 impl Records {
@@ -423,11 +433,20 @@ impl Records {
     pub(crate) fn fail(&self, error: Option<AuditError>) {
         self.0.lock().expect("no panic").failure = error;
     }
+
+    /// Panics in these words when the next record comes, as a defect would.
+    pub(crate) fn panic(&self, words: &str) {
+        self.0.lock().expect("no panic").panic = Some(words.to_owned());
+    }
 }
 
 impl Sink for Records {
     fn write(&self, lines: &[u8]) -> Confirmation {
         let mut kept = self.0.lock().expect("no panic");
+        if let Some(words) = kept.panic.take() {
+            drop(kept);
+            panic!("{words}");
+        }
         let result = if let Some(error) = &kept.failure {
             Err(error.clone())
         } else {

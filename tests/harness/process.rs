@@ -171,6 +171,17 @@ impl Process {
         self.unread.take().expect("a pipe that nobody has taken")
     }
 
+    /// The memory that it holds, in bytes.
+    pub(crate) fn resident(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kibibytes = line.and_then(|line| line.split_whitespace().next());
+        1024 * kibibytes
+            .and_then(|n| n.parse::<usize>().ok())
+            .expect("a number")
+    }
+
     /// Sends a signal, such as `TERM`.
     pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();

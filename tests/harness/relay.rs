@@ -1,9 +1,9 @@
-//! A TCP relay that counts: what passes through it shows whether presignd called somebody at all.
+//! A TCP relay that counts and remembers: what passes through it shows whether presignd called somebody at all, and what it was told.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
@@ -11,6 +11,8 @@ use tokio::task::JoinHandle;
 pub(crate) struct Relay {
     url: String,
     connections: Arc<AtomicUsize>,
+    /// What came back, by connection.
+    answers: Arc<Mutex<Vec<Vec<u8>>>>,
     running: JoinHandle<()>,
 }
 
@@ -21,14 +23,15 @@ impl Relay {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("it has an address");
         let connections = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&connections);
+        let answers = Arc::<Mutex<Vec<Vec<u8>>>>::default();
+        let (counted, remembered) = (Arc::clone(&connections), Arc::clone(&answers));
         let running = tokio::spawn(async move {
-            while let Ok((mut client, _)) = listener.accept().await {
+            while let Ok((client, _)) = listener.accept().await {
                 counted.fetch_add(1, Ordering::SeqCst);
-                let target = target.clone();
+                let (target, remembered) = (target.clone(), Arc::clone(&remembered));
                 tokio::spawn(async move {
-                    if let Ok(mut server) = TcpStream::connect(target).await {
-                        let _ = copy_bidirectional(&mut client, &mut server).await;
+                    if let Ok(server) = TcpStream::connect(target).await {
+                        relay(client, server, &remembered).await;
                     }
                 });
             }
@@ -36,6 +39,7 @@ impl Relay {
         Self {
             url: format!("http://{address}"),
             connections,
+            answers,
             running,
         }
     }
@@ -48,6 +52,41 @@ impl Relay {
     /// How often somebody connected.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
+    }
+
+    /// What came back on the connection on which these words did, from them on. Panics if they did not.
+    pub(crate) fn answer_with(&self, words: &str) -> String {
+        let answers = self.answers.lock().expect("no panic");
+        let mut texts = answers.iter().map(|bytes| String::from_utf8_lossy(bytes));
+        texts
+            .find_map(|text| text.find(words).map(|at| text[at..].to_owned()))
+            .unwrap_or_else(|| panic!("nobody answered {words}"))
+    }
+}
+
+/// Passes bytes on both ways until either side ends.
+async fn relay(client: TcpStream, server: TcpStream, answers: &Mutex<Vec<Vec<u8>>>) {
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    let index = {
+        let mut answers = answers.lock().expect("no panic");
+        answers.push(Vec::new());
+        answers.len() - 1
+    };
+    let back = async {
+        let mut buffer = [0; 8192];
+        while let Ok(length @ 1..) = from_server.read(&mut buffer).await {
+            // Remembered first: whoever has the answer may ask for it.
+            answers.lock().expect("no panic")[index].extend_from_slice(&buffer[..length]);
+            if to_client.write_all(&buffer[..length]).await.is_err() {
+                break;
+            }
+        }
+    };
+    let forth = tokio::io::copy(&mut from_client, &mut to_server);
+    tokio::select! {
+        () = back => {}
+        _ = forth => {}
     }
 }
 

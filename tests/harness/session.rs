@@ -8,33 +8,63 @@ use std::time::Duration;
 
 use hyper::body::Bytes;
 use presignd::admit::expiry::{Asked, Mode};
+use presignd::admit::policy::Called;
 use presignd::app::tenants;
 use presignd::authenticate::Caller;
 use presignd::clock::{Clock as _, SharedClock, SystemClock};
-use presignd::endpoint::Endpoints;
+use presignd::endpoint::{Endpoints, TenantEndpoint};
 use presignd::names::TenantId;
 use presignd::proto::v1::command::Command as Variant;
 use presignd::proto::v1::{FormField, PresignPostRequest, PresignPostResponse, PresignResponse};
+use presignd::scope::clock_skew::ClockSkews;
 use presignd::scope::sts::Sts;
 use presignd::scope::{ScopeError, ScopedCredentials, Scoper};
-use presignd::sign::{self, operations, post_policy};
-use presignd::tenant::Tenant;
+use presignd::sign::command::BoundCommand;
+use presignd::sign::{self, Credentials, operations, post_policy};
 
 use super::ceph::Ceph;
 use super::http::Response;
 use super::presignd::{aws_of, fetch, parse};
+use super::relay::Relay;
+use super::url::Presigned;
 
 /// Longer than any test takes.
 const EXPIRES_IN: u32 = 300;
 
 /// A session of a tenant's role, narrowed as presignd narrows it.
 pub(crate) struct HeldSession {
-    tenant: Arc<Tenant>,
-    scoped: ScopedCredentials,
+    endpoint: TenantEndpoint,
+    credentials: Held,
     endpoints: Endpoints,
 }
 
+enum Held {
+    Scoped(ScopedCredentials),
+    Taken(Credentials),
+}
+
 impl HeldSession {
+    /// The very session that a URL of Ceph's was signed with, whose secret the relay heard from STS.
+    pub(crate) fn behind(url: &str, sts: &Relay) -> Self {
+        let url = Presigned::read(url);
+        let scope = url.parameter("X-Amz-Credential");
+        let (access_key_id, _) = scope.split_once('/').expect("a credential scope");
+        let answer = sts.answer_with(&format!("<AccessKeyId>{access_key_id}</AccessKeyId>"));
+        let (_, secret) = answer.split_once("<SecretAccessKey>").expect("a secret");
+        let (secret, _) = secret.split_once('<').expect("its end");
+        let token = url.parameter("X-Amz-Security-Token").to_owned();
+        Self {
+            endpoint: TenantEndpoint::new("us-east-1".to_owned(), Some(url.origin.clone()), true),
+            credentials: Held::Taken(Credentials::new(
+                access_key_id.to_owned(),
+                secret.to_owned().into(),
+                Some(token.into()),
+                None,
+            )),
+            endpoints: Endpoints::default(),
+        }
+    }
+
     /// The session that presignd would sign `command` with. `yaml` is the tenant's configuration.
     pub(crate) async fn of(tenant: &str, yaml: &str, command: &Variant) -> Self {
         Self::request(tenant, yaml, command)
@@ -48,6 +78,23 @@ impl HeldSession {
         yaml: &str,
         command: &Variant,
     ) -> Result<Self, ScopeError> {
+        let bound = operations::message(command).to_bound().expect("valid");
+        Self::holding(tenant, yaml, &bound).await
+    }
+
+    /// The session that presignd would sign the form with.
+    pub(crate) async fn of_form(tenant: &str, yaml: &str, request: &PresignPostRequest) -> Self {
+        let form = post_policy::bind::bind(request).expect("valid");
+        Self::holding(tenant, yaml, &form.command)
+            .await
+            .unwrap_or_else(|e| panic!("{request:?} with {yaml}: {e}"))
+    }
+
+    async fn holding(
+        tenant: &str,
+        yaml: &str,
+        bound: &BoundCommand<'_>,
+    ) -> Result<Self, ScopeError> {
         let yaml = yaml.replace('\n', "\n    ");
         let settings = parse(&format!("tenants:\n  {tenant}:\n    {yaml}\n"));
         let clock: SharedClock = Arc::new(SystemClock::new());
@@ -56,20 +103,30 @@ impl HeldSession {
             .of(&Caller::Anyone, &TenantId::parse(tenant).expect("an id"))
             .expect("it was configured");
 
-        let bound = operations::message(command).to_bound().expect("valid");
         let asked = Asked {
             expires_in: Some(EXPIRES_IN),
             mode: Mode::Reject,
         };
-        let authorized = tenant.rules.authorize(&bound, asked).expect("granted");
+        let authorized = tenant
+            .rules
+            .authorize(bound, Called::default(), asked, None);
+        let authorized = authorized.expect("granted");
         let admitted = tenant.rules.admit(authorized).expect("no limits");
         let aws = aws_of(Ceph::shared().presignd_credentials().clone()).await;
-        let scoped = Scoper::new(Arc::new(Sts::new(aws)), clock)
-            .scope(&admitted, &Caller::Anyone, &tenant.session, &bound)
+        let skews = ClockSkews::new(Arc::clone(&clock), Duration::from_secs(30));
+        let skews = Arc::new(skews);
+        let sts = Arc::new(Sts::new(aws, Arc::clone(&skews)));
+        let scoped = Scoper::new(sts, skews, clock)
+            .scope(&admitted, &Caller::Anyone, &tenant.session, bound)
             .await?;
+        let place = tenant.buckets.place(bound.bucket);
         Ok(Self {
-            tenant,
-            scoped,
+            endpoint: TenantEndpoint::new(
+                place.region.clone(),
+                place.url.clone(),
+                place.path_style,
+            ),
+            credentials: Held::Scoped(scoped),
             endpoints: Endpoints::default(),
         })
     }
@@ -79,13 +136,13 @@ impl HeldSession {
         let bound = operations::message(command).to_bound().expect("valid");
         let endpoint = self
             .endpoints
-            .resolve(&self.tenant.endpoint, bound.operation, bound.bucket)
+            .resolve(&self.endpoint, bound.operation, bound.bucket)
             .await
             .expect("an endpoint");
         let url = sign::presign(
             &bound,
             &endpoint,
-            self.scoped.credentials(),
+            self.credentials(),
             SystemClock::new().now(),
             EXPIRES_IN,
         );
@@ -103,21 +160,27 @@ impl HeldSession {
         }
     }
 
+    fn credentials(&self) -> &Credentials {
+        match &self.credentials {
+            Held::Scoped(scoped) => scoped.credentials(),
+            Held::Taken(credentials) => credentials,
+        }
+    }
+
     /// Signs a form, granted or not.
     pub(crate) async fn sign_form(&self, request: &PresignPostRequest) -> PresignPostResponse {
         let form = post_policy::bind::bind(request).expect("valid");
         let command = &form.command;
         let endpoint = self
             .endpoints
-            .resolve(&self.tenant.endpoint, command.operation, command.bucket)
+            .resolve(&self.endpoint, command.operation, command.bucket)
             .await
             .expect("an endpoint");
         let now = SystemClock::new().now();
         let signed = post_policy::presign_post(
             &form,
-            form.content_length,
             &endpoint,
-            self.scoped.credentials(),
+            self.credentials(),
             now,
             now + Duration::from_secs(EXPIRES_IN.into()),
         );

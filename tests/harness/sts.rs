@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -39,6 +40,12 @@ pub(crate) struct FakeSts {
 
 struct State {
     clock: Arc<TestClock>,
+    /// By how many seconds its answers' `Date` is ahead of the clock.
+    date_ahead: AtomicI64,
+    /// How often somebody asked for nothing but the time.
+    asked_the_time: AtomicUsize,
+    under_way: AtomicUsize,
+    most_under_way: AtomicUsize,
     answer: watch::Sender<Answer>,
     calls: watch::Sender<Vec<Call>>,
     sessions: Mutex<Vec<Session>>,
@@ -49,6 +56,8 @@ struct State {
 pub(crate) enum Answer {
     /// A new session that lasts so long.
     Session(Duration),
+    /// The same, after a while.
+    Slowly(Duration),
     /// Nothing, until there is another answer.
     Nothing,
     /// This status and body.
@@ -132,6 +141,10 @@ impl FakeSts {
             address: listener.local_addr().expect("an address"),
             state: Arc::new(State {
                 clock: Arc::default(),
+                date_ahead: AtomicI64::new(0),
+                asked_the_time: AtomicUsize::new(0),
+                under_way: AtomicUsize::new(0),
+                most_under_way: AtomicUsize::new(0),
                 answer: watch::Sender::new(Answer::Session(Duration::from_hours(1))),
                 calls: watch::Sender::default(),
                 sessions: Mutex::default(),
@@ -164,6 +177,21 @@ credentials:
     /// The clock by which sessions end.
     pub(crate) fn clock(&self) -> Arc<TestClock> {
         Arc::clone(&self.state.clock)
+    }
+
+    /// Its answers' `Date` is so many seconds ahead of the clock from now on.
+    pub(crate) fn date_ahead(&self, seconds: i64) {
+        self.state.date_ahead.store(seconds, Ordering::Relaxed);
+    }
+
+    /// How often somebody asked for nothing but the time.
+    pub(crate) fn asked_the_time(&self) -> usize {
+        self.state.asked_the_time.load(Ordering::Relaxed)
+    }
+
+    /// How many calls were under way at once, at the most.
+    pub(crate) fn most_under_way(&self) -> usize {
+        self.state.most_under_way.load(Ordering::Relaxed)
     }
 
     /// Answers so from now on, also to calls that wait.
@@ -248,6 +276,11 @@ impl State {
             .expect("a body")
             .to_bytes();
         let form: BTreeMap<String, String> = form_urlencoded::parse(&body).into_owned().collect();
+        if form["Action"] == "GetCallerIdentity" {
+            self.asked_the_time.fetch_add(1, Ordering::Relaxed);
+            assert_eq!(authorization, "", "nobody needs to be known for that");
+            return self.dated(403, WORDS.to_owned());
+        }
         self.calls.send_modify(|calls| {
             calls.push(Call {
                 form: form.clone(),
@@ -255,24 +288,45 @@ impl State {
             });
         });
 
+        let _under_way = UnderWay::new(self);
+        let (status, text) = self.answer(&form).await;
+        self.dated(status, text)
+    }
+
+    async fn answer(&self, form: &BTreeMap<String, String>) -> (u16, String) {
         let mut answers = self.answer.subscribe();
-        let answer = answers
-            .wait_for(|answer| !matches!(answer, Answer::Nothing))
-            .await
-            .expect("the fake lives")
-            .clone();
-        let answer = match answer {
-            Answer::By(judge) => judge(&form),
-            answer => answer,
-        };
-        let (status, text) = match answer {
-            Answer::Session(lifetime) => (200, self.new_session(&form["Action"], lifetime)),
-            Answer::Text(status, text) => (status, text),
-            Answer::Nothing | Answer::By(_) => unreachable!("waited for another"),
-        };
+        loop {
+            let answer = answers.borrow_and_update().clone();
+            let answer = match answer {
+                Answer::By(judge) => judge(form),
+                answer => answer,
+            };
+            match answer {
+                Answer::Session(lifetime) => {
+                    return (200, self.new_session(&form["Action"], lifetime));
+                }
+                Answer::Slowly(pause) => {
+                    tokio::time::sleep(pause).await;
+                    let hour = Duration::from_hours(1);
+                    return (200, self.new_session(&form["Action"], hour));
+                }
+                Answer::Text(status, text) => return (status, text),
+                Answer::Nothing => answers.changed().await.expect("the fake lives"),
+                Answer::By(_) => unreachable!("a judge judges"),
+            }
+        }
+    }
+
+    fn dated(&self, status: u16, text: String) -> Response<Full<Bytes>> {
+        let since = self.clock.now().duration_since(SystemTime::UNIX_EPOCH);
+        let seconds = since.expect("after 1970").as_secs().cast_signed();
+        let date = Timestamp::from_second(seconds + self.date_ahead.load(Ordering::Relaxed))
+            .expect("a time")
+            .strftime("%a, %d %b %Y %H:%M:%S GMT");
         Response::builder()
             .status(status)
             .header("content-type", "text/xml")
+            .header("date", date.to_string())
             .body(Full::from(text))
             .expect("a response")
     }
@@ -299,6 +353,23 @@ impl State {
         );
         self.sessions.lock().expect("no panic").push(session);
         xml
+    }
+}
+
+/// Counts a call from its arrival to its answer, or until its caller hangs up.
+struct UnderWay<'a>(&'a State);
+
+impl<'a> UnderWay<'a> {
+    fn new(state: &'a State) -> Self {
+        let now = state.under_way.fetch_add(1, Ordering::Relaxed) + 1;
+        state.most_under_way.fetch_max(now, Ordering::Relaxed);
+        Self(state)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -25,11 +25,11 @@ const SOURCE_KEY: &str = "c291cmNlLWtleS1vZi0zMi1ieXRlcy1hcy1tYXJrZXI=";
 
 /// What this thread logs: libraries at the level debug, presignd at its lowest.
 #[derive(Clone, Default)]
-struct Logs(Arc<Mutex<Vec<u8>>>);
+pub(super) struct Logs(Arc<Mutex<Vec<u8>>>);
 
 impl Logs {
     /// Captures until the guard is dropped. A test's runtime, with the server and all clients, runs on one thread.
-    fn capture() -> (Self, tracing::subscriber::DefaultGuard) {
+    pub(super) fn capture() -> (Self, tracing::subscriber::DefaultGuard) {
         let logs = Self::default();
         let subscriber = tracing_subscriber::fmt()
             .with_env_filter("debug,presignd=trace")
@@ -39,7 +39,7 @@ impl Logs {
         (logs, tracing::subscriber::set_default(subscriber))
     }
 
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
     }
 }
@@ -64,7 +64,7 @@ impl std::io::Write for Logs {
 }
 
 /// A file whose only line is the secret.
-fn file(secret: &str) -> tempfile::NamedTempFile {
+pub(super) fn file(secret: &str) -> tempfile::NamedTempFile {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     writeln!(file, "{secret}").unwrap();
     file
@@ -246,6 +246,8 @@ async fn no_secret_leaves_but_in_the_answer() {
         Answer::denied(),
     ] {
         sts.answer(answer);
+        // What failed a moment ago is not tried again.
+        presignd.clock.advance(Duration::from_mins(1));
         let get = request("acme", get_object("acme-files", "k"));
         told.refusal(&presignd, get).await;
     }

@@ -11,6 +11,9 @@ use crate::harness::refusal::{Refused, refused};
 use crate::harness::sts::{Answer, FakeSts, WORDS};
 use crate::harness::url::Presigned;
 
+/// The longest that a tenant's trouble is remembered.
+const REMEMBERED: Duration = Duration::from_secs(30);
+
 const GONE: (Code, &str) = (Code::Unavailable, "STS_UNAVAILABLE");
 
 /// The record agrees, and calls it a failure.
@@ -71,6 +74,7 @@ async fn sessions_at_hand_go_on_signing_while_sts_is_gone() {
     presignd.presign(lasting(5, get())).await.unwrap();
 
     sts.reappear().await;
+    presignd.clock.advance(REMEMBERED);
     let renewed = presignd.presign(lasting(900, get())).await.unwrap();
     assert_ne!(token(&renewed), first);
     presignd.shutdown().await.unwrap();
@@ -93,6 +97,7 @@ async fn a_role_that_refuses_is_for_an_operator_to_mend() {
         assert_silent(&status);
 
         sts.answer(Answer::Session(Duration::from_hours(1)));
+        presignd.clock.advance(REMEMBERED);
         presignd.presign(get()).await.unwrap();
         presignd.shutdown().await.unwrap();
     }
@@ -248,6 +253,7 @@ async fn rubbish_is_no_session() {
     for answer in answers {
         sts.answer(answer.clone());
         for request in [get(), lasting(60, get())] {
+            presignd.clock.advance(REMEMBERED);
             let status = presignd.presign(request).await.unwrap_err();
             let refused = Refused::read(&status);
             assert_eq!(refused.why(), GONE, "{answer:?}");
@@ -257,6 +263,7 @@ async fn rubbish_is_no_session() {
         }
     }
     sts.answer(Answer::Session(Duration::from_hours(1)));
+    presignd.clock.advance(REMEMBERED);
     presignd.presign(get()).await.unwrap();
     presignd.shutdown().await.unwrap();
 }

@@ -28,7 +28,7 @@ Where botocore still differs from S3's rules, the case has `differs` with the re
 - WriteGetObjectResponse on an endpoint of one's own: botocore puts the route before it, even if it is an IP address.
 
 Left out of the inputs, because presignd refuses them: ChecksumAlgorithm where the operation has no member for the checksum, headers that are
-not printable ASCII, and keys with "." or ".." segments.
+not printable ASCII, be they the request's or the answer's, malformed Content-Dispositions, and keys with "." or ".." segments.
 """
 
 import argparse
@@ -74,6 +74,8 @@ HARD_KEYS = [
     "controls/\t/\x01\x7f",
     "query?versionId=1&X-Amz-Signature=0#fragment",
 ]
+# What a policy, or a careless path, would read as a pattern. Apart from the rest, which are dealt out by their number.
+PATTERN_KEYS = ["a/*", "a?c", "${aws:username}/k", "a/%2F..", "a%2F..%2Fb"]
 HARD_QUERY = [
     "a b+c%41&d=e/f?g#h~*'()",
     "\U0001f980 \u00e9/\u4e2d;,:@$!",
@@ -81,6 +83,7 @@ HARD_QUERY = [
     "%2F%zz&X-Amz-Expires=604800",
 ]
 HARD_HEADER = "a  b \"c\", d;e=%41 + ~!*'() \\ {f}|<g>"
+HARD_DISPOSITION = "x-%41+~!*' ; a=\"b  \\\"c\\\", d;e=%41 + ~!*'() \\\\ {f}|<g>\"; filename*=UTF-8''%C3%A9"
 
 # Text for members whose form has a meaning. Others get a text made of their name.
 FULL = {
@@ -243,7 +246,11 @@ def hard_value(member: model.Member, index: int, seed: int, endpoint: dict):
         return HARD_METADATA
     if member.type == "list" or member.allowed_values or member.host_label:
         return full_value(member, index)
-    return HARD_QUERY[(seed + index) % len(HARD_QUERY)] if member.location == "querystring" else HARD_HEADER
+    if member.wire_name.endswith("content-disposition"):
+        return HARD_DISPOSITION
+    if member.location == "querystring" and not member.wire_name.startswith("response-"):
+        return HARD_QUERY[(seed + index) % len(HARD_QUERY)]
+    return HARD_HEADER
 
 
 def accepted(operation: model.Operation, member: model.Member) -> bool:
@@ -268,7 +275,7 @@ def inputs(operation: model.Operation, seed: int):
     yield "hard with path style", STORE, SESSION_TOKEN, 43200, hard(STORE, seed + 5)
     if operation.name == "GetObject":
         yield "without a session token", AWS, None, 900, minimal
-        for key in HARD_KEYS:
+        for key in HARD_KEYS + PATTERN_KEYS:
             yield f"key {json.dumps(key)}", AWS, SESSION_TOKEN, 900, {**minimal, "Key": key}
 
 

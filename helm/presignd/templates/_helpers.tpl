@@ -46,14 +46,14 @@ What the schema cannot say. All that is wrong is named at once.
 */ -}}
 {{- define "presignd.validate" -}}
 {{- $mistakes := list -}}
-{{- if not .Values.insecure -}}
-{{- $mistakes = append $mistakes "insecure: presignd would serve plaintext to the whole cluster. Set `insecure: true` once a mesh, or a network of its callers alone, encrypts and authenticates for it." -}}
+{{- if not (or .Values.tls.secretName .Values.insecure) -}}
+{{- $mistakes = append $mistakes "tls.secretName: presignd would serve plaintext to the whole cluster. Name a Secret with its certificate. Or set `insecure: true` once a mesh, or a network of its callers alone, encrypts and authenticates for it." -}}
 {{- end -}}
 {{- if not .Values.config.tenants -}}
 {{- $mistakes = append $mistakes "config.tenants: at least one tenant is needed." -}}
 {{- end -}}
 {{- $server := default dict .Values.config.server -}}
-{{- range $key, $value := dict "listen" "service.port" "insecure" "insecure" "grace" "graceSeconds" -}}
+{{- range $key, $value := dict "listen" "service.port" "tls" "tls.secretName" "insecure" "insecure" "grace" "graceSeconds" -}}
 {{- if hasKey $server $key -}}
 {{- $mistakes = append $mistakes (printf "config.server.%s: the chart sets it. Set `%s` instead." $key $value) -}}
 {{- end -}}
@@ -71,5 +71,24 @@ presignd.yaml: the values' config, with what the Deployment has to agree with.
       "listen" "0.0.0.0:50051"
       "insecure" .Values.insecure
       "grace" (printf "%ds" (int .Values.graceSeconds)) -}}
+{{- if .Values.tls.secretName -}}
+{{- $_ := set $server "tls" (dict "certificate" "/etc/presignd-tls/tls.crt" "key" "/etc/presignd-tls/tls.key") -}}
+{{- end -}}
 {{- mustMergeOverwrite (deepCopy .Values.config) (dict "server" $server) | toYaml }}
+{{- end }}
+
+{{- /*
+grpc.health.v1 of one service, or of the server as a whole. Kubernetes' own gRPC probe knows no TLS, so there presignd asks itself.
+*/ -}}
+{{- define "presignd.probe" -}}
+{{- if .root.Values.tls.secretName -}}
+exec:
+  command: [/usr/local/bin/presignd, health, --config, /etc/presignd/presignd.yaml{{ with .service }}, --service, {{ . }}{{ end }}]
+{{- else -}}
+grpc:
+  port: 50051
+  {{- with .service }}
+  service: {{ . }}
+  {{- end }}
+{{- end -}}
 {{- end }}

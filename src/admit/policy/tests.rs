@@ -1,5 +1,6 @@
 //! What the grants allow, as tables: a grant is written `commands on resources [for seconds] [up to bytes]`, as briefly as a configuration does.
 
+mod content;
 mod fields;
 mod laws;
 mod uploads;
@@ -8,13 +9,18 @@ use super::*;
 
 use crate::admit::grant::{CommandSelector, Store, Terms};
 use crate::admit::resource::ResourcePattern;
+use crate::admit::source_ip;
 use crate::proto::s3;
 use crate::sign::bind::BindAny;
 
-/// Grants such as `read, PutObject on files/*, files on 3600`.
+/// Grants such as `read, PutObject on files/*, files for 3600 from 10.0.0.0/8, 192.0.2.1`.
 fn grants_of(texts: &[&str], store: Store) -> Vec<Grant> {
     let grant = |text: &&str| {
         let (commands, rest) = text.split_once(" on ").unwrap();
+        let (rest, source_ip) = match rest.split_once(" from ") {
+            Some((rest, networks)) => (rest, addresses(networks)),
+            None => (rest, None),
+        };
         let (rest, max_upload) = match rest.split_once(" up to ") {
             Some((rest, bytes)) => (rest, Some(bytes.parse().unwrap())),
             None => (rest, None),
@@ -35,6 +41,8 @@ fn grants_of(texts: &[&str], store: Store) -> Vec<Grant> {
             Terms {
                 max_expiry: cap,
                 max_upload,
+                source_ip,
+                ..Terms::default()
             },
             store,
         )
@@ -42,8 +50,19 @@ fn grants_of(texts: &[&str], store: Store) -> Vec<Grant> {
     texts.iter().map(grant).collect()
 }
 
+fn addresses(networks: &str) -> Option<SourceIps> {
+    let networks = networks.split(", ");
+    SourceIps::of(networks.map(|network| source_ip::parse(network).unwrap()))
+}
+
 fn decide_on(grants: &[&str], message: &dyn BindAny) -> Result<Allowed, Denied> {
-    decide(&grants_of(grants, Store::Aws), &message.to_bound().unwrap())
+    let command = message.to_bound().unwrap();
+    decide(
+        &grants_of(grants, Store::Aws),
+        &command,
+        Called::default(),
+        None,
+    )
 }
 
 #[expect(
@@ -395,7 +414,74 @@ fn an_action_that_stores_do_not_know_is_granted_there_by_name() {
         ("GetObjectAttributes on files/*", Store::Compatible, true),
     ] {
         let grants = grants_of(&[grant], store);
-        let decision = decide(&grants, &attributes.to_bound().unwrap());
+        let command = attributes.to_bound().unwrap();
+        let decision = decide(&grants, &command, Called::default(), None);
         assert_eq!(decision.is_ok(), allowed, "{grant} at {store:?}");
+    }
+}
+
+#[test]
+fn addresses_have_to_lie_within_those_of_one_grant() {
+    let office = "read on files/* from 10.0.0.0/8, 192.0.2.0/24";
+    let home = "GetObject on files/a/* from 2001:db8::/32";
+    let open = "read on files/open/*";
+    let grants = grants_of(&[office, home, open], Store::Aws);
+    for (key, asked, allowed) in [
+        ("a/k", "10.1.2.3", true),
+        ("a/k", "10.1.2.3, 192.0.2.7", true),
+        ("a/k", "2001:db8::1", true),
+        ("a/k", "10.1.2.3, 2001:db8::1", false),
+        ("b/k", "2001:db8::1", false),
+        ("a/k", "11.0.0.0/8", false),
+        ("a/k", "8.0.0.0/5", false),
+        ("open/k", "11.0.0.0/8, 2001:db8::1", true),
+    ] {
+        let message = get("files", key);
+        let decision = decide(
+            &grants,
+            &message.to_bound().unwrap(),
+            Called::default(),
+            addresses(asked).as_ref(),
+        );
+        assert_eq!(decision.is_ok(), allowed, "{key} from {asked}");
+        let command = "GetObject";
+        assert!(allowed || decision == Err(Denied::SourceIp { command }));
+    }
+    // A command that no grant allows is not allowed from somewhere else.
+    let denied = decide(
+        &grants,
+        &put("a/k").to_bound().unwrap(),
+        Called::default(),
+        addresses("11.0.0.1").as_ref(),
+    );
+    assert!(matches!(denied, Err(Denied::Command { .. })), "{denied:?}");
+}
+
+#[test]
+fn what_is_allowed_from_some_addresses_does_not_outlive_what_is_from_others() {
+    let open = "read on files/* for 300";
+    let office = "read on files/* for 3600 from 10.0.0.0/8";
+    let desk = "read on files/* for 60 from 10.0.0.7";
+    let home = "read on files/* for 900 from 192.0.2.0/24";
+    let endless = "read on files/* from 10.0.0.0/8";
+    for (grants, asked, cap) in [
+        (&[open, office][..], None, Some(300)),
+        (&[open, office], Some("10.1.1.1"), Some(3600)),
+        (&[open, office], Some("192.0.2.1"), Some(300)),
+        (&[office], None, Some(3600)),
+        (&[office, home], None, Some(900)),
+        (&[endless, home], None, Some(900)),
+        (&[endless, office], None, None),
+        // What is allowed at the desk is allowed in the office.
+        (&[office, desk], None, Some(3600)),
+        (&[office, desk], Some("10.0.0.7"), Some(3600)),
+        (&[desk, home], None, Some(60)),
+    ] {
+        let message = get("files", "k");
+        let asked_ip = asked.and_then(addresses);
+        let grants = grants_of(grants, Store::Aws);
+        let command = message.to_bound().unwrap();
+        let allowed = decide(&grants, &command, Called::default(), asked_ip.as_ref());
+        assert_eq!(allowed.unwrap().max_expiry, cap, "{asked:?} of {grants:?}");
     }
 }

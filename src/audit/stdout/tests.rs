@@ -5,7 +5,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use super::{Activity, AuditError, Confirmation, Limits, Sink, StdoutSink};
+use super::output::Activity;
+use super::{AuditError, Confirmation, Limits, Sink, StdoutSink};
 
 /// Longer than any test waits.
 const LONG: Duration = Duration::from_mins(1);
@@ -90,8 +91,13 @@ fn sink(stall: Duration) -> (StdoutSink, Reins) {
     (sink, reins)
 }
 
-fn poll_once(confirmation: &mut Confirmation) -> Poll<Result<(), AuditError>> {
-    Pin::new(confirmation).poll(&mut Context::from_waker(Waker::noop()))
+/// Polls as often as it takes to have the lines written, or handed to the thread: once to give way, and once to act.
+fn begin(confirmation: &mut Confirmation) -> Poll<Result<(), AuditError>> {
+    let mut poll = || Pin::new(&mut *confirmation).poll(&mut Context::from_waker(Waker::noop()));
+    match poll() {
+        Poll::Pending => poll(),
+        done @ Poll::Ready(_) => done,
+    }
 }
 
 #[tokio::test]
@@ -181,7 +187,7 @@ async fn a_blocked_writer_refuses_after_the_stall_and_then_at_once() {
     let blocked = Err(AuditError::Blocked(MOMENT));
     assert_eq!(sink.write(b"one\n").await, blocked);
     let mut second = sink.write(b"two\n");
-    assert_eq!(poll_once(&mut second), Poll::Ready(blocked));
+    assert_eq!(begin(&mut second), Poll::Ready(blocked));
 
     // It recovers as soon as the blocked write goes through.
     reins.set(|s| s.write_blocked = false);
@@ -201,16 +207,15 @@ async fn a_queue_that_is_full_refuses_at_once() {
     };
     let sink = StdoutSink::new(reins.clone(), limits).unwrap();
     reins.set(|s| s.write_blocked = true);
-    let first = sink.write(b"in the writer\n");
-    while sink.shared.state().thread != Activity::Writing {
+    let mut first = sink.write(b"in the writer\n");
+    assert!(begin(&mut first).is_pending());
+    while sink.output.activity() != Activity::Writing {
         tokio::task::yield_now().await;
     }
-    let second = sink.write(b"12345678\n");
+    let mut second = sink.write(b"12345678\n");
+    assert!(begin(&mut second).is_pending());
     let mut third = sink.write(b"12\n");
-    assert_eq!(
-        poll_once(&mut third),
-        Poll::Ready(Err(AuditError::Full(10)))
-    );
+    assert_eq!(begin(&mut third), Poll::Ready(Err(AuditError::Full(10))));
     reins.set(|s| s.write_blocked = false);
     assert_eq!((first.await, second.await), (Ok(()), Ok(())));
     assert_eq!(sink.write(b"a batch above the limit\n").await, Ok(()));
@@ -243,7 +248,7 @@ async fn a_writer_that_panics_is_a_closed_one() {
 async fn a_pipe_that_nobody_reads_blocks_and_recovers_and_closes() {
     let (mut reader, writer) = io::pipe().unwrap();
     let stall = Duration::from_millis(200);
-    let sink = StdoutSink::new(writer, limits(stall)).unwrap();
+    let sink = StdoutSink::to_descriptor(writer.into(), limits(stall)).unwrap();
     let line = format!("{}\n", "x".repeat(4_000));
     let mut confirmed = 0;
     let refused = loop {
@@ -296,4 +301,92 @@ async fn callers_that_hang_up_do_not_disturb_the_others() {
     let written = reins.written();
     let lines: HashSet<_> = written.lines().collect();
     assert_eq!((written.lines().count(), lines.len()), (1_000, 1_000));
+}
+
+/// Counts the system calls that a pipe's reader can tell apart: none of these lines waits for the thread.
+#[tokio::test]
+async fn what_a_pipe_takes_at_once_is_written_at_once_and_together() {
+    let (mut reader, writer) = io::pipe().unwrap();
+    let sink = StdoutSink::to_descriptor(writer.into(), limits(LONG)).unwrap();
+    while sink.output.activity() != Activity::Asleep {
+        tokio::task::yield_now().await;
+    }
+    let mut confirmations: Vec<_> = (0..10)
+        .map(|i| sink.write(format!("{i}\n").as_bytes()))
+        .collect();
+    assert_eq!(begin(&mut confirmations[3]), Poll::Ready(Ok(())));
+    // The leader has written for all.
+    for confirmation in confirmations.iter_mut().take(3) {
+        assert_eq!(begin(confirmation), Poll::Ready(Ok(())));
+    }
+    assert_eq!(
+        sink.output.activity(),
+        Activity::Asleep,
+        "the thread was not needed"
+    );
+    drop((sink, confirmations));
+    let mut written = String::new();
+    reader.read_to_string(&mut written).unwrap();
+    assert!(
+        written.lines().eq((0..10).map(|i| i.to_string())),
+        "{written}"
+    );
+}
+
+#[tokio::test]
+async fn a_leader_who_hangs_up_writes_first() {
+    let (mut reader, writer) = io::pipe().unwrap();
+    let sink = StdoutSink::to_descriptor(writer.into(), limits(LONG)).unwrap();
+    let mut leader = sink.write(b"one\n");
+    let follower = sink.write(b"two\n");
+    let poll = Pin::new(&mut leader).poll(&mut Context::from_waker(Waker::noop()));
+    assert_eq!(poll, Poll::Pending);
+    drop(leader);
+    assert_eq!(follower.await, Ok(()));
+    let mut written = [0; 8];
+    reader.read_exact(&mut written).unwrap();
+    assert_eq!(&written, b"one\ntwo\n");
+}
+
+/// A pipe that takes a part at once leaves the rest to the thread, and nothing gets between.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lines_stay_whole_where_the_pipe_is_full_in_the_middle_of_one() {
+    let (mut reader, writer) = io::pipe().unwrap();
+    let sink = StdoutSink::to_descriptor(writer.into(), limits(LONG)).unwrap();
+    let reading = std::thread::spawn(move || {
+        let (mut text, mut chunk) = (Vec::new(), [0; 777]);
+        while let Ok(read @ 1..) = reader.read(&mut chunk) {
+            text.extend_from_slice(&chunk[..read]);
+            std::thread::yield_now();
+        }
+        String::from_utf8(text).unwrap()
+    });
+    let sink = Arc::new(sink);
+    let tasks: Vec<_> = (0..64)
+        .map(|task| {
+            let sink = Arc::clone(&sink);
+            tokio::spawn(async move {
+                for i in 0..20 {
+                    let line = format!("{task}.{i} {}\n", "x".repeat(i * 499));
+                    let lines = line.repeat(1 + i % 3);
+                    sink.write(lines.as_bytes()).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    drop(sink);
+    let text = reading.join().unwrap();
+    let mut counts = std::collections::BTreeMap::<(usize, usize), usize>::new();
+    for line in text.lines() {
+        let (name, filling) = line.split_once(' ').unwrap();
+        let (task, i) = name.split_once('.').unwrap();
+        let (task, i) = (task.parse().unwrap(), i.parse().unwrap());
+        assert_eq!(filling, "x".repeat(i * 499), "{name}");
+        *counts.entry((task, i)).or_default() += 1;
+    }
+    let expected = (0..64).flat_map(|task| (0..20).map(move |i| ((task, i), 1 + i % 3)));
+    assert!(counts.into_iter().eq(expected));
 }

@@ -2,7 +2,9 @@
 //!
 //! With presignd's own credentials, from where `presignd serve` would take them. Nothing is done with the sessions.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
@@ -13,6 +15,7 @@ use crate::app::tenants::build_role;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Settings, duration_text};
 use crate::names::TenantId;
+use crate::scope::clock_skew::ClockSkews;
 use crate::scope::sts::Sts;
 use crate::scope::{AssumeRole as _, AssumeRoleCall, Assumed};
 
@@ -41,7 +44,10 @@ pub(super) async fn check(settings: &Settings) -> bool {
     let trials = trials(settings);
     let count = trials.len();
     eprintln!("asking STS for {count} sessions");
-    let (sts, clock) = (Sts::new(aws_from_environment().await), SystemClock::new());
+    let clock = Arc::new(SystemClock::new());
+    let skews = ClockSkews::new(Arc::clone(&clock) as _, settings.server.max_clock_skew);
+    let skews = Arc::new(skews);
+    let sts = Sts::new(aws_from_environment().await, Arc::clone(&skews));
     let attempts = trials.iter().enumerate().map(|(index, trial)| {
         let attempt = attempt(&sts, &clock, trial);
         async move { (index, attempt.await) }
@@ -75,8 +81,38 @@ pub(super) async fn check(settings: &Settings) -> bool {
             );
         }
     }
+    all_work &= clock_lines(&mut text, &skews, &trials);
     say(&text);
     all_work
+}
+
+/// What the endpoints' clocks say of this machine's. Whether it is good enough to serve by.
+fn clock_lines(text: &mut String, skews: &ClockSkews, trials: &[Trial<'_>]) -> bool {
+    let mut skews_known: Vec<_> = skews.known();
+    skews_known.sort_by_cached_key(|(endpoint, _)| endpoint.to_string());
+    let mut agree = true;
+    for (endpoint, skew) in &skews_known {
+        let beyond = skew.is_beyond(skews.most());
+        agree &= !beyond;
+        let verdict = if beyond {
+            let most = duration_text(skews.most());
+            format!(" (FAILS: server.max_clock_skew is {most})")
+        } else {
+            String::new()
+        };
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  the clock of {endpoint} {skew}{verdict}");
+    }
+    let silent: BTreeSet<String> = trials
+        .iter()
+        .map(|trial| &trial.call.endpoint)
+        .filter(|endpoint| !skews_known.iter().any(|(known, _)| known == *endpoint))
+        .map(ToString::to_string)
+        .collect();
+    for endpoint in silent {
+        let _ = writeln!(text, "  the clock of {endpoint} is not known");
+    }
+    agree
 }
 
 fn trials(settings: &Settings) -> Vec<Trial<'_>> {

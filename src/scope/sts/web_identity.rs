@@ -16,8 +16,9 @@ const TELLING: usize = 12;
 
 /// The token that is in the file now.
 pub(super) async fn token(file: &Path) -> Result<SecretString, ScopeError> {
-    read(file).await.map_err(|problem| ScopeError::Unavailable {
-        detail: format!("the web identity token file {} {problem}", file.display()).into(),
+    read(file).await.map_err(|problem| {
+        let file = file.display();
+        ScopeError::unavailable(format!("the web identity token file {file} {problem}"))
     })
 }
 

@@ -63,9 +63,10 @@ fn empty<T: Bind>() -> DynamicMessage {
     DynamicMessage::new(POOL.get_message_by_name(&name).unwrap())
 }
 
-/// A message whose every member has a value, or none. `fixed` members have these texts.
+/// A message whose every member has a value, or none: one that binds, unless it is to have any text. `fixed` members have these texts.
 fn message<T: Bind + prost::Message + Default>(
     values: &[Option<Values>],
+    any_text: bool,
     fixed: &[(&str, String)],
 ) -> T {
     let mut message = empty::<T>();
@@ -80,7 +81,15 @@ fn message<T: Bind + prost::Message + Default>(
         let Some(values) = values else { continue };
         let text = match field.place {
             Place::Header | Place::HeaderPrefix => &values.header,
+            _ if field.name.starts_with("response-") => &values.header,
             _ => &values.text,
+        };
+        let disposition = field.name.ends_with("content-disposition") && !any_text;
+        let quoted = text.replace(['"', '\\'], "_");
+        let text = if disposition {
+            &format!("attachment; filename=\"{quoted}\"")
+        } else {
+            text
         };
         let value = match member.kind() {
             _ if member.is_map() => {
@@ -223,7 +232,7 @@ proptest! {
         fn bind_and_sign<T: Bind + prost::Message + Default>(values: &[Option<Values>], path_style: bool) {
             let valid = [("bucket", "b"), ("key", "k"), ("copy_source", "b/k")].map(|(name, text)| (name, text.to_owned()));
             for count in 0..=valid.len() {
-                let message: T = message(values, &valid[..count]);
+                let message: T = message(values, true, &valid[..count]);
                 match message.to_bound() {
                     Ok(bound) => drop(presign(&bound, &places(path_style), &credentials("s", None), seconds(0), 1)),
                     Err(violations) => assert!(!violations.0.is_empty()),
@@ -239,13 +248,13 @@ proptest! {
     fn a_signed_url_reads_back_as_what_was_asked(
         values in values(false), key in keys(), source in keys(), version in "[A-Za-z0-9._~-]{1,32}", path_style: bool,
     ) {
-        let get: s3::GetObject = message(&values, &fixed(&key));
+        let get: s3::GetObject = message(&values, false, &fixed(&key));
         check(&get, &key, None, path_style)?;
-        let put: s3::PutObject = message(&values, &fixed(&key));
+        let put: s3::PutObject = message(&values, false, &fixed(&key));
         check(&without_checksum_and_metadata(put), &key, None, path_style)?;
         let reference = format!("source-files/{source}?versionId={version}");
         let [bucket, own] = fixed(&key);
-        let mut copy: s3::CopyObject = message(&values, &[bucket, own, ("copy_source", reference)]);
+        let mut copy: s3::CopyObject = message(&values, false, &[bucket, own, ("copy_source", reference)]);
         copy.metadata.clear();
         check(&copy, &key, Some((&source, &version)), path_style)?;
     }

@@ -1,6 +1,8 @@
 //! What S3 or HTTP would misread in a value, by the place where it travels. Pure, and without a word of the value itself.
 
+use super::Field;
 use crate::sign::command::ObjectReference;
+use crate::sign::parameterized::{is_token, value_of};
 
 /// The longest key that S3 takes, in bytes of UTF-8.
 const MAX_KEY_BYTES: usize = 1024;
@@ -15,11 +17,38 @@ const MAX_HEADER_NAME_BYTES: usize = 256;
 
 /// What is wrong with the caller's part of a header's name, if anything. RFC 9110, section 5.6.2.
 pub(in crate::sign) fn header_name_problem(name: &str) -> Option<&'static str> {
-    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    if name.is_empty() || name.len() > MAX_HEADER_NAME_BYTES || !name.bytes().all(token) {
+    if name.len() > MAX_HEADER_NAME_BYTES || !is_token(name) {
         Some("is not a header name: use ASCII letters, digits and -._ (RFC 9110, section 5.6.2)")
     } else {
         None
+    }
+}
+
+/// What is wrong with the text of a header of this name, if anything: of the request, or of the answer that the request asks for.
+pub(in crate::sign) fn header_problem(name: &str, value: &str) -> Option<&'static str> {
+    if name.ends_with("content-disposition") {
+        disposition_problem(value)
+    } else {
+        header_value_problem(value)
+    }
+}
+
+/// What is wrong with a Content-Disposition, if anything. Those that are malformed mean one thing to this browser, and another to
+/// that. RFC 6266, section 4.1.
+fn disposition_problem(value: &str) -> Option<&'static str> {
+    if !value.is_ascii() {
+        Some(
+            "travels in a header, which holds ASCII only: give the name as filename*=UTF-8''na%C3%AFve.txt (RFC 6266, RFC 8187)",
+        )
+    } else if let Some(problem) = header_value_problem(value) {
+        Some(problem)
+    } else if value_of(value).is_some_and(is_token) {
+        None
+    } else {
+        Some(
+            "is not a Content-Disposition: write it as attachment; filename=\"a b.txt\", with a backslash before a quote or backslash of \
+             the name (RFC 6266)",
+        )
     }
 }
 
@@ -60,6 +89,9 @@ pub(in crate::sign) fn bucket_problem(bucket: &str) -> Option<&'static str> {
 pub(super) fn query_problem(name: &str, value: &str) -> Option<&'static str> {
     if name == "versionId" && value.len() > MAX_VERSION_BYTES {
         Some("is longer than 1024 bytes, which no version id is")
+    } else if name.starts_with("response-") {
+        // The store writes it into a header of its answer.
+        header_problem(name, value)
     } else if value.len() > MAX_QUERY_BYTES {
         Some("is longer than 8192 bytes")
     } else {
@@ -82,8 +114,11 @@ pub(in crate::sign) fn key_problem(key: &str) -> Option<&'static str> {
     }
 }
 
-/// Reads `bucket/key` or `/bucket/key`, unencoded, with an optional `?versionId=`.
-pub(super) fn parse_reference(text: &str) -> Result<ObjectReference<'_>, &'static str> {
+/// Reads `bucket/key` or `/bucket/key`, unencoded, with an optional `?versionId=`, that stands in this field.
+pub(super) fn parse_reference<'a>(
+    field: &'static Field,
+    text: &'a str,
+) -> Result<ObjectReference<'a>, &'static str> {
     if text.starts_with("arn:") {
         return Err("is an ARN: name the source as bucket/key");
     }
@@ -110,6 +145,8 @@ pub(super) fn parse_reference(text: &str) -> Result<ObjectReference<'_>, &'stati
         return Err("names a key that is empty, too long, or has a '.' or '..' segment");
     }
     Ok(ObjectReference {
+        field: field.field,
+        header: field.name,
         bucket,
         key,
         version_id,

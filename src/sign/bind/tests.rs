@@ -139,14 +139,10 @@ fn header_values_are_printable_ascii_without_spaces_around() {
         (" ", false),
     ] {
         let message = s3::PutObject {
-            content_disposition: some(value),
+            content_language: some(value),
             ..put("k")
         };
-        let expected: &[&str] = if accepted {
-            &[]
-        } else {
-            &["content_disposition"]
-        };
+        let expected: &[&str] = if accepted { &[] } else { &["content_language"] };
         assert_eq!(refused(&message), expected, "{value:?}");
 
         let message = with_metadata(&[("name", value)]);
@@ -162,12 +158,102 @@ fn header_values_are_printable_ascii_without_spaces_around() {
 #[test]
 fn query_values_may_hold_anything() {
     let hostile = " a\r\n\t\0é&=%41#\u{1f980} ";
-    let message = s3::GetObject {
-        response_content_disposition: some(hostile),
-        ..get("b", "k")
+    let message = s3::ListObjectsV2 {
+        bucket: some("b"),
+        prefix: some(hostile),
+        ..Default::default()
     };
     let bound = message.to_bound().unwrap();
     assert_eq!(bound.query[0].value.as_str(), hostile);
+}
+
+#[test]
+fn what_becomes_a_header_of_the_answer_is_held_to_the_rules_of_headers() {
+    let message = |value: &str| s3::GetObject {
+        response_cache_control: some(value),
+        response_content_disposition: some(value),
+        response_content_encoding: some(value),
+        response_content_language: some(value),
+        response_content_type: some(value),
+        ..get("b", "k")
+    };
+    for value in [
+        "inline\r\nSet-Cookie: a=b",
+        "inline\nb",
+        "inline\0",
+        "inline\t",
+        "inline; filename=é.txt",
+        "inline; filename=\"\u{2028}\"",
+        " inline",
+        "inline ",
+    ] {
+        let fields = [
+            "response_cache_control",
+            "response_content_disposition",
+            "response_content_encoding",
+            "response_content_language",
+            "response_content_type",
+        ];
+        assert_eq!(refused(&message(value)), fields, "{value:?}");
+    }
+    assert_eq!(refused(&message("inline")), [""; 0]);
+}
+
+#[test]
+fn a_disposition_means_one_thing_or_is_refused() {
+    for (value, accepted) in [
+        ("attachment", true),
+        ("attachment; filename=\"a \\\"b\\\", c.txt\"", true),
+        (
+            "attachment; filename=e.txt; filename*=UTF-8''%C3%A9.txt",
+            true,
+        ),
+        ("", false),
+        ("attachment; filename=a b.txt", false),
+        ("attachment; filename=\"a\"; filename=\"b\"", false),
+        ("attachment; filename=\"a\"b.html\"", false),
+        ("attachment, inline", false),
+        ("in line", false),
+    ] {
+        let put = s3::PutObject {
+            content_disposition: some(value),
+            ..put("k")
+        };
+        let get = s3::GetObject {
+            response_content_disposition: some(value),
+            ..get("b", "k")
+        };
+        assert_eq!(refused(&put).is_empty(), accepted, "{value:?}");
+        assert_eq!(refused(&get).is_empty(), accepted, "{value:?}");
+    }
+    let told = |name: &str| {
+        let put = s3::PutObject {
+            content_disposition: some(&format!("attachment; filename=\"{name}\"")),
+            ..put("k")
+        };
+        put.to_bound().unwrap_err().to_string()
+    };
+    assert!(told("naïve.txt").contains("filename*=UTF-8''"));
+    assert!(told("a\"b").contains("backslash"));
+}
+
+#[test]
+fn a_bucket_takes_its_name_in_the_place_of_what_it_was_called() {
+    let message = copy("called/a b?versionId=v");
+    let mut bound = message.to_bound().unwrap();
+    bound.set_bucket("here");
+    bound.set_reference_bucket("there");
+    assert_eq!(bound.bucket, Some("here"));
+    assert_eq!(
+        header(&bound, "x-amz-copy-source"),
+        Some("there/a%20b?versionId=v")
+    );
+    assert_eq!(bound.reference.unwrap().bucket, "there");
+
+    let message = get("b", "k");
+    let mut bound = message.to_bound().unwrap();
+    bound.set_reference_bucket("there");
+    assert!(bound.reference.is_none() && bound.headers.is_empty());
 }
 
 #[test]

@@ -15,10 +15,10 @@ use crate::proto::v1::form_condition::Rule as Condition;
 use crate::proto::v1::presign_post_request::{ContentTypeRule, KeyRule as AskedKey};
 use crate::proto::v1::{FormCondition, PresignPostRequest};
 use crate::sign::bind::rules::{
-    bucket_problem, header_name_problem, header_value_problem, key_problem,
+    bucket_problem, header_name_problem, header_problem, header_value_problem, key_problem,
 };
 use crate::sign::bind::{Bind, Violation, Violations};
-use crate::sign::command::{BoundCommand, Header, Operation, Value};
+use crate::sign::command::{BoundCommand, Header, LeftOpen, Operation, Value};
 
 /// What S3 replaces by the name of the uploaded file.
 const FILENAME: &str = "${filename}";
@@ -58,10 +58,12 @@ pub fn bind(request: &PresignPostRequest) -> Result<PostForm<'_>, Violations> {
     let Some(key) = key.filter(|_| binder.violations.is_empty()) else {
         return Err(Violations::bounded(binder.violations));
     };
-    let exact = match key {
-        KeyRule::Exact(key) => Some(key),
-        KeyRule::StartsWith { .. } => None,
+    let (exact, key_starts_with) = match key {
+        KeyRule::Exact(key) => (Some(key), None),
+        KeyRule::StartsWith { prefix, .. } => (None, Some(prefix)),
     };
+    let mut drafts = binder.drafts.iter();
+    let content_type = drafts.any(|draft| draft.field.leaves_open("Content-Type"));
     Ok(PostForm {
         command: BoundCommand {
             operation: OPERATION,
@@ -73,9 +75,13 @@ pub fn bind(request: &PresignPostRequest) -> Result<PostForm<'_>, Violations> {
             host_label: None,
             needed_actions: always_needed() | binder.asked_for,
             unknown_to_aws: Vec::new(),
+            left_open: Some(LeftOpen {
+                key_starts_with,
+                content_length,
+                content_type,
+            }),
         },
         key,
-        content_length,
         fields: binder.drafts.into_iter().map(|draft| draft.field).collect(),
         unknown_to_aws: binder.unknown_to_aws,
     })
@@ -502,7 +508,10 @@ fn value_problem(known: &KnownField, value: &str) -> Option<&'static str> {
         _ if value.contains(FILENAME) => Some(
             "holds ${filename}, which S3 replaces, so that the value would not be the signed one: only the key may hold it",
         ),
-        _ => header_value_problem(value),
+        _ => header_problem(
+            known.header().map_or(known.name, |header| header.name),
+            value,
+        ),
     }
 }
 

@@ -45,6 +45,11 @@ impl FormField<'_> {
         }
     }
 
+    /// Whether this is the field of the name, and the client chooses its value.
+    pub(super) fn leaves_open(&self, name: &str) -> bool {
+        self.name == name && matches!(self.rule, Rule::StartsWith { .. })
+    }
+
     /// Name and what the value has to begin with, if the client is to add the field.
     pub(super) fn to_fill(&self) -> Option<(&str, &str)> {
         match self.rule {

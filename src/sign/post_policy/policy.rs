@@ -80,12 +80,7 @@ pub(super) fn signature(mut mac: Hmac<Sha256>, rest: &str) -> Hex {
 }
 
 /// What a policy ends with, from the time of its date on.
-pub(super) fn tail(
-    form: &PostForm<'_>,
-    content_length: Option<LengthRange>,
-    signed_at: SigningTime,
-    expires_at: SigningTime,
-) -> String {
+pub(super) fn tail(form: &PostForm<'_>, signed_at: SigningTime, expires_at: SigningTime) -> String {
     let mut text = String::with_capacity(TYPICAL_BYTES);
     let json = &mut text;
     json.push_str(&signed_at.time_of_day());
@@ -103,7 +98,7 @@ pub(super) fn tail(
             Rule::StartsWith { prefix, .. } => put_starts_with(json, name, prefix),
         }
     }
-    if let Some(LengthRange { min, max }) = content_length {
+    if let Some(LengthRange { min, max }) = form.content_length() {
         json.push_str(",[\"content-length-range\",");
         json.push_str(itoa::Buffer::new().format(min));
         json.push(',');

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::proto::v1::form_condition::Rule as Condition;
 use crate::proto::v1::presign_post_request::{ContentTypeRule, KeyRule as AskedKey};
-use crate::proto::v1::{FormCondition, PresignPostRequest};
+use crate::proto::v1::{ContentLengthRange, FormCondition, PresignPostRequest};
 use crate::sign::hex::hex;
 use crate::sign::post_policy::bind::bind;
 use crate::sign::samples::{credentials, endpoint, seconds};
@@ -94,17 +94,12 @@ impl Read {
 }
 
 /// Signs a form with a session, and reads it with an HMAC of the whole policy and a JSON parser.
-fn read_with(
-    request: &PresignPostRequest,
-    token: Option<&str>,
-    range: Option<LengthRange>,
-) -> Read {
+fn read_with(request: &PresignPostRequest, token: Option<&str>) -> Read {
     let bound = bind(request).unwrap_or_else(|violations| panic!("{violations}: {request:?}"));
     let credentials = credentials(SECRET, token);
     let endpoint = endpoint("http://127.0.0.1:9000", "/files");
     let (now, end) = (seconds(NOW), seconds(NOW + 900));
-    let range = range.or(bound.content_length);
-    let signed = presign_post(&bound, range, &endpoint, &credentials, now, end);
+    let signed = presign_post(&bound, &endpoint, &credentials, now, end);
     assert_eq!(format!("{signed:?}"), "PresignedForm(..)");
     let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
     let fields: Vec<_> = signed.fields().map(owned).collect();
@@ -134,7 +129,7 @@ fn read_with(
 }
 
 fn read(request: &PresignPostRequest) -> Read {
-    read_with(request, Some("TOKEN/+="), None)
+    read_with(request, Some("TOKEN/+="))
 }
 
 /// Amazon S3's API reference, "Example: Browser-based upload using HTTP POST". Its policy has CRLF at the ends of its lines.
@@ -176,6 +171,10 @@ fn everything_that_is_asked_becomes_a_field_with_its_condition() {
     let request = PresignPostRequest {
         content_type_rule: Some(ContentTypeRule::ContentTypeStartsWith("image/".into())),
         success_action_status: Some(201),
+        content_length_range: Some(ContentLengthRange {
+            min: 1,
+            max: 1 << 40,
+        }),
         acl: Some("private".into()),
         tagging: [("team".into(), "a & <b>".into())].into(),
         metadata: [("User".into(), "\"u\\1\"".into())].into(),
@@ -184,11 +183,7 @@ fn everything_that_is_asked_becomes_a_field_with_its_condition() {
         conditions: vec![equals("Expires", "0"), starts_with("x-amz-meta-tag", "")],
         ..form(AskedKey::KeyStartsWith("user/é/".into()))
     };
-    let range = Some(LengthRange {
-        min: 1,
-        max: 1 << 40,
-    });
-    let read = read_with(&request, Some("TOKEN/+="), range);
+    let read = read(&request);
     assert_eq!(read.url, "http://127.0.0.1:9000/files");
     assert_eq!(read.expiration, "2026-11-25T16:13:09Z");
     assert_eq!(
@@ -261,7 +256,7 @@ fn everything_that_is_asked_becomes_a_field_with_its_condition() {
 
 #[test]
 fn a_form_without_a_session_has_no_token() {
-    let read = read_with(&key("k"), None, None);
+    let read = read_with(&key("k"), None);
     assert_eq!(
         read.conditions[0],
         json!({"x-amz-algorithm": "AWS4-HMAC-SHA256"})
@@ -296,14 +291,7 @@ fn a_bucket_in_the_host_keeps_the_slash_of_its_root() {
         ),
     ] {
         let endpoint = endpoint(origin, base_path);
-        let signed = presign_post(
-            &bound,
-            None,
-            &endpoint,
-            &credentials,
-            seconds(NOW),
-            seconds(NOW),
-        );
+        let signed = presign_post(&bound, &endpoint, &credentials, seconds(NOW), seconds(NOW));
         assert_eq!(signed.url(), url);
     }
 }
@@ -314,14 +302,7 @@ fn the_size_that_s3_takes_counts_what_surrounds_each_field() {
     let bound = bind(&request).unwrap();
     let (endpoint, token) = (endpoint("http://s3.test", "/files"), "t".repeat(1000));
     let credentials = credentials(SECRET, Some(&token));
-    let signed = presign_post(
-        &bound,
-        None,
-        &endpoint,
-        &credentials,
-        seconds(NOW),
-        seconds(NOW),
-    );
+    let signed = presign_post(&bound, &endpoint, &credentials, seconds(NOW), seconds(NOW));
     let policy = signed.policy.len();
     assert!(policy > 1333 && signed.bytes() > policy + 1000 + 8 * BYTES_AROUND_FIELD);
     assert!(signed.bytes() < MAX_FORM_BYTES / 4);

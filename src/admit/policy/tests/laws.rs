@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{copy, decide, delete, get, grants_of, list, put};
+use super::{Called, copy, decide, delete, get, grants_of, list, put};
 
 use crate::admit::grant::Store;
 use crate::sign::bind::BindAny;
@@ -87,7 +87,7 @@ proptest! {
             let Ok(command) = message.to_bound() else {
                 continue;
             };
-            if decide(&grants, &command).is_err() {
+            if decide(&grants, &command, Called::default(), None).is_err() {
                 continue;
             }
             let (path, source) = signed(message);
@@ -119,11 +119,11 @@ proptest! {
                 continue;
             };
             let name = command.operation.name;
-            prop_assert_eq!(decide(&grants, &command).is_ok(), expected, "{} of {:?}", name, key);
+            prop_assert_eq!(decide(&grants, &command, Called::default(), None).is_ok(), expected, "{} of {:?}", name, key);
         }
         let elsewhere = get("files2", &key);
         if let Ok(command) = elsewhere.to_bound() {
-            prop_assert!(decide(&grants, &command).is_err());
+            prop_assert!(decide(&grants, &command, Called::default(), None).is_err());
         }
     }
 }

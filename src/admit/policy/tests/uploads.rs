@@ -7,6 +7,7 @@ use super::*;
 use crate::proto::v1::ContentLengthRange;
 use crate::proto::v1::PresignPostRequest;
 use crate::proto::v1::presign_post_request::KeyRule as AskedKey;
+use crate::sign::post_policy::LengthRange;
 use crate::sign::post_policy::bind::bind;
 
 fn put_of(content_length: Option<i64>) -> s3::PutObject {
@@ -42,7 +43,19 @@ fn of_range(min: u64, max: u64) -> PresignPostRequest {
 type FormDecision = Result<(Allowed, Option<LengthRange>), Denied>;
 
 fn decide_form_on(grants: &[&str], request: &PresignPostRequest) -> FormDecision {
-    decide_form(&grants_of(grants, Store::Aws), &bind(request).unwrap())
+    decide_form(&grants_of(grants, Store::Aws), request, None)
+}
+
+/// As a request for a form is decided.
+fn decide_form(
+    grants: &[Grant],
+    request: &PresignPostRequest,
+    source_ip: Option<&SourceIps>,
+) -> FormDecision {
+    let mut form = bind(request).unwrap();
+    bound_upload(grants, &mut form, source_ip);
+    let allowed = decide(grants, &form.command, Called::default(), source_ip)?;
+    Ok((allowed, form.content_length()))
 }
 
 #[test]
@@ -194,6 +207,36 @@ fn a_beginning_needs_a_grant_of_every_key_that_begins_so() {
             "{request:?} under {grants}: {decision:?}"
         );
     }
+}
+
+#[test]
+fn one_grant_has_to_allow_both_the_size_and_the_addresses() {
+    let office = "PutObject on files/* up to 100 from 10.0.0.0/8";
+    let home = "PutObject on files/* up to 9 from 192.0.2.0/24";
+    let grants = grants_of(&[office, home], Store::Aws);
+    let from = |request: &PresignPostRequest, asked: &str| {
+        decide_form(&grants, request, addresses(asked).as_ref())
+    };
+    let bound = |asked| from(&key("k"), asked).unwrap().1.unwrap().max;
+    assert_eq!((bound("10.0.0.1"), bound("192.0.2.1")), (100, 9));
+    assert!(from(&of_range(0, 100), "10.0.0.1").is_ok());
+    let too_large = from(&of_range(0, 100), "192.0.2.1").unwrap_err();
+    assert!(
+        matches!(too_large, Denied::SourceIp { .. }),
+        "larger from elsewhere: {too_large}"
+    );
+    for request in [key("k"), of_range(0, 9)] {
+        let elsewhere = from(&request, "203.0.113.1").unwrap_err();
+        assert!(
+            matches!(elsewhere, Denied::SourceIp { .. }),
+            "it is not the size: {elsewhere}"
+        );
+    }
+    let everywhere = from(&of_range(0, 101), "203.0.113.1").unwrap_err();
+    assert!(
+        matches!(everywhere, Denied::UploadTooLarge { most: 100, .. }),
+        "{everywhere}"
+    );
 }
 
 #[test]

@@ -1,0 +1,484 @@
+//! Policies of single requests: as a table of what each says, and as laws over whatever is asked.
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::tests::{addresses, grant_from, input};
+use super::{SessionPolicyInput, literal, policy, request_policy, session_policy};
+use crate::admit::grant::{CommandSelector, Grant, Store, Terms};
+use crate::admit::policy::{Called, decide};
+use crate::admit::resource::ResourcePattern;
+use crate::proto::s3;
+use crate::proto::v1::PresignPostRequest;
+use crate::proto::v1::presign_post_request::KeyRule;
+use crate::sign::bind::BindAny;
+use crate::sign::post_policy::bind::bind;
+
+fn some(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+fn get(key: &str) -> s3::GetObject {
+    s3::GetObject {
+        bucket: some("b"),
+        key: some(key),
+        ..Default::default()
+    }
+}
+
+fn list(prefix: Option<&str>) -> s3::ListObjectsV2 {
+    s3::ListObjectsV2 {
+        bucket: some("b"),
+        prefix: prefix.map(str::to_owned),
+        ..Default::default()
+    }
+}
+
+fn copy(source: &str, key: &str) -> s3::CopyObject {
+    s3::CopyObject {
+        bucket: some("b"),
+        key: some(key),
+        copy_source: some(source),
+        ..Default::default()
+    }
+}
+
+/// The statements of the request's policy, where the grants allow it.
+fn statements(grants: &[Grant], message: &dyn BindAny, source_ip: &[&str]) -> Vec<Value> {
+    let source_ip = addresses(source_ip);
+    let command = message.to_bound().unwrap();
+    decide(grants, &command, Called::default(), source_ip.as_ref()).unwrap();
+    let policy = request_policy(&input(grants, &[]), &command, source_ip.as_ref());
+    policy["Statement"].as_array().unwrap().clone()
+}
+
+fn everything() -> [Grant; 1] {
+    let commands = [
+        "read",
+        "write",
+        "list",
+        "delete",
+        "admin",
+        "DeleteObject",
+        "RenameObject",
+    ];
+    [grant_from(&commands, &["b/*", "c/*", "*"], &[])]
+}
+
+fn allow(actions: &Value, path: &str) -> Value {
+    json!({"Effect": "Allow", "Action": actions, "Resource": format!("arn:aws:s3:::{path}")})
+}
+
+fn only(mut statement: Value, condition: Value) -> Value {
+    statement["Condition"] = condition;
+    statement
+}
+
+#[test]
+fn a_request_gets_its_own_actions_on_its_own_object() {
+    let grants = everything();
+    let version = s3::GetObject {
+        version_id: some("v"),
+        ..get("k")
+    };
+    let tagged = s3::PutObject {
+        bucket: some("b"),
+        key: some("k"),
+        tagging: some("a=b"),
+        acl: some("private"),
+        ..Default::default()
+    };
+    let delete = s3::DeleteObject {
+        bucket: some("b"),
+        key: some("k"),
+        ..Default::default()
+    };
+    let bypassing = s3::DeleteObject {
+        bypass_governance_retention: Some(true),
+        ..delete.clone()
+    };
+    let rename = s3::RenameObject {
+        bucket: some("b"),
+        key: some("k"),
+        rename_source: some("/b/old"),
+        ..Default::default()
+    };
+    let cases: [(&dyn BindAny, Vec<Value>); 9] = [
+        (&get("k"), vec![allow(&json!("s3:GetObject"), "b/k")]),
+        (&version, vec![allow(&json!("s3:GetObjectVersion"), "b/k")]),
+        (
+            &tagged,
+            vec![allow(
+                &json!(["s3:PutObject", "s3:PutObjectAcl", "s3:PutObjectTagging"]),
+                "b/k",
+            )],
+        ),
+        (&delete, vec![allow(&json!("s3:DeleteObject"), "b/k")]),
+        (
+            &bypassing,
+            vec![allow(
+                &json!(["s3:BypassGovernanceRetention", "s3:DeleteObject"]),
+                "b/k",
+            )],
+        ),
+        (
+            &copy("c/a*?", "k"),
+            vec![
+                allow(&json!("s3:GetObject"), "c/a${*}${?}"),
+                allow(&json!("s3:PutObject"), "b/k"),
+            ],
+        ),
+        (
+            &rename,
+            vec![
+                allow(&json!(["s3:DeleteObject", "s3:GetObject"]), "b/old"),
+                allow(&json!("s3express:CreateSession"), "b"),
+            ],
+        ),
+        (
+            &s3::ListBuckets::default(),
+            vec![json!({"Effect": "Allow", "Action": "s3:ListAllMyBuckets", "Resource": "*"})],
+        ),
+        (
+            &s3::GetBucketPolicy {
+                bucket: some("b"),
+                ..Default::default()
+            },
+            vec![allow(&json!("s3:GetBucketPolicy"), "b")],
+        ),
+    ];
+    for (message, expected) in cases {
+        let name = message.operation().name;
+        assert_eq!(statements(&grants, message, &[]), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_form_gets_its_own_actions_on_the_keys_that_it_lets_through() {
+    let form = |key_rule| PresignPostRequest {
+        bucket: "b".to_owned(),
+        key_rule: Some(key_rule),
+        ..PresignPostRequest::default()
+    };
+    let exact = |key: &str| form(KeyRule::Key(key.to_owned()));
+    let beginning = |prefix: &str| form(KeyRule::KeyStartsWith(prefix.to_owned()));
+    let tagged = PresignPostRequest {
+        acl: some("private"),
+        tagging: [("a".to_owned(), "b".to_owned())].into(),
+        ..beginning("in/")
+    };
+    let upload = json!("s3:PutObject");
+    let all = json!(["s3:PutObject", "s3:PutObjectAcl", "s3:PutObjectTagging"]);
+    let grants = everything();
+    for (request, expected) in [
+        (exact("k"), allow(&upload, "b/k")),
+        (exact("a*?"), allow(&upload, "b/a${*}${?}")),
+        (exact("in/${filename}.txt"), allow(&upload, "b/in/*")),
+        (beginning("in/"), allow(&upload, "b/in/*")),
+        (beginning("in/*$x"), allow(&upload, "b/in/${*}${$}x*")),
+        (beginning(""), allow(&upload, "b/*")),
+        (tagged, allow(&all, "b/in/*")),
+    ] {
+        let form = bind(&request).unwrap();
+        decide(&grants, &form.command, Called::default(), None).unwrap();
+        let policy = request_policy(&input(&grants, &[]), &form.command, None);
+        assert_eq!(policy["Statement"], json!([expected]), "{request:?}");
+    }
+    let source_ip = addresses(&["10.0.0.0/8"]);
+    let (request, condition) = (
+        beginning("in/"),
+        json!({"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}}),
+    );
+    let form = bind(&request).unwrap();
+    let policy = request_policy(&input(&grants, &[]), &form.command, source_ip.as_ref());
+    let expected = only(allow(&upload, "b/in/*"), condition);
+    assert_eq!(policy["Statement"], json!([expected]));
+}
+
+#[test]
+fn a_grant_that_takes_less_does_not_lend_its_addresses() {
+    let bounded = |most, source_ip: &str| {
+        let terms = Terms {
+            max_upload: Some(most),
+            source_ip: addresses(&[source_ip]),
+            ..Default::default()
+        };
+        let commands = vec![CommandSelector::parse("PutObject").unwrap()];
+        let resources = vec![ResourcePattern::parse("b/*").unwrap()];
+        Grant::new(commands, resources, terms, Store::Aws)
+    };
+    let grants = [bounded(100, "10.0.0.0/8"), bounded(9, "192.0.2.0/24")];
+    let put = |content_length| s3::PutObject {
+        bucket: some("b"),
+        key: some("k"),
+        content_length: Some(content_length),
+        ..Default::default()
+    };
+    assert_eq!(statements(&grants, &put(9), &[]).len(), 2);
+    let large = statements(&grants, &put(10), &[]);
+    let from = json!({"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}});
+    assert_eq!(large, [only(allow(&json!("s3:PutObject"), "b/k"), from)]);
+}
+
+#[test]
+fn a_list_is_of_its_own_prefix() {
+    let grants = everything();
+    for (prefix, condition) in [
+        (Some("a/"), json!({"StringEquals": {"s3:prefix": "a/"}})),
+        (Some("*?"), json!({"StringEquals": {"s3:prefix": "*?"}})),
+        (
+            Some("${aws:username}"),
+            json!({"StringEquals": {"s3:prefix": "${$}{aws:username}"}}),
+        ),
+        // A request without a prefix has no such key.
+        (Some(""), json!({"StringEqualsIfExists": {"s3:prefix": ""}})),
+        (None, json!({"StringEqualsIfExists": {"s3:prefix": ""}})),
+    ] {
+        let expected = only(allow(&json!("s3:ListBucket"), "b"), condition);
+        assert_eq!(
+            statements(&grants, &list(prefix), &[]),
+            [expected],
+            "{prefix:?}"
+        );
+    }
+}
+
+#[test]
+fn keys_in_the_body_are_bounded_by_the_grants_of_the_bucket() {
+    let grants = [
+        grant_from(&["delete"], &["b/in/*", "b/one", "c/*"], &[]),
+        grant_from(&["delete"], &["b/office/*"], &["10.0.0.0/8"]),
+        grant_from(&["read", "list"], &["b/*"], &[]),
+    ];
+    let command = s3::DeleteObjects {
+        bucket: some("b"),
+        ..Default::default()
+    };
+    let actions = json!(["s3:DeleteObject", "s3:DeleteObjectVersion"]);
+    let anywhere = json!(["arn:aws:s3:::b/in/*", "arn:aws:s3:::b/one"]);
+    let office = json!({"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}});
+    let expected = [
+        json!({"Effect": "Allow", "Action": actions, "Resource": anywhere}),
+        only(allow(&actions, "b/office/*"), office.clone()),
+    ];
+    assert_eq!(statements(&grants, &command, &[]), expected);
+
+    let asked = statements(&grants, &command, &["10.1.0.0/16"]);
+    let asked_ip = json!({"IpAddress": {"aws:SourceIp": "10.1.0.0/16"}});
+    assert_eq!(asked.len(), 1, "{asked:?}");
+    assert_eq!(asked[0]["Condition"], asked_ip);
+    let reached = json!([
+        "arn:aws:s3:::b/in/*",
+        "arn:aws:s3:::b/office/*",
+        "arn:aws:s3:::b/one"
+    ]);
+    assert_eq!(asked[0]["Resource"], reached);
+}
+
+#[test]
+fn addresses_are_those_of_the_request_or_of_each_grant_that_allows_it() {
+    let from = |networks: &str| {
+        let condition = json!({"IpAddress": {"aws:SourceIp": networks}});
+        only(allow(&json!("s3:GetObject"), "b/k"), condition)
+    };
+    let office = grant_from(&["read"], &["b/*"], &["10.0.0.0/8"]);
+    let home = grant_from(&["GetObject"], &["b/k"], &["192.0.2.0/24"]);
+    let elsewhere = grant_from(&["read"], &["b/x/*"], &["203.0.113.0/24"]);
+    let both = [office, home, elsewhere];
+    let k = get("k");
+    assert_eq!(
+        statements(&both, &k, &[]),
+        [from("10.0.0.0/8"), from("192.0.2.0/24")]
+    );
+    assert_eq!(statements(&both, &k, &["10.1.1.1"]), [from("10.1.1.1/32")]);
+    assert_eq!(
+        statements(&both, &k, &["192.0.2.0/25"]),
+        [from("192.0.2.0/25")]
+    );
+    let command = k.to_bound().unwrap();
+    for source_ip in [
+        &["203.0.113.1"][..],
+        &["10.1.1.1", "192.0.2.1"],
+        &["0.0.0.0/0"],
+    ] {
+        let denied = decide(
+            &both,
+            &command,
+            Called::default(),
+            addresses(source_ip).as_ref(),
+        );
+        assert!(
+            denied.unwrap_err().to_string().contains("source_ip"),
+            "{source_ip:?}"
+        );
+    }
+
+    let [office, ..] = both;
+    let open = [office, grant_from(&["read"], &["b/*"], &[])];
+    assert_eq!(
+        statements(&open, &k, &[]),
+        [allow(&json!("s3:GetObject"), "b/k")]
+    );
+    assert_eq!(
+        statements(&open, &k, &["198.51.100.1"]),
+        [from("198.51.100.1/32")]
+    );
+}
+
+/// What a policy allows, one by one: action, ARN, condition.
+fn permissions(policy: &Value) -> Vec<(String, String, Value)> {
+    let many = |value: &Value| -> Vec<String> {
+        match value {
+            Value::Array(values) => values
+                .iter()
+                .map(|v| v.as_str().unwrap().to_owned())
+                .collect(),
+            value => vec![value.as_str().unwrap().to_owned()],
+        }
+    };
+    let mut found = Vec::new();
+    for statement in policy["Statement"].as_array().unwrap() {
+        if statement["Effect"] != "Allow" {
+            continue;
+        }
+        for action in many(&statement["Action"]) {
+            for arn in many(&statement["Resource"]) {
+                found.push((action.clone(), arn, statement["Condition"].clone()));
+            }
+        }
+    }
+    found
+}
+
+/// Whether the wider permission holds whatever the narrower one does.
+fn within(narrow: &(String, String, Value), wide: &(String, String, Value)) -> bool {
+    let arn = match wide.1.strip_suffix('*') {
+        // An escaped `*` ends in a brace.
+        Some(prefix) => narrow.1.starts_with(prefix),
+        None => narrow.1 == wide.1,
+    };
+    let prefix = match wide.2["StringLike"]["s3:prefix"].as_str() {
+        None => true,
+        Some(pattern) => {
+            let asked = narrow.2["StringEquals"]["s3:prefix"].as_str();
+            let start = pattern.strip_suffix('*').unwrap();
+            // Both escape `$`; only patterns have wildcards to escape.
+            let start = start.replace("${*}", "*").replace("${?}", "?");
+            asked.is_some_and(|asked| asked.starts_with(&start))
+        }
+    };
+    narrow.0 == wide.0 && arn && prefix && narrow.2["IpAddress"] == wide.2["IpAddress"]
+}
+
+/// No wildcard and no variable is left of a name once what is escaped is taken out.
+fn is_literal(arn: &str) -> bool {
+    let rest = arn
+        .replace("${*}", "")
+        .replace("${?}", "")
+        .replace("${$}", "");
+    !rest.contains(['*', '?', '$'])
+}
+
+fn names() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "[a-c/*?$%{}:é]{1,8}",
+        any::<String>(),
+        Just("${aws:username}".to_owned()),
+        Just("%2F..".to_owned()),
+        Just("a/*".to_owned()),
+    ]
+}
+
+fn messages(key: &str, source: &str) -> Vec<Box<dyn BindAny>> {
+    let (bucket, key) = (some("b"), some(key));
+    vec![
+        Box::new(s3::GetObject {
+            bucket: bucket.clone(),
+            key: key.clone(),
+            ..Default::default()
+        }),
+        Box::new(s3::PutObject {
+            bucket: bucket.clone(),
+            key: key.clone(),
+            tagging: some("a=b"),
+            ..Default::default()
+        }),
+        Box::new(s3::DeleteObject {
+            bucket: bucket.clone(),
+            key: key.clone(),
+            version_id: some("v"),
+            ..Default::default()
+        }),
+        Box::new(s3::ListObjectsV2 {
+            bucket: bucket.clone(),
+            prefix: key.clone(),
+            ..Default::default()
+        }),
+        Box::new(s3::ListObjectVersions {
+            bucket: bucket.clone(),
+            ..Default::default()
+        }),
+        Box::new(s3::HeadBucket {
+            bucket: bucket.clone(),
+            ..Default::default()
+        }),
+        Box::new(s3::UploadPartCopy {
+            bucket: bucket.clone(),
+            key: key.clone(),
+            copy_source: some(&format!("b/{source}")),
+            upload_id: some("u"),
+            part_number: Some(1),
+            ..Default::default()
+        }),
+        Box::new(s3::GetObjectAttributes {
+            bucket,
+            key,
+            ..Default::default()
+        }),
+    ]
+}
+
+proptest! {
+    /// Whatever is asked and granted, a request's policy names its own object alone, or its own list, and nothing that the policy of
+    /// the tenant would not allow.
+    #[test]
+    fn a_request_is_never_allowed_more_than_itself_nor_than_the_tenant(
+        (key, source, prefix) in (names(), names(), "[a-c/$?]{0,2}"),
+        whole: bool,
+    ) {
+        let resource = if whole || prefix.is_empty() { "b/*".to_owned() } else { format!("b/{prefix}*") };
+        let commands = ["read", "write", "list", "delete"];
+        let grants = [grant_from(&commands, &[&resource], &[])];
+        let of_tenant = permissions(&policy(&input(&grants, &[]), None));
+        for message in messages(&key, &source) {
+            let Ok(command) = message.to_bound() else { continue };
+            if decide(&grants, &command, Called::default(), None).is_err() {
+                continue;
+            }
+            let own = permissions(&request_policy(&input(&grants, &[]), &command, None));
+            prop_assert!(!own.is_empty());
+            let object = command.key.map(|key| format!("arn:aws:s3:::b/{}", literal(key)));
+            let source = command.reference.as_ref().map(|r| format!("arn:aws:s3:::b/{}", literal(r.key)));
+            for permission in &own {
+                let arn = Some(&permission.1);
+                let bucket = object.is_none() && permission.1 == "arn:aws:s3:::b";
+                prop_assert!(bucket || arn == object.as_ref() || arn == source.as_ref(), "{permission:?}");
+                prop_assert!(is_literal(&permission.1), "{permission:?}");
+                prop_assert!(of_tenant.iter().any(|wide| within(permission, wide)), "{permission:?} of {of_tenant:?}");
+            }
+        }
+    }
+
+    /// What comes out is ASCII, and reads back as what was meant.
+    #[test]
+    fn a_policy_is_ascii_and_whole(key in names()) {
+        let grants = everything();
+        let message = get(&key);
+        let Ok(command) = message.to_bound() else { return Ok(()) };
+        let input = SessionPolicyInput { signature_age: Some(60), ..input(&grants, &[]) };
+        let policy = request_policy(&input, &command, None);
+        let text = session_policy(&policy);
+        prop_assert!(text.is_ascii());
+        prop_assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), policy);
+    }
+}

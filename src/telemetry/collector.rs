@@ -1,0 +1,200 @@
+//! An OTLP collector, as a gRPC client sees it: batches go out as the bytes that they are.
+//!
+//! Source: <https://opentelemetry.io/docs/specs/otlp/#otlpgrpc>.
+
+use std::time::Duration;
+
+use bytes::{BufMut as _, Bytes};
+use http::uri::PathAndQuery;
+use opentelemetry::InstrumentationScope;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
+use opentelemetry_proto::tonic::resource::v1::Resource as ResourceMessage;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans};
+use opentelemetry_proto::transform::common::tonic::ResourceAttributesWithSchema;
+use opentelemetry_sdk::Resource;
+use prost::Message as _;
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
+use tonic::codec::{BufferSettings, Codec, EncodeBuf, Encoder};
+use tonic::metadata::MetadataMap;
+use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+use tonic::{Code, Request, Status};
+use tonic_prost::ProstDecoder;
+use tonic_types::StatusExt as _;
+
+/// The RPC.
+const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+
+/// Field 1 of an `ExportTraceServiceRequest`, and field 2 of a `ResourceSpans`.
+const RESOURCE_SPANS: u32 = 1;
+const SCOPE_SPANS: u32 = 2;
+
+/// OTLP's recommendation: so many tries after the first, and how long to wait between them.
+const RETRIES: u32 = 3;
+const FIRST_DELAY: Duration = Duration::from_millis(100);
+const LONGEST_DELAY: Duration = Duration::from_millis(1_600);
+
+/// A connection to a collector, made when it is first needed.
+pub(super) struct Collector {
+    channel: Channel,
+    headers: MetadataMap,
+    /// The beginning of each `ResourceSpans`: who sends.
+    resource: Vec<u8>,
+    /// The beginning of each `ScopeSpans`: what made the spans.
+    scope: Vec<u8>,
+}
+
+impl Collector {
+    /// The collector at this URL. Over TLS, with the system's roots, unless it is a plain `http` one.
+    pub(super) fn new(
+        endpoint: &str,
+        headers: http::HeaderMap,
+        resource: &Resource,
+        scope: InstrumentationScope,
+    ) -> Result<Self, tonic::transport::Error> {
+        let mut target = Endpoint::from_shared(endpoint.to_owned())?;
+        if !endpoint.starts_with("http://") {
+            target = target.tls_config(ClientTlsConfig::new().with_enabled_roots())?;
+        }
+        let target = target.user_agent(concat!("presignd/", env!("CARGO_PKG_VERSION")))?;
+        let resource = ResourceAttributesWithSchema::from(resource);
+        let resource = ResourceSpans {
+            resource: Some(ResourceMessage {
+                attributes: resource.attributes.0,
+                ..ResourceMessage::default()
+            }),
+            schema_url: resource.schema_url.unwrap_or_default(),
+            ..ResourceSpans::default()
+        };
+        let scope = ScopeSpans {
+            scope: Some((scope, None).into()),
+            ..ScopeSpans::default()
+        };
+        Ok(Self {
+            channel: target.connect_lazy(),
+            headers: MetadataMap::from_headers(headers),
+            resource: resource.encode_to_vec(),
+            scope: scope.encode_to_vec(),
+        })
+    }
+
+    /// Sends spans, and again where the collector cannot take them now, for as long as the caller waits. Answers how many of
+    /// them the collector rejected.
+    pub(super) async fn export(&self, spans: Vec<u8>) -> Result<u64, Status> {
+        let batch = Export {
+            head: self.head(spans.len()).into(),
+            spans: spans.into(),
+        };
+        let mut delay = FIRST_DELAY;
+        for _ in 0..RETRIES {
+            match self.send(batch.clone()).await {
+                Ok(rejected) => return Ok(rejected),
+                Err(status) => {
+                    let asked = retry_delay(&status).ok_or(status)?;
+                    tokio::time::sleep(delay.max(asked)).await;
+                    delay = (delay * 2).min(LONGEST_DELAY);
+                }
+            }
+        }
+        self.send(batch).await
+    }
+
+    async fn send(&self, batch: Export) -> Result<u64, Status> {
+        let mut client = tonic::client::Grpc::new(self.channel.clone());
+        client
+            .ready()
+            .await
+            .map_err(|error| Status::unavailable(error.to_string()))?;
+        let mut request = Request::new(batch);
+        *request.metadata_mut() = self.headers.clone();
+        let path = PathAndQuery::from_static(EXPORT);
+        let answer = client.unary(request, path, ExportCodec).await?.into_inner();
+        let partial = answer.partial_success.unwrap_or_default();
+        if !partial.error_message.is_empty() {
+            tracing::warn!(
+                rejected = partial.rejected_spans,
+                message = partial.error_message,
+                "the OTLP collector has something to say about spans"
+            );
+        }
+        Ok(u64::try_from(partial.rejected_spans).unwrap_or(0))
+    }
+
+    /// An `ExportTraceServiceRequest` up to so many bytes of spans.
+    fn head(&self, spans: usize) -> Vec<u8> {
+        let scope_spans = self.scope.len() + spans;
+        let resource_spans =
+            self.resource.len() + 1 + encoded_len_varint(scope_spans as u64) + scope_spans;
+        let mut head = Vec::with_capacity(self.resource.len() + self.scope.len() + 22);
+        encode_key(RESOURCE_SPANS, WireType::LengthDelimited, &mut head);
+        encode_varint(resource_spans as u64, &mut head);
+        head.extend_from_slice(&self.resource);
+        encode_key(SCOPE_SPANS, WireType::LengthDelimited, &mut head);
+        encode_varint(scope_spans as u64, &mut head);
+        head.extend_from_slice(&self.scope);
+        head
+    }
+}
+
+/// What to wait at the least before trying again; `None`: that would not help.
+///
+/// Source: <https://opentelemetry.io/docs/specs/otlp/#failures>.
+fn retry_delay(status: &Status) -> Option<Duration> {
+    let asked = status
+        .get_details_retry_info()
+        .and_then(|info| info.retry_delay);
+    match status.code() {
+        Code::ResourceExhausted => asked,
+        Code::Cancelled
+        | Code::DeadlineExceeded
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::Unavailable
+        | Code::DataLoss => Some(asked.unwrap_or_default()),
+        _ => None,
+    }
+}
+
+/// An `ExportTraceServiceRequest`, encoded.
+#[derive(Clone)]
+struct Export {
+    head: Bytes,
+    spans: Bytes,
+}
+
+/// Sends bytes as they are, and reads the answer as protobuf.
+#[derive(Debug, Clone, Copy)]
+struct ExportCodec;
+
+impl Codec for ExportCodec {
+    type Encode = Export;
+    type Decode = ExportTraceServiceResponse;
+    type Encoder = ExportEncoder;
+    type Decoder = ProstDecoder<ExportTraceServiceResponse>;
+
+    fn encoder(&mut self) -> Self::Encoder {
+        ExportEncoder
+    }
+
+    fn decoder(&mut self) -> Self::Decoder {
+        ProstDecoder::default()
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct ExportEncoder;
+
+impl Encoder for ExportEncoder {
+    type Item = Export;
+    type Error = Status;
+
+    fn encode(&mut self, batch: Export, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.reserve(batch.head.len() + batch.spans.len());
+        buffer.put(batch.head);
+        buffer.put(batch.spans);
+        Ok(())
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        BufferSettings::default()
+    }
+}

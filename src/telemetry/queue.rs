@@ -1,0 +1,278 @@
+//! Where spans wait to be sent, within bounds.
+//!
+//! Invariant: each span that is taken is in exactly one count: waiting, exported, failed or dropped. Nobody who brings a span waits
+//! for more than a copy of its bytes.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::mem;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::audit::SpanSink;
+
+/// Whatever the spans hold: the most that wait. They have about a kilobyte each, a few at the most.
+const QUEUE_BYTES: usize = 20 << 20;
+/// A batch with so much is sent, however few its spans: with what comes in one piece it stays below the 4 MiB that collectors take.
+const BATCH_BYTES: usize = 1 << 20;
+
+/// What became of the spans since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SpanCounts {
+    /// Waiting to be sent, or to be answered for.
+    pub queued: u64,
+    /// Taken by the collector.
+    pub exported: u64,
+    /// Given up: the collector did not answer in time, or refused them.
+    pub failed: u64,
+    /// Never sent, since too many were waiting.
+    pub dropped: u64,
+}
+
+impl SpanCounts {
+    /// Spans that nobody will see.
+    pub const fn lost(self) -> u64 {
+        self.failed + self.dropped
+    }
+}
+
+/// How much waits at most, and is sent at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Bounds {
+    /// Spans that wait before others are dropped.
+    pub(super) queue: u64,
+    /// Spans that are sent without waiting for more.
+    pub(super) batch: u64,
+}
+
+/// Spans that are sent together.
+#[derive(Default)]
+pub(super) struct Batch {
+    /// Fields `spans` of one `ScopeSpans`.
+    pub(super) spans: Vec<u8>,
+    /// How many.
+    pub(super) count: u64,
+}
+
+/// Spans on their way from the requests to the one task that sends them.
+pub(super) struct SpanQueue {
+    bounds: Bounds,
+    state: Mutex<State>,
+    /// Told when a batch is full.
+    full: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    /// The batch that is being filled.
+    open: Batch,
+    /// Those that are full.
+    full: VecDeque<Batch>,
+    /// All bytes that wait.
+    bytes: usize,
+    /// Nothing more is taken.
+    closed: bool,
+    counts: SpanCounts,
+    /// Of those that are queued, the ones that were handed out to be sent.
+    sending: u64,
+    /// The losses at which to warn next.
+    warn_at: u64,
+}
+
+impl SpanQueue {
+    pub(super) fn new(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            state: Mutex::default(),
+            full: Notify::new(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing that holds the lock leaves the state half changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn counts(&self) -> SpanCounts {
+        self.state().counts
+    }
+
+    /// Takes no more spans.
+    pub(super) fn close(&self) {
+        self.state().closed = true;
+    }
+
+    /// Ends when a batch is full.
+    pub(super) async fn full(&self) {
+        self.full.notified().await;
+    }
+
+    /// The next batch to send: a full one, or with `all` whatever there is. What becomes of it is to be told by
+    /// [`sent`](Self::sent).
+    pub(super) fn next(&self, all: bool) -> Option<Batch> {
+        let mut state = self.state();
+        let state = &mut *state;
+        let batch = match state.full.pop_front() {
+            Some(batch) => batch,
+            None if all && state.open.count > 0 => mem::take(&mut state.open),
+            None => return None,
+        };
+        state.bytes -= batch.spans.len();
+        state.sending += batch.count;
+        Some(batch)
+    }
+
+    /// Counts what became of a batch: some of its spans may have been rejected, or all have `failed`.
+    ///
+    /// Answers the counts if there is reason to warn: when losses begin and whenever they have doubled, so that an outage of
+    /// hours is some lines of log.
+    pub(super) fn sent(&self, count: u64, failed: u64) -> Option<SpanCounts> {
+        let mut state = self.state();
+        let failed = failed.min(count);
+        state.sending -= count;
+        state.counts.queued -= count;
+        state.counts.failed += failed;
+        state.counts.exported += count - failed;
+        let counts = state.counts;
+        let warns = counts.lost() > state.warn_at;
+        if warns {
+            state.warn_at = counts.lost() * 2;
+        }
+        warns.then_some(counts)
+    }
+}
+
+impl SpanSink for SpanQueue {
+    fn is_listening(&self) -> bool {
+        true
+    }
+
+    fn take(&self, spans: &[u8], count: usize) {
+        let count = count as u64;
+        let mut state = self.state();
+        let state = &mut *state;
+        let waiting = state.counts.queued - state.sending;
+        // As long as there is room, what comes in one piece is taken as one.
+        if state.closed || waiting >= self.bounds.queue || state.bytes >= QUEUE_BYTES {
+            state.counts.dropped += count;
+            return;
+        }
+        state.counts.queued += count;
+        state.bytes += spans.len();
+        state.open.spans.extend_from_slice(spans);
+        state.open.count += count;
+        if state.open.count >= self.bounds.batch || state.open.spans.len() >= BATCH_BYTES {
+            // The next batch will be about as long.
+            let room = Vec::with_capacity(state.open.spans.len());
+            let next = Batch {
+                spans: room,
+                count: 0,
+            };
+            state.full.push_back(mem::replace(&mut state.open, next));
+            self.full.notify_one();
+        }
+    }
+}
+
+impl fmt::Debug for SpanQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SpanQueue")
+            .field("bounds", &self.bounds)
+            .field("counts", &self.counts())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where spans go that nobody looks at.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Nobody;
+
+impl SpanSink for Nobody {
+    fn is_listening(&self) -> bool {
+        false
+    }
+
+    fn take(&self, _spans: &[u8], _count: usize) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUNDS: Bounds = Bounds {
+        queue: 10,
+        batch: 4,
+    };
+
+    #[test]
+    fn an_outage_is_a_few_warnings() {
+        let queue = SpanQueue::new(Bounds {
+            queue: u64::MAX,
+            batch: 500,
+        });
+        let mut warnings = 0;
+        for _ in 0..2_000 {
+            queue.take(b"", 500);
+            let batch = queue.next(false).unwrap();
+            warnings += u32::from(queue.sent(batch.count, batch.count).is_some());
+        }
+        assert!((8..=16).contains(&warnings), "{warnings}");
+        let expected = SpanCounts {
+            failed: 1_000_000,
+            ..SpanCounts::default()
+        };
+        assert_eq!(queue.counts(), expected);
+    }
+
+    #[test]
+    fn a_batch_is_sent_when_it_is_full_or_when_all_is() {
+        let queue = SpanQueue::new(BOUNDS);
+        for _ in 0..5 {
+            queue.take(b"ab", 1);
+        }
+        let batch = queue.next(false).unwrap();
+        assert_eq!((batch.spans.as_slice(), batch.count), (&b"abababab"[..], 4));
+        assert!(queue.next(false).is_none(), "one is left, and may wait");
+        let rest = queue.next(true).unwrap();
+        assert_eq!((rest.spans.as_slice(), rest.count), (&b"ab"[..], 1));
+        assert!(queue.next(true).is_none());
+        assert_eq!(queue.sent(4, 1).unwrap().failed, 1);
+        assert!(queue.sent(1, 9).is_none(), "not yet twice as many");
+        assert_eq!(queue.counts().failed, 2, "no more than there were");
+        assert_eq!(queue.counts().exported, 3);
+        assert_eq!(queue.counts().queued, 0);
+    }
+
+    #[test]
+    fn what_finds_no_room_is_dropped_and_counted() {
+        let queue = SpanQueue::new(BOUNDS);
+        for _ in 0..25 {
+            queue.take(b"a", 1);
+        }
+        assert_eq!((queue.counts().queued, queue.counts().dropped), (10, 15));
+        // What is being sent makes room, although it is not answered for.
+        let batch = queue.next(false).unwrap();
+        queue.take(b"a", 1);
+        assert_eq!((queue.counts().queued, queue.counts().dropped), (11, 15));
+        queue.close();
+        queue.take(b"a", 1);
+        assert_eq!(queue.counts().dropped, 16);
+        assert!(queue.sent(batch.count, 0).is_some(), "the drops are told");
+        assert!(queue.sent(0, 0).is_none(), "once");
+    }
+
+    #[test]
+    fn however_few_spans_are_large_they_are_bounded() {
+        let queue = SpanQueue::new(Bounds {
+            queue: u64::MAX,
+            batch: u64::MAX,
+        });
+        let large = vec![0; BATCH_BYTES];
+        for _ in 0..40 {
+            queue.take(&large, 1);
+        }
+        assert_eq!((queue.counts().queued, queue.counts().dropped), (20, 20));
+        assert_eq!(queue.next(false).unwrap().count, 1, "full by its bytes");
+    }
+}
