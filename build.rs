@@ -199,7 +199,8 @@ fn write_operation(code: &mut String, command: &Command, names: &BTreeSet<String
     let mut field_code = String::new();
     let mut bind_code = String::new();
     for (index, (field, binding)) in command.bindings.iter().enumerate() {
-        write_field(&mut field_code, field, binding)?;
+        let asks_for = actions_asked_for(&actions, field.name());
+        write_field(&mut field_code, field, binding, asks_for)?;
         writeln!(bind_code, "        {}", bind_call(index, field)?)?;
     }
 
@@ -296,7 +297,22 @@ fn action_condition(command: &Command, action: &DynamicMessage) -> Result<String
     })
 }
 
-fn write_field(code: &mut String, field: &FieldDescriptor, binding: &DynamicMessage) -> Result<()> {
+/// The actions that a request needs because the field is set, as bits.
+fn actions_asked_for(actions: &[DynamicMessage], field: &str) -> u32 {
+    let mut mask = 0;
+    for (index, action) in actions.iter().enumerate() {
+        let asked = texts(action, "when_present").iter().any(|f| f == field);
+        mask |= u32::from(asked) << index;
+    }
+    mask
+}
+
+fn write_field(
+    code: &mut String,
+    field: &FieldDescriptor,
+    binding: &DynamicMessage,
+    asks_for: u32,
+) -> Result<()> {
     let name = text(binding, "name");
     let place = variant_name(binding, "place")?;
     let place = match (place.as_str(), name.as_str()) {
@@ -312,7 +328,7 @@ fn write_field(code: &mut String, field: &FieldDescriptor, binding: &DynamicMess
     writeln!(
         code,
         "Field {{ field: {:?}, place: Place::{place}, name: {name:?}, timestamp_format: {format}, required: {}, \
-         sensitive: {}, allowed_values: &{:?}, object_reference: {}, host_label: {} }},",
+         sensitive: {}, allowed_values: &{:?}, object_reference: {}, host_label: {}, asks_for: {asks_for} }},",
         field.name(),
         boolean(binding, "required"),
         boolean(binding, "sensitive"),

@@ -12,6 +12,7 @@ pub mod media_type;
 pub mod policy;
 pub mod resource;
 pub mod source_ip;
+pub mod upload;
 
 use std::time::Duration;
 

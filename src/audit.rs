@@ -63,6 +63,10 @@ pub struct Record<'a> {
     pub bucket_alias: Option<Cow<'a, str>>,
     /// The object's key, not encoded.
     pub key: Option<Cow<'a, str>>,
+    /// What the key of an upload by a form has to begin with, not encoded.
+    pub key_starts_with: Option<Cow<'a, str>>,
+    /// The least and the most bytes that a form takes.
+    pub content_length_range: Option<[u64; 2]>,
     /// The object's version.
     pub version_id: Option<Cow<'a, str>>,
     /// The source of a copy as `bucket/key`.
@@ -116,6 +120,8 @@ impl<'a> Record<'a> {
             bucket: None,
             bucket_alias: None,
             key: None,
+            key_starts_with: None,
+            content_length_range: None,
             version_id: None,
             copy_source: None,
             region: None,

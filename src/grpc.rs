@@ -30,10 +30,11 @@ use self::to_the_end::{Panicked, ToTheEnd};
 use crate::audit::TraceContext;
 use crate::authenticate::{Authenticator, Caller, Presented, Unauthenticated};
 use crate::names::TenantId;
-use crate::presign::{Arrival, Item, Presigner};
+use crate::presign::{Arrival, FormItem, Item, Presigner};
 use crate::proto::v1::presign_service_server::PresignService;
 use crate::proto::v1::{
-    BatchPresignRequest, BatchPresignResponse, Command, PresignRequest, PresignResponse,
+    BatchPresignRequest, BatchPresignResponse, Command, PresignPostRequest, PresignPostResponse,
+    PresignRequest, PresignResponse,
 };
 use crate::refusal::Refusal;
 
@@ -42,6 +43,7 @@ pub const SERVICE: &str = "presignd.v1.PresignService";
 /// Its methods' full names.
 const PRESIGN: &str = "presignd.v1.PresignService/Presign";
 const BATCH_PRESIGN: &str = "presignd.v1.PresignService/BatchPresign";
+const PRESIGN_POST: &str = "presignd.v1.PresignService/PresignPost";
 
 /// PresignService. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -300,6 +302,39 @@ impl PresignService for PresignApi {
                         };
                         let issued = inner.presigner.presign(&arrival, &request, &item).await?;
                         Ok(reply::response(issued, issuance_id))
+                    }
+                    Err(refusal) => Err(inner.refuse(&arrival, issuance_id, tenant, refusal).await),
+                }
+            };
+            inner
+                .unless_it_panics(&arrival, issuance_id, tenant, pin!(work))
+                .await
+        });
+        self.run(issuance_id, work).await
+    }
+
+    async fn presign_post(
+        &self,
+        mut request: Request<PresignPostRequest>,
+    ) -> Result<Response<PresignPostResponse>, Status> {
+        let (ticket, arriving) = self.enter(PRESIGN_POST, &mut request);
+        let mut form = request.into_inner();
+        let inner = Arc::clone(&self.0);
+        let issuance_id = inner.issuance_id();
+        let work = Box::pin(async move {
+            let _ticket = ticket;
+            let (arrival, known) = inner.identified(arriving, issuance_id).await;
+            let tenant = TenantId::parse(&form.tenant).ok();
+            let tenant = tenant.as_ref();
+            let work = async {
+                match known.and_then(|()| request::read_post(&mut form)) {
+                    Ok(request) => {
+                        let item = FormItem { issuance_id, form };
+                        let issued = inner
+                            .presigner
+                            .presign_post(&arrival, &request, &item)
+                            .await?;
+                        Ok(reply::post_response(issued, issuance_id))
                     }
                     Err(refusal) => Err(inner.refuse(&arrival, issuance_id, tenant, refusal).await),
                 }

@@ -4,6 +4,7 @@
 //!
 //! Invariant: a URL leaves [`Presigner`] only after its record was confirmed, and a refusal leaves a record too.
 
+mod form;
 mod placed;
 mod record;
 
@@ -15,6 +16,8 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
 
+use self::form::PlacedForm;
+pub use self::form::{FormItem, SignedForm};
 use self::placed::Placed;
 use crate::admit::Admitted;
 use crate::admit::expiry::{Asked, Bound};
@@ -28,7 +31,7 @@ use crate::proto::v1::Command;
 use crate::refusal::Refusal;
 use crate::scope::{ScopedCredentials, Scoper};
 use crate::sign::command::BoundCommand;
-use crate::sign::{self, PresignedUrl, SigningEndpoint};
+use crate::sign::{self, Credentials, PresignedUrl, SigningEndpoint};
 use crate::tenant::{Tenant, Tenants};
 
 /// Issues URLs.
@@ -87,22 +90,39 @@ pub struct Item {
     pub command: Command,
 }
 
-/// A URL that was recorded.
+/// What was signed and recorded.
 #[derive(Debug)]
-pub struct Issued {
-    /// The URL.
-    pub url: PresignedUrl,
-    /// The HTTP method.
-    pub method: &'static str,
-    /// What the client must send.
-    pub headers: Vec<(String, String)>,
-    /// When the URL ends.
+pub struct Issued<S = SignedUrl> {
+    /// The URL, or the form.
+    pub signed: S,
+    /// When it ends.
     pub expires_at: SystemTime,
     /// What set that.
     pub bound: Bound,
     expires_in: u32,
     endpoint: Arc<SigningEndpoint>,
     credentials: ScopedCredentials,
+}
+
+/// A URL, and how to use it.
+#[derive(Debug)]
+pub struct SignedUrl {
+    /// The URL.
+    pub url: PresignedUrl,
+    /// The HTTP method.
+    pub method: &'static str,
+    /// What the client must send.
+    pub headers: Vec<(String, String)>,
+}
+
+/// What a signature depends on, beside what is signed.
+struct Signing<'a> {
+    endpoint: &'a SigningEndpoint,
+    credentials: &'a Credentials,
+    signed_at: SystemTime,
+    /// In seconds from then.
+    life: u32,
+    expires_at: SystemTime,
 }
 
 impl Presigner {
@@ -128,12 +148,48 @@ impl Presigner {
             let tenant = tenant.as_ref().map_err(|denied| *denied)?;
             let authorized = placed.authorize(tenant, request)?;
             let admitted = tenant.rules.admit(authorized)?;
-            self.issue(arrival, tenant, command, admitted).await
+            self.issue(arrival, tenant, command, admitted, sign_url(command))
+                .await
         };
         let decision = within(arrival.patience, pin!(decide)).await;
         let now = self.clock.now();
         {
             let record = record::of_command(now, arrival, request, item, &placed, &decision);
+            self.recorder.record(&record, &arrival.trace).await?;
+        }
+        decision
+    }
+
+    /// Signs one form.
+    ///
+    /// # Errors
+    /// Why there is no form.
+    pub async fn presign_post(
+        &self,
+        arrival: &Arrival,
+        request: &Request,
+        item: &FormItem,
+    ) -> Result<Issued<SignedForm>, Refusal> {
+        let tenant = self
+            .tenants
+            .of(&arrival.caller, Right::Sign, &request.tenant);
+        let mut placed = PlacedForm::bind(item);
+        if let Ok(tenant) = &tenant {
+            placed.name_buckets(&tenant.buckets);
+            placed.bound_upload(&tenant.rules, request.source_ip.as_ref());
+        }
+        let decide = async {
+            let form = placed.form()?;
+            let tenant = tenant.as_ref().map_err(|denied| *denied)?;
+            let authorized = placed.authorize(tenant, request)?;
+            let admitted = tenant.rules.admit(authorized)?;
+            self.issue(arrival, tenant, &form.command, admitted, placed.sign(form))
+                .await
+        };
+        let decision = within(arrival.patience, pin!(decide)).await;
+        let now = self.clock.now();
+        {
+            let record = record::of_form(now, arrival, request, item, &placed, &decision);
             self.recorder.record(&record, &arrival.trace).await?;
         }
         decision
@@ -171,7 +227,8 @@ impl Presigner {
                 issuing.push(async move {
                     let issue = async {
                         let command = item.command()?;
-                        self.issue(arrival, tenant, command, admitted?).await
+                        self.issue(arrival, tenant, command, admitted?, sign_url(command))
+                            .await
                     };
                     within(arrival.patience, pin!(issue)).await
                 });
@@ -213,13 +270,14 @@ impl Presigner {
     }
 
     /// Everything after the decision: the steps that need time.
-    async fn issue(
+    async fn issue<S>(
         &self,
         arrival: &Arrival,
         tenant: &Tenant,
         command: &BoundCommand<'_>,
         admitted: Admitted,
-    ) -> Result<Issued, Refusal> {
+        sign: impl FnOnce(&Signing<'_>) -> Result<S, Refusal>,
+    ) -> Result<Issued<S>, Refusal> {
         let place = tenant.buckets.place(command.bucket);
         let endpoint = self
             .endpoints
@@ -232,22 +290,33 @@ impl Presigner {
         let now = self.clock.now();
         let (expires_in, bound) = admitted.expiry_within(self.scoper.left(&credentials))?;
         let dating = tenant.rules.expiry.dating(expires_in);
-        let url = sign::presign(
-            command,
-            &endpoint,
-            credentials.credentials(),
-            now - Duration::from_secs(dating.earlier.into()),
-            dating.life,
-        );
+        let expires_at = whole_seconds(now) + Duration::from_secs(expires_in.into());
+        let signed = sign(&Signing {
+            endpoint: &endpoint,
+            credentials: credentials.credentials(),
+            signed_at: now - Duration::from_secs(dating.earlier.into()),
+            life: dating.life,
+            expires_at,
+        })?;
         Ok(Issued {
-            url,
-            method: command.operation.method,
-            headers: command.headers_to_send(),
-            expires_at: whole_seconds(now) + Duration::from_secs(expires_in.into()),
+            signed,
+            expires_at,
             bound,
             expires_in,
             endpoint,
             credentials,
+        })
+    }
+}
+
+fn sign_url(command: &BoundCommand<'_>) -> impl FnOnce(&Signing<'_>) -> Result<SignedUrl, Refusal> {
+    move |signing| {
+        let (endpoint, credentials) = (signing.endpoint, signing.credentials);
+        let (signed_at, life) = (signing.signed_at, signing.life);
+        Ok(SignedUrl {
+            url: sign::presign(command, endpoint, credentials, signed_at, life),
+            method: command.operation.method,
+            headers: command.headers_to_send(),
         })
     }
 }

@@ -9,6 +9,8 @@
 //! 3. `signing_key` signs the hash, with a key that `credentials` keeps;
 //! 4. the signature is appended.
 //!
+//! `post_policy` signs forms instead of URLs, with the same keys.
+//!
 //! Invariant: path and query that are signed are the bytes that are sent. Headers are never moved into the query: the client has
 //! to send every one of the command's. A URL costs one heap allocation, its own.
 //!
@@ -23,6 +25,7 @@ mod endpoint;
 mod hex;
 pub mod operations;
 pub mod parameterized;
+pub mod post_policy;
 mod query;
 mod signing_key;
 mod signing_time;

@@ -16,7 +16,7 @@ tenants:
       assume_role: { role_arn: "arn:aws:iam::111122223333:role/presignd-acme", duration: 2h }
     expiry: { default: 10m, max: 2h }
     grants:
-      - { commands: [read, list, PutObject], resources: ["acme-files/*"], max_expiry: 1h }
+      - { commands: [read, list, PutObject], resources: ["acme-files/*"], max_expiry: 1h, max_upload: 1KiB }
       - { commands: [delete], resources: ["acme-files/tmp/*", acme-logs/today] }
     limits:
       - { name: reads, commands: [read], rate: 500/s, burst: 1000 }
@@ -174,7 +174,7 @@ async fn check_prints_what_each_tenant_may_do() {
         "  signs as arn:aws:iam::111122223333:role/presignd-acme, in sessions of 2h\n",
         " of 2048 characters\n",
         "  URLs live 10m unless asked otherwise, and at most 2h\n",
-        "  may read, list, PutObject on acme-files/*, for at most 1h\n",
+        "  may read, list, PutObject on acme-files/*, for at most 1h, with uploads of at most 1024 bytes\n",
         "  may delete on acme-files/tmp/*, acme-logs/today\n",
         "  limit reads: 500/s of read, 1000 at once\n",
         "  limit all: 30/m of all commands, 1 at once",

@@ -94,11 +94,56 @@ async fn the_printed_reach_for_the_other_tenant_is_signed_and_refused_by_s3() {
 }
 
 #[tokio::test]
+async fn the_printed_form_uploads_within_its_bounds() {
+    let sandbox = presignd(DEV).start();
+    let welcome = welcome(&sandbox).await;
+    let headings = ["To try it", "Upload by a form"];
+    assert_eq!(paste(&welcome, &headings).await, "hello by form\n");
+
+    let script: Vec<_> = headings.map(|heading| commands(&welcome, heading)).into();
+    let script = script.join("\n");
+    for (changed, to, code) in [
+        ("\"max\":1048576", "\"max\":5", "EntityTooLarge"),
+        (
+            "form-string = ",
+            "form-string = \"x-amz-meta-more=1\"\\nform-string = ",
+            "AccessDenied",
+        ),
+        (
+            "form-string = \"\\1=\\2\"",
+            "form-string = \"\\1=x\\2\"",
+            "",
+        ),
+    ] {
+        assert!(script.contains(changed), "{changed}: {script}");
+        let refused = script.replace(changed, to).replace("-fsS -K", "-sS -K");
+        let output = bash(&refused).await;
+        let answer = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            answer.contains("<Error>") && answer.contains(code),
+            "{changed}: {answer}"
+        );
+    }
+    let record = sandbox.stdout_line("PresignPost").await;
+    let record: serde_json::Value = serde_json::from_str(&record).expect("a record is JSON");
+    assert_eq!(record["key"], "forms/hello.txt");
+    assert_eq!(
+        record["content_length_range"],
+        serde_json::json!([1, 1_048_576])
+    );
+}
+
+#[tokio::test]
 async fn the_printed_look_around_describes_the_service() {
     let sandbox = presignd(DEV).start();
     let welcome = welcome(&sandbox).await;
     let described = paste(&welcome, &["Look around"]).await;
-    for words in ["rpc Presign (", "rpc BatchPresign (", "message GetObject {"] {
+    for words in [
+        "rpc Presign (",
+        "rpc BatchPresign (",
+        "rpc PresignPost (",
+        "message GetObject {",
+    ] {
         assert!(described.contains(words), "no {words:?} in\n{described}");
     }
 }

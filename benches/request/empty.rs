@@ -6,7 +6,8 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream as StdTcpStream};
 
 use presignd::proto::v1::presign_service_server::{PresignService, PresignServiceServer};
 use presignd::proto::v1::{
-    BatchPresignRequest, BatchPresignResponse, PresignRequest, PresignResponse,
+    BatchPresignRequest, BatchPresignResponse, PresignPostRequest, PresignPostResponse,
+    PresignRequest, PresignResponse,
 };
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -69,6 +70,13 @@ impl PresignService for Empty {
         _: Request<BatchPresignRequest>,
     ) -> Result<Response<BatchPresignResponse>, Status> {
         Err(Status::unimplemented("the empty service has no batches"))
+    }
+
+    async fn presign_post(
+        &self,
+        _: Request<PresignPostRequest>,
+    ) -> Result<Response<PresignPostResponse>, Status> {
+        Err(Status::unimplemented("the empty service has no forms"))
     }
 }
 

@@ -1,4 +1,4 @@
-//! URLs per CPU-second of the signing core, beside other signers and the bare cost of the hashing, all in one run.
+//! URLs and forms per CPU-second of the signing core, beside other signers and the bare cost of the hashing, all in one run.
 //!
 //! Each contender signs the same requests on one thread: 256 keys, in turn, with 16 credentials that carry a token of 900
 //! characters. Rounds are interleaved, so that a change of the machine's speed meets all alike, and ratios are taken within a
@@ -7,6 +7,7 @@
 //! `cargo bench --bench sign`
 
 mod contender;
+mod forms;
 mod workload;
 
 use std::hint::black_box;
@@ -75,6 +76,7 @@ fn main() -> ExitCode {
         }
         missed |= report(operation, blocks.len(), &contenders);
     }
+    missed |= forms::measure(rounds);
     if missed && rounds == ROUNDS {
         ExitCode::FAILURE
     } else {

@@ -21,11 +21,52 @@ use rusty_s3::{Bucket, S3Action, UrlStyle};
 pub(crate) const KEYS: usize = 256;
 pub(crate) const CREDENTIALS: usize = 16;
 pub(crate) const TOKEN_CHARACTERS: usize = 900;
-const EXPIRES_IN: u32 = 900;
+pub(crate) const EXPIRES_IN: u32 = 900;
 const CONTENT_TYPE: &str = "application/pdf";
 const REGION: &str = "eu-west-1";
-const BUCKET: &str = "acme-files";
+pub(crate) const BUCKET: &str = "acme-files";
 const HOST: &str = "acme-files.s3.eu-west-1.amazonaws.com";
+
+/// The access key id of the credentials of this number.
+fn id(n: usize) -> String {
+    format!("ASIAIOSFODNN7EXAM{n:03}")
+}
+
+fn secret(n: usize) -> String {
+    format!("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLE{n:03}")
+}
+
+fn token(n: usize) -> String {
+    let alphabet = "IQoJb3JpZ2luX2VjEJr3wEaCWV1LXdlc3QtMSJHMEUCIQDx7Kq2h9PbT4vZs0mYc/8gfAu6NnRoj5iBtULdOySk+zFQ";
+    let characters = alphabet.chars().cycle().skip(n);
+    characters.take(TOKEN_CHARACTERS).collect()
+}
+
+/// presignd's credentials of this number.
+pub(crate) fn credentials(n: usize) -> Credentials {
+    Credentials::new(id(n), secret(n).into(), Some(token(n).into()), None)
+}
+
+/// The key of this number.
+pub(crate) fn key(n: usize) -> String {
+    format!("reports/2026/11/23/{n:08}/summary.pdf")
+}
+
+/// Where all requests go.
+pub(crate) fn endpoint() -> SigningEndpoint {
+    SigningEndpoint {
+        origin: format!("https://{HOST}"),
+        host: HOST.to_owned(),
+        base_path: String::new(),
+        region: REGION.to_owned(),
+        service: "s3".to_owned(),
+    }
+}
+
+/// When all requests are signed.
+pub(crate) fn signed_at() -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(1_795_473_001)
+}
 
 /// An operation of S3, by its name.
 pub(crate) fn operation(name: &str) -> &'static Operation {
@@ -46,17 +87,6 @@ pub(crate) struct Workload {
 
 impl Workload {
     pub(crate) fn new() -> Self {
-        let id = |n: usize| format!("ASIAIOSFODNN7EXAM{n:03}");
-        let secret = |n: usize| format!("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLE{n:03}");
-        let token = |n: usize| -> String {
-            let alphabet = "IQoJb3JpZ2luX2VjEJr3wEaCWV1LXdlc3QtMSJHMEUCIQDx7Kq2h9PbT4vZs0mYc/8gfAu6NnRoj5iBtULdOySk+zFQ";
-            alphabet
-                .chars()
-                .cycle()
-                .skip(n)
-                .take(TOKEN_CHARACTERS)
-                .collect()
-        };
         let sdk = |n| SdkCredentials::new(id(n), secret(n), Some(token(n)), None, "bench");
         let client = |n| {
             let config = aws_sdk_s3::Config::builder()
@@ -68,19 +98,9 @@ impl Workload {
         };
         let host = format!("https://s3.{REGION}.amazonaws.com");
         Self {
-            keys: (0..KEYS)
-                .map(|n| format!("reports/2026/11/23/{n:08}/summary.pdf"))
-                .collect(),
-            endpoint: SigningEndpoint {
-                origin: format!("https://{HOST}"),
-                host: HOST.to_owned(),
-                base_path: String::new(),
-                region: REGION.to_owned(),
-                service: "s3".to_owned(),
-            },
-            credentials: array::from_fn(|n| {
-                Credentials::new(id(n), secret(n).into(), Some(token(n).into()), None)
-            }),
+            keys: (0..KEYS).map(key).collect(),
+            endpoint: endpoint(),
+            credentials: array::from_fn(credentials),
             bucket: Bucket::new(
                 host.parse().expect("the host is a URL"),
                 UrlStyle::VirtualHost,
@@ -93,7 +113,7 @@ impl Workload {
             }),
             identities: array::from_fn(|n| sdk(n).into()),
             clients: array::from_fn(client),
-            signed_at: UNIX_EPOCH + Duration::from_secs(1_795_473_001),
+            signed_at: signed_at(),
         }
     }
 
@@ -117,6 +137,7 @@ impl Workload {
             host_label: None,
             needed_actions: 0,
             unknown_to_aws: Vec::new(),
+            left_open: None,
         }
     }
 

@@ -1,13 +1,24 @@
-//! The bytes of a PresignRequest, as they come from a connection: decoded, decided, signed and answered.
+//! The bytes of a PresignRequest or PresignPostRequest, as they come from a connection: decoded, decided, signed and answered.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use presignd::proto::v1::PresignRequest;
 use presignd::proto::v1::presign_service_server::PresignService as _;
+use presignd::proto::v1::{PresignPostRequest, PresignRequest};
 use presignd_fuzz::{House, block_on, check_answer, holds_marker};
 use prost::Message as _;
 
 fuzz_target!(|data: &[u8]| {
+    if let Ok(request) = PresignPostRequest::decode(data)
+        && !holds_marker(&request.encode_to_vec())
+    {
+        House::with(|house| {
+            let answer = block_on(house.api.presign_post(tonic::Request::new(request)));
+            assert_eq!(house.sink.take().len(), 1, "one record for each request");
+            if let Ok(answer) = answer {
+                assert!(!answer.get_ref().fields.is_empty(), "a form has fields");
+            }
+        });
+    }
     let Ok(request) = PresignRequest::decode(data) else {
         return;
     };

@@ -72,6 +72,14 @@ fn upload(types: &[MediaRange], command: &BoundCommand<'_>) -> Option<Violation>
     }
     let text = header(command, "content-type")
         .or_else(|| header(command, "x-amz-fwd-header-content-type"));
+    if command.left_open.is_some_and(|open| open.content_type) {
+        // Whatever the beginning is, a word that browsers run may follow it, or a comma and another type.
+        let fix = format!(
+            "is left to the client, who may go on from any beginning to a type that browsers run: set it to one of {}",
+            all(types)
+        );
+        return Some(violation("content_type", fix));
+    }
     let sentence = match text {
         Some(text) if covered(types, text) => return None,
         Some(_) => format!("is not one of {}", all(types)),

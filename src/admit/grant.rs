@@ -70,6 +70,8 @@ pub struct Grant {
 pub struct Terms {
     /// The longest expiry, in seconds.
     pub max_expiry: Option<u32>,
+    /// The most bytes of one upload.
+    pub max_upload: Option<u64>,
     /// What a browser may be told about an object.
     pub content: ContentRules,
     /// From which addresses it may be used; `None`: from any.
@@ -149,6 +151,12 @@ impl Grant {
     #[must_use]
     pub fn max_expiry(&self) -> Option<u32> {
         self.terms.max_expiry
+    }
+
+    /// The most bytes of one upload that the grant allows.
+    #[must_use]
+    pub fn max_upload(&self) -> Option<u64> {
+        self.terms.max_upload
     }
 
     /// What a browser may be told about an object.

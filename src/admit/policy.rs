@@ -10,9 +10,11 @@ mod tests;
 use super::grant::Grant;
 use super::resource::{ResourcePattern, Target};
 use super::source_ip::SourceIps;
+use super::upload::Upload;
 use crate::sign::bind::{Violation, Violations};
 use crate::sign::command::{BoundCommand, IamAction, IamResource, Operation, PathForm};
 use crate::sign::operations;
+use crate::sign::post_policy::PostForm;
 
 /// How many broken rules are told one by one: each stands in an answer's trailers thrice.
 const MAX_RULES: usize = 8;
@@ -46,6 +48,33 @@ pub enum Denied {
         command: &'static str,
         /// What it reaches for.
         target: String,
+    },
+    /// Every grant of the command on the target allows smaller uploads only.
+    #[error(
+        "{command} would upload up to {bytes} bytes to {target}, where max_upload of the grants is {most}: ask for less"
+    )]
+    UploadTooLarge {
+        /// The command.
+        command: &'static str,
+        /// What it would write.
+        target: String,
+        /// How much it would upload.
+        bytes: u64,
+        /// The largest `max_upload`.
+        most: u64,
+    },
+    /// Every grant of the command on the target bounds uploads, and this one has no bound.
+    #[error(
+        "{command} would upload any number of bytes to {target}, where max_upload of the grants is {most}: declare content_length, which \
+             the client then has to send exactly so, or ask PresignPost for a form, which bounds a range"
+    )]
+    UploadUnbounded {
+        /// The command.
+        command: &'static str,
+        /// What it would write.
+        target: String,
+        /// The largest `max_upload`.
+        most: u64,
     },
     /// A field of the command needs a permission of its own.
     #[error(
@@ -131,12 +160,10 @@ fn decide_from(
     let operation = command.operation;
     let target = target_of(command);
     let itself = |grant: &Grant| {
-        grant.is_of(operation)
-            && grant.covers(&target)
-            && grant.content().broken_by(command).is_empty()
+        grant.is_of(operation) && grant.covers(&target) && keeps_terms(command, grant)
     };
     let mut cap = cap_of(grants, itself, source_ip)
-        .ok_or_else(|| not_itself(grants, command, &target, called))?;
+        .ok_or_else(|| not_itself(grants, command, called, source_ip))?;
     for need in needs(command) {
         let met = |grant: &Grant| need.met_by(grant, command);
         cap = narrower(
@@ -155,23 +182,72 @@ fn decide_from(
     })
 }
 
-/// Why no grant of the command itself fits: there is none, or each has a rule that a field breaks.
+/// Whether the command keeps to what the grant says of objects: how large they are, and what browsers are told of them.
+fn keeps_terms(command: &BoundCommand<'_>, grant: &Grant) -> bool {
+    Upload::of(command).fits(grant.max_upload()) && grant.content().broken_by(command).is_empty()
+}
+
+/// Why no grant of the command itself fits: there is none, each has a rule that a field breaks, or those left take less.
 fn not_itself(
     grants: &[Grant],
     command: &BoundCommand<'_>,
-    target: &Target<'_>,
     called: Called<'_>,
+    source_ip: Option<&SourceIps>,
 ) -> Denied {
-    match rules_broken(grants, command, target) {
-        rules if rules.is_empty() => Denied::Command {
-            command: command.operation.name,
-            target: target.called(called.bucket).to_string(),
+    let (target, upload) = (target_of(command), Upload::of(command));
+    let rules = rules_broken(grants, command, &target);
+    let most = most_upload(grants, command, source_ip);
+    let most = most.filter(|most| !upload.fits(Some(*most)));
+    let (command, target) = (
+        command.operation.name,
+        target.called(called.bucket).to_string(),
+    );
+    match (most, upload) {
+        (Some(most), Upload::AtMost(bytes)) => Denied::UploadTooLarge {
+            command,
+            target,
+            bytes,
+            most,
         },
-        rules => Denied::Content {
-            command: command.operation.name,
+        (Some(most), _) => Denied::UploadUnbounded {
+            command,
+            target,
+            most,
+        },
+        (None, _) if rules.is_empty() => Denied::Command { command, target },
+        (None, _) => Denied::Content {
+            command,
             violations: Violations(rules),
         },
     }
+}
+
+/// Bounds the upload of a form as the grants do, if its request leaves that to them.
+pub fn bound_upload(grants: &[Grant], form: &mut PostForm<'_>, source_ip: Option<&SourceIps>) {
+    if let Some(most) = most_upload(grants, &form.command, source_ip) {
+        form.bound_upload(most);
+    }
+}
+
+/// The most bytes that the command may upload under the grants that allow it otherwise, from these addresses if it names any. `None`:
+/// nothing bounds it, or there is no such grant.
+fn most_upload(
+    grants: &[Grant],
+    command: &BoundCommand<'_>,
+    source_ip: Option<&SourceIps>,
+) -> Option<u64> {
+    let target = target_of(command);
+    let most = |source_ip| {
+        let granting = grants.iter().filter(|grant| {
+            grant.is_of(command.operation)
+                && grant.covers(&target)
+                && takes(grant, source_ip)
+                && grant.content().broken_by(command).is_empty()
+        });
+        granting.map(Grant::max_upload).reduce(wider)
+    };
+    // Where no grant takes the addresses, it is they that are in the way, and not the size.
+    most(source_ip).or_else(|| most(None)).flatten()
 }
 
 /// The rules that the command breaks of the grants that would allow it otherwise, each once.
@@ -221,11 +297,11 @@ impl Need<'_> {
     /// Whether this grant alone meets the need of the command that has it.
     #[must_use]
     pub fn met_by(&self, grant: &Grant, command: &BoundCommand<'_>) -> bool {
-        // What browsers are told is a matter of the command's own grants, and not of those that lend it a permission.
+        // What objects are is a matter of the command's own grants, and not of those that lend it a permission.
         let own = self.owner.name == command.operation.name;
         carries(grant, self.owner, self.action)
             && grant.covers(&self.target)
-            && (!own || grant.content().broken_by(command).is_empty())
+            && (!own || keeps_terms(command, grant))
     }
 
     fn denied(&self, operation: &Operation, called: Called<'_>) -> Denied {
@@ -258,8 +334,13 @@ pub fn takes(grant: &Grant, source_ip: Option<&SourceIps>) -> bool {
 /// What the command reaches for.
 fn target_of<'a>(command: &'a BoundCommand<'_>) -> Target<'a> {
     let operation = command.operation;
+    let beginning = command.left_open.and_then(|open| open.key_starts_with);
     match (operation.path, command.bucket, command.key) {
         (PathForm::Object, Some(bucket), Some(key)) => Target::Object { bucket, key },
+        (PathForm::Object, Some(bucket), None) => Target::Keys {
+            bucket,
+            prefix: beginning.unwrap_or_default(),
+        },
         (PathForm::Bucket, Some(bucket), _) if operation.keys_in_body() => Target::BodyKeys(bucket),
         (PathForm::Bucket, Some(bucket), _)
             if operation.actions.iter().any(|a| a.prefix_condition) =>
@@ -332,7 +413,7 @@ fn whole_bucket(grants: &[Grant], fits: impl Fn(&Grant) -> bool, target: &Target
 }
 
 /// The wider of two caps.
-fn wider(a: Cap, b: Cap) -> Cap {
+fn wider<T: Ord>(a: Option<T>, b: Option<T>) -> Option<T> {
     Some(a?.max(b?))
 }
 

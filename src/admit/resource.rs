@@ -150,7 +150,9 @@ impl ResourcePattern {
             (Self::Bucket(_), target) => matches!(target, Target::Bucket(_) | Target::List { .. }),
             (
                 Self::Prefix { prefix, .. },
-                Target::Object { key: name, .. } | Target::List { prefix: name, .. },
+                Target::Object { key: name, .. }
+                | Target::Keys { prefix: name, .. }
+                | Target::List { prefix: name, .. },
             ) => name.starts_with(prefix.as_str()),
             (Self::Key { key, .. }, Target::Object { key: name, .. }) => name == key,
             (Self::Prefix { .. } | Self::Key { .. }, _) => false,
@@ -191,6 +193,13 @@ pub enum Target<'a> {
         /// The key.
         key: &'a str,
     },
+    /// Any one object whose key starts so, at the client's choice.
+    Keys {
+        /// The bucket.
+        bucket: &'a str,
+        /// What the key starts with; may be empty.
+        prefix: &'a str,
+    },
     /// Objects that the body names, out of the signer's sight.
     BodyKeys(&'a str),
 }
@@ -211,6 +220,10 @@ impl<'a> Target<'a> {
                 bucket: name(bucket),
                 key,
             },
+            Self::Keys { bucket, prefix } => Self::Keys {
+                bucket: name(bucket),
+                prefix,
+            },
             Self::BodyKeys(bucket) => Self::BodyKeys(name(bucket)),
         }
     }
@@ -223,6 +236,7 @@ impl<'a> Target<'a> {
             Target::Bucket(bucket)
             | Target::List { bucket, .. }
             | Target::Object { bucket, .. }
+            | Target::Keys { bucket, .. }
             | Target::BodyKeys(bucket) => Some(bucket),
         }
     }
@@ -237,6 +251,9 @@ impl fmt::Display for Target<'_> {
                 write!(f, "the prefix {prefix:?} of the bucket {bucket:?}")
             }
             Target::Object { bucket, key } => write!(f, "{bucket:?}, key {key:?}"),
+            Target::Keys { bucket, prefix } => {
+                write!(f, "{bucket:?}, every key that begins with {prefix:?}")
+            }
             Target::BodyKeys(bucket) => {
                 write!(f, "objects of the bucket {bucket:?} that the body names")
             }
@@ -263,6 +280,10 @@ mod tests {
             bucket: "b",
             prefix,
         };
+        let keys = |prefix| Target::Keys {
+            bucket: "b",
+            prefix,
+        };
         let cases = [
             ("b/*", object("b", "any/key"), true),
             ("b/*", Target::Bucket("b"), true),
@@ -283,6 +304,14 @@ mod tests {
             ("b/a/*", list(""), false),
             ("b/a/*", Target::BodyKeys("b"), true),
             ("b/a/*", Target::BodyKeys("c"), false),
+            ("b/*", keys(""), true),
+            ("b/a/*", keys("a/"), true),
+            ("b/a/*", keys("a/deep"), true),
+            ("b/a/*", keys("a"), false),
+            ("b/a/*", keys(""), false),
+            ("b/a", keys("a"), false),
+            ("b", keys("a"), false),
+            ("c/*", keys("a"), false),
             ("b/pre*", object("b", "prefix"), true),
             ("b/k", object("b", "k"), true),
             ("b/k", object("b", "k2"), false),
@@ -328,6 +357,20 @@ mod tests {
         fn a_prefix_never_reaches_a_sibling(prefix in "[a-c/%$?]{1,6}", key in "[a-c/%$?]{0,9}") {
             let pattern = ResourcePattern::parse(&format!("b/{prefix}*")).unwrap();
             prop_assert_eq!(pattern.covers(&object("b", &key)), key.starts_with(&prefix));
+        }
+
+        /// What covers a beginning covers every key that begins so.
+        #[test]
+        fn who_may_write_under_a_beginning_may_write_each_key(
+            grant in "[a-c/]{0,4}", prefix in "[a-c/]{0,6}", rest in "[a-c/]{0,4}",
+        ) {
+            for text in [format!("b/{grant}*"), format!("b/{grant}"), "b".to_owned()] {
+                let Ok(pattern) = ResourcePattern::parse(&text) else { continue };
+                let key = format!("{prefix}{rest}");
+                if pattern.covers(&Target::Keys { bucket: "b", prefix: &prefix }) {
+                    prop_assert!(pattern.covers(&object("b", &key)));
+                }
+            }
         }
 
         /// Display and parse are inverse.

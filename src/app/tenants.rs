@@ -403,6 +403,7 @@ fn terms(grant: &config::Grant) -> anyhow::Result<Terms> {
         .collect::<Result<_, _>>()?;
     Ok(Terms {
         max_expiry: grant.max_expiry.as_ref().map(|cap| seconds(cap.value)),
+        max_upload: grant.max_upload,
         content,
         source_ip: SourceIps::of(networks),
     })

@@ -60,6 +60,13 @@ pub(super) fn append(
         record.bucket_alias.as_deref(),
     );
     text(lines, ",\"key\":\"", record.key.as_deref());
+    let beginning = record.key_starts_with.as_deref();
+    text(lines, ",\"key_starts_with\":\"", beginning);
+    if let Some([least, most]) = record.content_length_range {
+        number(lines, ",\"content_length_range\":[", least);
+        number(lines, ",", most);
+        lines.push(b']');
+    }
     text(lines, ",\"version_id\":\"", record.version_id.as_deref());
     text(lines, ",\"copy_source\":\"", record.copy_source.as_deref());
     text(lines, ",\"region\":\"", record.region.as_deref());

@@ -80,9 +80,9 @@ pub(super) fn text_attribute(out: &mut Vec<u8>, field: u32, name: &str, value: &
     delimited(out, 1, value.as_bytes());
 }
 
-/// A field with a `KeyValue` whose value is a number.
-pub(super) fn number_attribute(out: &mut Vec<u8>, field: u32, name: &str, value: u32) {
-    let value = u64::from(value);
+/// A field with a `KeyValue` whose value is a number; of those above its 63 bits, the largest that they hold.
+pub(super) fn number_attribute(out: &mut Vec<u8>, field: u32, name: &str, value: u64) {
+    let value = value.min(i64::MAX.unsigned_abs());
     key_value(out, field, name, 1 + encoded_len_varint(value));
     // `AnyValue.int_value`.
     number(out, 3, value);

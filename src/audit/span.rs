@@ -145,12 +145,18 @@ fn describe(span: &mut Vec<u8>, record: &Record<'_>) {
     set_text(span, "aws.s3.bucket", record.bucket.as_ref());
     set_text(span, "presignd.bucket_alias", record.bucket_alias.as_ref());
     set_text(span, "aws.s3.key", record.key.as_ref());
+    let beginning = record.key_starts_with.as_ref();
+    set_text(span, "presignd.key_starts_with", beginning);
+    if let Some([least, most]) = record.content_length_range {
+        set_number(span, "presignd.content_length.min", least);
+        set_number(span, "presignd.content_length.max", most);
+    }
     set_text(span, "presignd.version_id", record.version_id.as_ref());
     set_text(span, "aws.s3.copy_source", record.copy_source.as_ref());
     set_text(span, "cloud.region", record.region.as_ref());
     set_text(span, "presignd.endpoint", record.endpoint.as_ref());
     if let Some(seconds) = record.expires_in {
-        set_number(span, "presignd.expiry", seconds);
+        set_number(span, "presignd.expiry", seconds.into());
     }
     set_name(span, "presignd.expiry_bound", record.expiry_bound);
     let session = record.role_session_name.as_ref();
@@ -164,8 +170,8 @@ fn describe(span: &mut Vec<u8>, record: &Record<'_>) {
     set_text(span, "presignd.subject", record.subject.as_ref());
     set_text(span, "presignd.detail", record.detail.as_ref());
     if let Some(batch) = record.batch {
-        set_number(span, "presignd.batch.index", batch.index);
-        set_number(span, "presignd.batch.size", batch.size);
+        set_number(span, "presignd.batch.index", batch.index.into());
+        set_number(span, "presignd.batch.size", batch.size.into());
     }
 }
 
@@ -173,7 +179,7 @@ fn set(span: &mut Vec<u8>, name: &'static str, value: &str) {
     otlp::text_attribute(span, field::ATTRIBUTES, name, value);
 }
 
-fn set_number(span: &mut Vec<u8>, name: &'static str, value: u32) {
+fn set_number(span: &mut Vec<u8>, name: &'static str, value: u64) {
     otlp::number_attribute(span, field::ATTRIBUTES, name, value);
 }
 

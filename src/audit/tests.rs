@@ -181,6 +181,21 @@ fn issued(n: u128) -> Record<'static> {
     record
 }
 
+/// A form, which is bounded to keys and to a length.
+fn form() -> Record<'static> {
+    let mut record = Record::new(
+        id(3),
+        at(0),
+        "presignd.v1.PresignService/PresignPost",
+        "anyone",
+    );
+    record.command = Some("PutObject");
+    record.key_starts_with = Some("in/".into());
+    record.content_length_range = Some([1, u64::MAX]);
+    record.issued(at(1));
+    record
+}
+
 fn denied() -> Record<'static> {
     let mut record = Record::new(id(2), at(0), "presignd.v1.PresignService/Presign", "anyone");
     record.tenant = Some("acme".into());
@@ -238,6 +253,23 @@ async fn an_issued_url_has_a_line_with_all_that_is_known() {
             "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
             "span_id": hex(&span.span_id),
         })]
+    );
+}
+
+#[tokio::test]
+async fn a_form_says_what_it_is_bounded_to() {
+    let (recorder, spans, kept) = recorder();
+    recorder.record(&form(), &caller()).await.unwrap();
+    let line = kept.lines().remove(0);
+    assert_eq!(line["key_starts_with"], "in/");
+    assert_eq!(line["content_length_range"], json!([1, u64::MAX]));
+    assert_eq!(line.get("key"), None);
+    let attributes = attributes(&spans.only());
+    assert_eq!(attributes["presignd.key_starts_with"], "in/");
+    assert_eq!(attributes["presignd.content_length.min"], "1");
+    assert_eq!(
+        attributes["presignd.content_length.max"],
+        i64::MAX.to_string()
     );
 }
 
@@ -420,7 +452,7 @@ fn hostile() -> impl Strategy<Value = String> {
 }
 
 fn some_record() -> impl Strategy<Value = Record<'static>> {
-    let texts = proptest::collection::vec(proptest::option::weighted(0.7, hostile()), 13);
+    let texts = proptest::collection::vec(proptest::option::weighted(0.7, hostile()), 14);
     let times = (0..253_402_300_800_000_u64, 0..253_402_300_800_000_u64);
     let peer = proptest::option::of(any::<std::net::SocketAddr>());
     let outcome = prop_oneof![
@@ -428,7 +460,7 @@ fn some_record() -> impl Strategy<Value = Record<'static>> {
         Just((Outcome::Denied, "PERMISSION_DENIED", Some("COMMAND_DENIED"))),
         Just((Outcome::Failed, "UNAVAILABLE", Some("STS_UNAVAILABLE"))),
     ];
-    let numbers = proptest::option::of(any::<(u32, u32, u32)>());
+    let numbers = proptest::option::of(any::<(u32, u32, u32, [u64; 2])>());
     (texts, times, peer, outcome, numbers).prop_map(|(texts, times, peer, outcome, numbers)| {
         let time = |millis| SystemTime::UNIX_EPOCH + Duration::from_millis(millis);
         let mut texts = texts.into_iter().map(|text| text.map(Into::into));
@@ -444,6 +476,7 @@ fn some_record() -> impl Strategy<Value = Record<'static>> {
         record.bucket = text();
         record.bucket_alias = text();
         record.key = text();
+        record.key_starts_with = text();
         record.version_id = text();
         record.copy_source = text();
         record.region = text();
@@ -452,11 +485,12 @@ fn some_record() -> impl Strategy<Value = Record<'static>> {
         record.access_key_id = text();
         record.reason = text();
         record.subject = text();
+        record.content_length_range = numbers.map(|(.., range)| range);
         record.command = numbers.map(|_| "GetObject");
-        record.expires_in = numbers.map(|(seconds, _, _)| seconds);
+        record.expires_in = numbers.map(|(seconds, ..)| seconds);
         record.expires_at = numbers.map(|_| time(times.0));
         record.expiry_bound = numbers.map(|_| "TENANT_CAP");
-        record.batch = numbers.map(|(_, index, size)| Batch { index, size });
+        record.batch = numbers.map(|(_, index, size, _)| Batch { index, size });
         record
     })
 }
@@ -497,6 +531,11 @@ fn said(record: &Record<'_>) -> Vec<(&'static str, &'static str, Option<String>)
             text(&record.bucket_alias),
         ),
         ("key", "aws.s3.key", text(&record.key)),
+        (
+            "key_starts_with",
+            "presignd.key_starts_with",
+            text(&record.key_starts_with),
+        ),
         (
             "version_id",
             "presignd.version_id",
@@ -562,6 +601,12 @@ proptest! {
         let peer = record.peer.map(|peer| (peer.ip().to_string(), peer.port().to_string()));
         let in_span = attributes.remove("network.peer.address").zip(attributes.remove("network.peer.port"));
         prop_assert_eq!(in_span, peer);
+        let range = record.content_length_range;
+        let in_span = attributes.remove("presignd.content_length.min").zip(attributes.remove("presignd.content_length.max"));
+        // The attributes of spans are signed.
+        let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX).to_string();
+        prop_assert_eq!(in_span, range.map(|[least, most]| (signed(least), signed(most))));
+        prop_assert_eq!(line.remove("content_length_range"), range.map(|range| json!(range)));
         let peer = record.peer.map(|peer| json!(peer.to_string()));
         prop_assert_eq!(line.remove("peer"), peer);
         let batch = record.batch;
@@ -608,6 +653,8 @@ async fn a_record_has_no_place_for_what_could_be_used() {
         bucket: _,
         bucket_alias: _,
         key: _,
+        key_starts_with: _,
+        content_length_range: _,
         version_id: _,
         copy_source: _,
         region: _,

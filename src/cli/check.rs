@@ -171,13 +171,17 @@ fn tenant_lines(text: &mut String, id: &str, tenant: &config::Tenant) -> std::fm
         let cap = cap.map_or_else(String::new, |cap| {
             format!(", for at most {}", duration_text(cap.value))
         });
+        let upload = grant.value.max_upload;
+        let upload = upload.map_or_else(String::new, |bytes| {
+            format!(", with uploads of at most {bytes} bytes")
+        });
         let from = grant.value.source_ip.as_ref();
         let from = from.map_or_else(String::new, |from| {
             format!(", from {} only", joined(&from.value))
         });
         writeln!(
             text,
-            "  may {} on {}{cap}{from}{}",
+            "  may {} on {}{cap}{upload}{from}{}",
             joined(&grant.value.commands),
             joined(&grant.value.resources),
             content(&grant.value)

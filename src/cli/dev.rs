@@ -163,6 +163,17 @@ Upload as acme, and download it again:
   echo 'hello from acme' | curl -fsS -T - "$(presign acme '{{"putObject":{{"bucket":"acme-files","key":"hello.txt"}}}}')"
   curl -fsS "$(presign acme '{{"getObject":{{"bucket":"acme-files","key":"hello.txt"}}}}')"
 
+Upload by a form, as a browser would: to this key, of 1 byte to 1 MiB. curl gets its fields in their order:
+
+  form() {{ # form TENANT REQUEST
+    grpcurl -plaintext -d "{{\"tenant\":\"$1\",$2}}" {grpc} presignd.v1.PresignService/PresignPost |
+      sed -n 's/\\u0026/\&/g; s/^  "url": \("[^"]*"\).*/url = \1/p
+        /^      "name": /{{N; s/^ *"name": "\(.*\)",\n *"value": "\(.*\)"$/form-string = "\1=\2"/p}}'
+  }}
+  echo 'hello by form' | curl -fsS -K <(form acme \
+    '"bucket":"acme-files","key":"forms/hello.txt","contentLengthRange":{{"min":1,"max":1048576}}') -F 'file=@-;filename=hello.txt'
+  curl -fsS "$(presign acme '{{"getObject":{{"bucket":"acme-files","key":"forms/hello.txt"}}}}')"
+
 Reach for the other tenant: acme's grants here are too wide on purpose, so presignd signs, and S3 refuses, because a URL
 carries no more than the permissions of acme's own role:
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::expiry::EXPIRIES;
 use super::mistake::{Located, quoted};
-use super::quantity::{Rate, duration_text, rate};
+use super::quantity::{Rate, duration_text, rate, size};
 use super::reader::Reader;
 use super::tree::Node;
 
@@ -21,6 +21,8 @@ pub struct Grant {
     pub resources: Vec<Located<String>>,
     /// The longest that a URL under this grant may live.
     pub max_expiry: Option<Located<Duration>>,
+    /// The most bytes of one upload under this grant.
+    pub max_upload: Option<u64>,
     /// Addresses and networks, the only ones from which URLs under this grant work; at least one.
     pub source_ip: Option<Located<Vec<Located<String>>>>,
     /// The media types that an upload may have; `None`: any, and none.
@@ -57,6 +59,9 @@ pub struct Limit {
 /// nanoseconds gets short of room.
 const BURST_TIME: Duration = Duration::from_hours(366 * 24);
 
+/// The most bytes of one request to S3.
+const MAX_UPLOAD: u64 = 5 << 30;
+
 pub(super) fn grant(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Located<Grant>> {
     let mut section = reader.section(node)?;
     let at = section.at();
@@ -68,6 +73,9 @@ pub(super) fn grant(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Located<
     let max_expiry = section.optional("max_expiry", |reader, node| {
         let expiry = reader.duration(node, &EXPIRIES)?;
         Some(reader.locate(node.at, expiry))
+    });
+    let max_upload = section.optional("max_upload", |reader, node| {
+        reader.parsed(node, upload_size)
     });
     let content_types = section.optional("content_types", media_types);
     let response_types = section.optional("response_content_types", |reader, node| {
@@ -96,11 +104,25 @@ pub(super) fn grant(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Located<
         commands: commands?,
         resources: resources?,
         max_expiry: max_expiry?,
+        max_upload: max_upload?,
         source_ip: source_ip?,
         content_types: content_types?,
         response_headers,
     };
     Some(reader.locate(at, grant))
+}
+
+/// From nothing but one byte to what S3 takes in one request.
+fn upload_size(text: &str) -> Result<u64, String> {
+    let bytes = size(text)?;
+    if (1..=MAX_UPLOAD).contains(&bytes) {
+        Ok(bytes)
+    } else {
+        Err(format!(
+            "{} is out of range: from 1 to 5GiB, which is the most that S3 takes in one request",
+            quoted(text)
+        ))
+    }
 }
 
 fn media_types(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Vec<Located<String>>> {

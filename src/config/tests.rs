@@ -236,6 +236,7 @@ fn every_key_reaches_its_setting() {
     assert_eq!(texts(&grant.resources), ["acme-files/*", "acme-logs"]);
     let max_expiry = grant.max_expiry.as_ref().map(|expiry| expiry.value);
     assert_eq!(max_expiry, Some(Duration::from_hours(1)));
+    assert_eq!(grant.max_upload, Some(10 << 20));
     let source_ip = grant
         .source_ip
         .as_ref()

@@ -4,20 +4,46 @@ use uuid::Uuid;
 
 use super::status;
 use crate::admit::expiry::Bound;
-use crate::presign::{Issued, Item};
+use crate::presign::{Issued, Item, SignedForm};
 use crate::proto::v1::batch_presign_result::Result as ItemResult;
-use crate::proto::v1::{BatchPresignResponse, BatchPresignResult, ExpiryBound, PresignResponse};
+use crate::proto::v1::{
+    BatchPresignResponse, BatchPresignResult, ContentLengthRange, ExpiryBound, FormField,
+    PresignPostResponse, PresignResponse,
+};
 use crate::refusal::Refusal;
 
 /// One URL.
 pub(super) fn response(issued: Issued, issuance_id: Uuid) -> PresignResponse {
+    let signed = issued.signed;
     PresignResponse {
-        url: issued.url.into_string(),
-        method: issued.method.to_owned(),
-        headers: issued.headers.into_iter().collect(),
+        url: signed.url.into_string(),
+        method: signed.method.to_owned(),
+        headers: signed.headers.into_iter().collect(),
         expires_at: Some(issued.expires_at.into()),
         expiry_bound: published(issued.bound).into(),
         issuance_id: issuance_id.to_string(),
+    }
+}
+
+/// One form.
+pub(super) fn post_response(issued: Issued<SignedForm>, issuance_id: Uuid) -> PresignPostResponse {
+    let signed = issued.signed;
+    let fields = |fields: Vec<(String, String)>| -> Vec<FormField> {
+        let field = |(name, value)| FormField { name, value };
+        fields.into_iter().map(field).collect()
+    };
+    PresignPostResponse {
+        url: signed.url,
+        fields: fields(signed.fields),
+        expires_at: Some(issued.expires_at.into()),
+        expiry_bound: published(issued.bound).into(),
+        issuance_id: issuance_id.to_string(),
+        html_form: signed.html.unwrap_or_default(),
+        fields_to_fill: fields(signed.fields_to_fill),
+        content_length_range: signed.content_length.map(|range| ContentLengthRange {
+            min: range.min,
+            max: range.max,
+        }),
     }
 }
 

@@ -8,7 +8,9 @@ use crate::admit::expiry::{Asked, MAX_EXPIRY, Mode};
 use crate::admit::source_ip::{self, SourceIps};
 use crate::names::TenantId;
 use crate::presign::Request;
-use crate::proto::v1::{BatchPresignRequest, Command, ExpiryMode, PresignRequest};
+use crate::proto::v1::{
+    BatchPresignRequest, Command, ExpiryMode, PresignPostRequest, PresignRequest,
+};
 use crate::refusal::Refusal;
 use crate::sign::bind::{Violation, Violations};
 
@@ -42,6 +44,19 @@ pub(super) fn read_presign(request: PresignRequest) -> Result<(Request, Command)
     };
     let request = common.read(missing.into_iter().collect())?;
     Ok((request, command))
+}
+
+/// What a request for a form asks for, beside the form.
+pub(super) fn read_post(request: &mut PresignPostRequest) -> Result<Request, Refusal> {
+    let common = Common {
+        tenant: std::mem::take(&mut request.tenant),
+        expires_in: request.expires_in,
+        expiry_mode: request.expiry_mode,
+        reason: std::mem::take(&mut request.reason),
+        subject: std::mem::take(&mut request.subject),
+        source_ip: std::mem::take(&mut request.source_ip),
+    };
+    common.read(Vec::new())
 }
 
 /// What a batch asks for, and its commands.

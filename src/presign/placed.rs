@@ -123,7 +123,10 @@ impl<'a> Placed<'a> {
 }
 
 /// What a bucket was called and is, if those are two.
-fn renamed<'a>(called: Option<&'a str>, buckets: &'a Buckets) -> Option<(&'a str, &'a str)> {
+pub(super) fn renamed<'a>(
+    called: Option<&'a str>,
+    buckets: &'a Buckets,
+) -> Option<(&'a str, &'a str)> {
     Some((called?, buckets.real(called?)?))
 }
 

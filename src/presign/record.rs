@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use uuid::Uuid;
 
+use super::form::{FormItem, PlacedForm, SignedForm};
 use super::placed::Placed;
 use super::{Arrival, Issued, Item, Request};
 use crate::admit::source_ip::SourceIps;
@@ -11,6 +12,8 @@ use crate::audit::{Batch, Record};
 use crate::names::TenantId;
 use crate::refusal::{Refusal, reason_name};
 use crate::sign::command::BoundCommand;
+use crate::sign::post_policy::KeyRule;
+use crate::sign::post_policy::bind::OPERATION;
 
 /// The record of one command.
 pub(super) fn of_command<'a>(
@@ -27,6 +30,34 @@ pub(super) fn of_command<'a>(
     if let Ok(command) = placed.command() {
         note_names(&mut record, command);
         record.bucket_alias = placed.called().bucket.map(Into::into);
+    }
+    match decision {
+        Ok(issued) => note_issued(&mut record, issued, now),
+        Err(refusal) => note_refusal(&mut record, refusal, now),
+    }
+    record
+}
+
+/// The record of one form: an upload, with what it is bounded to.
+pub(super) fn of_form<'a>(
+    now: SystemTime,
+    arrival: &'a Arrival,
+    request: &'a Request,
+    item: &FormItem,
+    placed: &'a PlacedForm<'_>,
+    decision: &'a Result<Issued<SignedForm>, Refusal>,
+) -> Record<'a> {
+    let mut record = arrived(arrival, item.issuance_id);
+    note_request(&mut record, request);
+    record.command = Some(OPERATION.name);
+    if let Ok(form) = placed.form() {
+        note_names(&mut record, &form.command);
+        record.bucket_alias = placed.called().bucket.map(Into::into);
+        if let KeyRule::StartsWith { prefix, .. } = form.key {
+            record.key_starts_with = Some(prefix.into());
+        }
+        let bounds = form.content_length();
+        record.content_length_range = bounds.map(|range| [range.min, range.max]);
     }
     match decision {
         Ok(issued) => note_issued(&mut record, issued, now),
@@ -109,7 +140,7 @@ fn note_names<'a>(record: &mut Record<'a>, command: &'a BoundCommand<'_>) {
     record.copy_source = source.map(|source| format!("{}/{}", source.bucket, source.key).into());
 }
 
-fn note_issued<'a>(record: &mut Record<'a>, issued: &'a Issued, now: SystemTime) {
+fn note_issued<'a, S>(record: &mut Record<'a>, issued: &'a Issued<S>, now: SystemTime) {
     let session = &issued.credentials;
     record.issued(now);
     record.region = Some(issued.endpoint.region.as_str().into());

@@ -7,7 +7,7 @@
 mod field;
 #[cfg(test)]
 mod laws;
-mod rules;
+pub(super) mod rules;
 #[cfg(test)]
 mod tests;
 mod violation;
@@ -106,8 +106,6 @@ impl BoundCommand<'_> {
 
 /// The longest that all headers of a command may be together, in bytes of names and values.
 const MAX_HEADERS_BYTES: usize = 16_384;
-/// How many violations are told one by one. Each stands in an answer's trailers thrice, and some clients take 8 KiB of those.
-const MAX_VIOLATIONS: usize = 8;
 
 /// Collects a command's fields and the rules that they break.
 pub struct Binder<'a> {
@@ -130,6 +128,7 @@ impl<'a> Binder<'a> {
                 host_label: None,
                 needed_actions: 0,
                 unknown_to_aws: Vec::new(),
+                left_open: None,
             },
             violations: Vec::new(),
             announced_checksum: None,
@@ -291,16 +290,7 @@ impl<'a> Binder<'a> {
         if self.violations.is_empty() {
             return Ok(self.command);
         }
-        // What is refused goes into the answer, the log and the record: a caller must not make these any length.
-        let more = self.violations.len().saturating_sub(MAX_VIOLATIONS);
-        if more > 0 {
-            self.violations.truncate(MAX_VIOLATIONS);
-            self.violations.push(Violation {
-                field: "*".into(),
-                description: format!("{more} more fields break a rule").into(),
-            });
-        }
-        Err(Violations(self.violations))
+        Err(Violations::bounded(self.violations))
     }
 
     /// Notes a value that AWS does not know. Whether that matters depends on the store.

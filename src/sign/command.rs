@@ -10,6 +10,7 @@ use arrayvec::ArrayString;
 use smallvec::SmallVec;
 
 use super::bind::Field;
+use super::post_policy::LengthRange;
 
 /// One S3 API operation.
 #[derive(Debug, PartialEq, Eq)]
@@ -193,6 +194,19 @@ pub struct BoundCommand<'a> {
     pub needed_actions: u32,
     /// Fields whose value AWS does not know, though the store of a tenant may.
     pub unknown_to_aws: Vec<&'static Field>,
+    /// What a form leaves to its client. `None`: it is no form, and a URL leaves nothing.
+    pub left_open: Option<LeftOpen<'a>>,
+}
+
+/// What a form leaves to its client.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LeftOpen<'a> {
+    /// What the key has to begin with. `None`: the command has a key.
+    pub key_starts_with: Option<&'a str>,
+    /// The least and the most bytes. `None`: nothing bounds them.
+    pub content_length: Option<LengthRange>,
+    /// Whether the media type is the client's to choose.
+    pub content_type: bool,
 }
 
 impl Operation {

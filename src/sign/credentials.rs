@@ -23,6 +23,8 @@ const KEYS_KEPT: usize = 4;
 pub struct Credentials {
     access_key_id: String,
     secret_access_key: SecretString,
+    /// Empty for credentials without a session.
+    session_token: SecretString,
     /// `&X-Amz-Security-Token=` and its encoded value; empty for credentials without a session.
     token_parameter: SecretString,
     expires_at: Option<SystemTime>,
@@ -38,11 +40,13 @@ impl Credentials {
         session_token: Option<SecretString>,
         expires_at: Option<SystemTime>,
     ) -> Self {
-        let token_parameter =
-            session_token.map_or_else(SecretString::default, |token| token_parameter(&token));
+        let token_parameter = session_token
+            .as_ref()
+            .map_or_else(SecretString::default, token_parameter);
         Self {
             access_key_id,
             secret_access_key,
+            session_token: session_token.unwrap_or_default(),
             token_parameter,
             expires_at,
             keys: ArcSwap::default(),
@@ -57,6 +61,11 @@ impl Credentials {
     /// When the session ends.
     pub fn expires_at(&self) -> Option<SystemTime> {
         self.expires_at
+    }
+
+    /// The session token; empty for credentials without a session.
+    pub(super) fn session_token(&self) -> &str {
+        self.session_token.expose_secret()
     }
 
     /// `&X-Amz-Security-Token=` and its encoded value; empty for credentials without a session.
@@ -78,6 +87,16 @@ impl Credentials {
         }
         drop(keys);
         sign(&self.derive(day, region, service))
+    }
+
+    /// The key of that day, region and service, to keep for a while.
+    pub(super) fn signing_key(&self, day: Day, region: &str, service: &str) -> Arc<SigningKey> {
+        let keys = self.keys.load();
+        if let Some(key) = keys.iter().find(|key| key.is_for(day, region, service)) {
+            return Arc::clone(key);
+        }
+        drop(keys);
+        self.derive(day, region, service)
     }
 
     /// Derives a key and keeps it in place of the oldest one.

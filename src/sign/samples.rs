@@ -32,6 +32,7 @@ pub(super) fn command<'a>(operation: &'static Operation) -> BoundCommand<'a> {
         host_label: None,
         needed_actions: 0,
         unknown_to_aws: Vec::new(),
+        left_open: None,
     }
 }
 

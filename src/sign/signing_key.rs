@@ -6,14 +6,17 @@
 //! Source: the AWS API reference of Amazon S3, "Authenticating requests: using query parameters (AWS Signature Version 4)".
 
 use std::fmt;
+use std::sync::OnceLock;
 
 use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
+use super::credentials::Credentials;
 use super::encode::{Kept, encode};
 use super::hex::{Hex, hex};
+use super::post_policy::PolicyHead;
 use super::signing_time::{Day, SigningTime};
 use super::sink::Sink;
 
@@ -33,8 +36,12 @@ pub(super) struct SigningKey {
     string_to_sign: String,
     /// The line with the credential scope: `yyyymmdd/region/service/aws4_request`, between line feeds.
     scope_line: String,
+    /// `X-Amz-Credential`, not encoded.
+    credential: String,
     /// Keyed, with nothing fed in: a clone starts with the inner and outer pads already compressed.
     mac: Hmac<Sha256>,
+    /// What POST policies begin with; made for the first of them.
+    policy_head: OnceLock<PolicyHead>,
 }
 
 impl SigningKey {
@@ -66,12 +73,32 @@ impl SigningKey {
             parameters,
             string_to_sign: format!("{ALGORITHM}\n{date}T"),
             scope_line: format!("\n{scope}\n"),
+            credential: format!("{access_key_id}/{scope}"),
             mac: key,
+            policy_head: OnceLock::new(),
         }
     }
 
     pub(super) fn is_for(&self, day: Day, region: &str, service: &str) -> bool {
         self.day == day && self.region == region && self.service == service
+    }
+
+    /// `X-Amz-Credential`: the access key id and the scope.
+    pub(super) fn credential(&self) -> &str {
+        &self.credential
+    }
+
+    /// What POST policies of this key begin with. `credentials` are those that the key was derived from.
+    pub(super) fn policy_head(&self, credentials: &Credentials) -> &PolicyHead {
+        self.policy_head.get_or_init(|| {
+            let (token, mac) = (credentials.session_token(), self.mac());
+            PolicyHead::new(token, &self.credential, &self.day.date(), mac)
+        })
+    }
+
+    /// The key's HMAC, with nothing fed in.
+    pub(super) fn mac(&self) -> Hmac<Sha256> {
+        self.mac.clone()
     }
 
     /// Writes the string to sign for a canonical request with this hash.
@@ -89,7 +116,7 @@ impl SigningKey {
 
     /// The signature of a canonical request with this hash.
     pub(super) fn sign(&self, time: SigningTime, canonical_request_hash: &Hex) -> Hex {
-        let mut mac = self.mac.clone();
+        let mut mac = self.mac();
         self.write_string_to_sign(&mut mac, time, canonical_request_hash);
         hex(&mac.finalize().into_bytes().into())
     }

@@ -39,40 +39,70 @@ impl SigningTime {
 
     /// What follows the `T` in `X-Amz-Date`: `hhmmssZ`.
     pub(super) fn time_of_day(self) -> ArrayString<7> {
+        let [hour, minute, second] = self.clock();
+        written([
+            hour[0], hour[1], minute[0], minute[1], second[0], second[1], b'Z',
+        ])
+    }
+
+    /// The basic format of ISO 8601: `yyyymmddThhmmssZ`.
+    pub(super) fn basic(self) -> ArrayString<16> {
         let mut text = ArrayString::new();
-        for part in [self.second / 3600, self.second / 60 % 60, self.second % 60] {
-            push_two_digits(&mut text, part);
-        }
-        text.push('Z');
+        text.push_str(&self.day.date());
+        text.push('T');
+        text.push_str(&self.time_of_day());
         text
+    }
+
+    /// The extended format of ISO 8601: `yyyy-mm-ddThh:mm:ssZ`.
+    pub(super) fn extended(self) -> ArrayString<20> {
+        let [century, year, month, day] = self.day.calendar();
+        let [hour, minute, second] = self.clock();
+        let mut text = *b"yyyy-mm-ddThh:mm:ssZ";
+        let parts = [century, year, month, day, hour, minute, second];
+        for (at, part) in [0, 2, 5, 8, 11, 14, 17].into_iter().zip(parts) {
+            text[at] = part[0];
+            text[at + 1] = part[1];
+        }
+        written(text)
+    }
+
+    /// Hour, minute and second.
+    fn clock(self) -> [[u8; 2]; 3] {
+        [self.second / 3600, self.second / 60 % 60, self.second % 60].map(two_digits)
     }
 }
 
 impl Day {
     /// `yyyymmdd`.
     pub(super) fn date(self) -> ArrayString<8> {
+        let [century, year, month, day] = self.calendar();
+        written([
+            century[0], century[1], year[0], year[1], month[0], month[1], day[0], day[1],
+        ])
+    }
+
+    /// Century, year of it, month and day.
+    fn calendar(self) -> [[u8; 2]; 4] {
         let seconds = i64::from(self.0) * SECONDS_PER_DAY.cast_signed();
         let timestamp = Timestamp::from_second(seconds).unwrap_or(Timestamp::UNIX_EPOCH);
         let date = Offset::UTC.to_datetime(timestamp).date();
         let year = u32::from(date.year().unsigned_abs());
-        let mut text = ArrayString::new();
-        for part in [
-            year / 100,
-            year % 100,
-            u32::from(date.month().unsigned_abs()),
-            u32::from(date.day().unsigned_abs()),
-        ] {
-            push_two_digits(&mut text, part);
-        }
-        text
+        let (month, day) = (date.month().unsigned_abs(), date.day().unsigned_abs());
+        [year / 100, year % 100, month.into(), day.into()].map(two_digits)
     }
 }
 
-/// Appends a number below 100.
-fn push_two_digits<const N: usize>(text: &mut ArrayString<N>, number: u32) {
-    for digit in [number / 10, number % 10] {
-        text.push(char::from_digit(digit, 10).unwrap_or('0'));
-    }
+/// The digits of a number below 100.
+fn two_digits(number: u32) -> [u8; 2] {
+    // Of a remainder of ten, nothing is cut off.
+    #[expect(clippy::cast_possible_truncation, reason = "each is below ten")]
+    [number / 10 % 10, number % 10].map(|digit| b'0' + digit as u8)
+}
+
+/// ASCII as text.
+fn written<const N: usize>(ascii: [u8; N]) -> ArrayString<N> {
+    ArrayString::from_byte_string(&ascii).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -83,7 +113,7 @@ mod tests {
 
     fn written(time: SystemTime) -> String {
         let time = SigningTime::new(time);
-        format!("{}T{}", time.day.date(), time.time_of_day())
+        time.basic().to_string()
     }
 
     #[test]
@@ -101,6 +131,10 @@ mod tests {
         }
         let fraction = UNIX_EPOCH + Duration::from_millis(1_369_353_599_999);
         assert_eq!(written(fraction), "20130523T235959Z");
+        assert_eq!(
+            SigningTime::new(fraction).extended().as_str(),
+            "2013-05-23T23:59:59Z"
+        );
     }
 
     #[test]

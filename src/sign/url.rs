@@ -168,7 +168,7 @@ fn write_path(sink: &mut impl Sink, command: &BoundCommand<'_>, base_path: &str)
 }
 
 /// Whether the last segment of a path is the bucket.
-fn names(base_path: &str, bucket: Option<&str>) -> bool {
+pub(super) fn names(base_path: &str, bucket: Option<&str>) -> bool {
     let last = base_path.rsplit_once('/').map(|(_, last)| last);
     last.is_some() && last == bucket
 }

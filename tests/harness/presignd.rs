@@ -19,7 +19,8 @@ use presignd::proto::v1::batch_presign_result::Result as ItemResult;
 use presignd::proto::v1::command::Command as Variant;
 use presignd::proto::v1::presign_service_client::PresignServiceClient;
 use presignd::proto::v1::{
-    BatchPresignRequest, Command, ExpiryMode, PresignRequest, PresignResponse,
+    BatchPresignRequest, Command, ExpiryMode, PresignPostRequest, PresignPostResponse,
+    PresignRequest, PresignResponse,
 };
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
@@ -136,6 +137,18 @@ grants: {grants}",
         body: impl Into<hyper::body::Bytes>,
     ) -> Response {
         fetch(&self.issue(tenant, command).await, body).await
+    }
+
+    /// Asks for a form.
+    pub(crate) async fn presign_post(
+        &self,
+        request: PresignPostRequest,
+    ) -> Result<PresignPostResponse, Status> {
+        self.client
+            .clone()
+            .presign_post(request)
+            .await
+            .map(tonic::Response::into_inner)
     }
 
     /// Asks for many URLs.

@@ -14,12 +14,13 @@ use presignd::authenticate::{Presented, Right};
 use presignd::clock::{Clock as _, SharedClock, SystemClock};
 use presignd::endpoint::{Endpoints, TenantEndpoint};
 use presignd::names::TenantId;
-use presignd::proto::v1::PresignResponse;
 use presignd::proto::v1::command::Command as Variant;
+use presignd::proto::v1::{FormField, PresignPostRequest, PresignPostResponse, PresignResponse};
 use presignd::scope::clock_skew::ClockSkews;
 use presignd::scope::sts::Sts;
 use presignd::scope::{ScopeError, ScopedCredentials, Scoper};
-use presignd::sign::{self, Credentials, operations};
+use presignd::sign::command::BoundCommand;
+use presignd::sign::{self, Credentials, operations, post_policy};
 
 use super::ceph::Ceph;
 use super::http::Response;
@@ -77,6 +78,23 @@ impl HeldSession {
         yaml: &str,
         command: &Variant,
     ) -> Result<Self, ScopeError> {
+        let bound = operations::message(command).to_bound().expect("valid");
+        Self::holding(tenant, yaml, &bound).await
+    }
+
+    /// The session that presignd would sign the form with.
+    pub(crate) async fn of_form(tenant: &str, yaml: &str, request: &PresignPostRequest) -> Self {
+        let form = post_policy::bind::bind(request).expect("valid");
+        Self::holding(tenant, yaml, &form.command)
+            .await
+            .unwrap_or_else(|e| panic!("{request:?} with {yaml}: {e}"))
+    }
+
+    async fn holding(
+        tenant: &str,
+        yaml: &str,
+        bound: &BoundCommand<'_>,
+    ) -> Result<Self, ScopeError> {
         let yaml = yaml.replace('\n', "\n    ");
         let settings = parse(&format!(
             "callers: [{{ match: anyone }}]\ntenants:\n  {tenant}:\n    {yaml}\n"
@@ -95,14 +113,13 @@ impl HeldSession {
             )
             .expect("it was configured");
 
-        let bound = operations::message(command).to_bound().expect("valid");
         let asked = Asked {
             expires_in: Some(EXPIRES_IN),
             mode: Mode::Reject,
         };
         let authorized = tenant
             .rules
-            .authorize(&bound, Called::default(), asked, None);
+            .authorize(bound, Called::default(), asked, None);
         let authorized = authorized.expect("granted");
         let admitted = tenant.rules.admit(authorized).expect("no limits");
         let aws = aws_of(Ceph::shared().presignd_credentials().clone()).await;
@@ -110,7 +127,7 @@ impl HeldSession {
         let skews = Arc::new(skews);
         let sts = Arc::new(Sts::new(aws, Arc::clone(&skews)));
         let scoped = Scoper::new(sts, skews, clock)
-            .scope(&admitted, &anyone, &tenant.session, &bound)
+            .scope(&admitted, &anyone, &tenant.session, bound)
             .await?;
         let place = tenant.buckets.place(bound.bucket);
         Ok(Self {
@@ -132,14 +149,10 @@ impl HeldSession {
             .resolve(&self.endpoint, bound.operation, bound.bucket)
             .await
             .expect("an endpoint");
-        let credentials = match &self.credentials {
-            Held::Scoped(scoped) => scoped.credentials(),
-            Held::Taken(credentials) => credentials,
-        };
         let url = sign::presign(
             &bound,
             &endpoint,
-            credentials,
+            self.credentials(),
             SystemClock::new().now(),
             EXPIRES_IN,
         );
@@ -154,6 +167,41 @@ impl HeldSession {
                 })
                 .collect(),
             ..PresignResponse::default()
+        }
+    }
+
+    fn credentials(&self) -> &Credentials {
+        match &self.credentials {
+            Held::Scoped(scoped) => scoped.credentials(),
+            Held::Taken(credentials) => credentials,
+        }
+    }
+
+    /// Signs a form, granted or not.
+    pub(crate) async fn sign_form(&self, request: &PresignPostRequest) -> PresignPostResponse {
+        let form = post_policy::bind::bind(request).expect("valid");
+        let command = &form.command;
+        let endpoint = self
+            .endpoints
+            .resolve(&self.endpoint, command.operation, command.bucket)
+            .await
+            .expect("an endpoint");
+        let now = SystemClock::new().now();
+        let signed = post_policy::presign_post(
+            &form,
+            &endpoint,
+            self.credentials(),
+            now,
+            now + Duration::from_secs(EXPIRES_IN.into()),
+        );
+        let field = |(name, value): (&str, &str)| FormField {
+            name: name.to_owned(),
+            value: value.to_owned(),
+        };
+        PresignPostResponse {
+            url: signed.url(),
+            fields: signed.fields().map(field).collect(),
+            ..PresignPostResponse::default()
         }
     }
 

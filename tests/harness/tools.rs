@@ -39,6 +39,45 @@ pub(crate) async fn grpcurl<'a>(arguments: impl IntoIterator<Item = &'a str>) ->
     .await
 }
 
+/// Runs `curl`, for a minute at most.
+pub(crate) async fn curl(arguments: impl IntoIterator<Item = OsString>) -> Output {
+    run(Command::new("curl")
+        .args(["-sS", "--max-time", "60"])
+        .args(arguments))
+    .await
+}
+
+/// Runs a script of Python's in the pinned environment, with this file as its argument.
+pub(crate) async fn python(script: &str, file: &Path) -> Output {
+    let python = repository().join(".tools/venv/bin/python");
+    assert!(
+        python.is_file(),
+        "{} is missing: run scripts/install-tools",
+        python.display()
+    );
+    run(Command::new("timeout")
+        .arg("60")
+        .arg(python)
+        .args(["-B", "-c", script])
+        .arg(file))
+    .await
+}
+
+/// Runs a script of Node's with the pinned packages, with this file as its argument.
+pub(crate) async fn node(script: &str, file: &Path) -> Output {
+    let packages = repository().join(".tools/npm/node_modules");
+    assert!(
+        packages.join("@aws-sdk/s3-presigned-post").is_dir(),
+        "@aws-sdk/s3-presigned-post is missing in {}: run scripts/install-tools",
+        packages.display()
+    );
+    run(Command::new("timeout")
+        .args(["60", "node", "-e", script])
+        .arg(file)
+        .env("NODE_PATH", packages))
+    .await
+}
+
 /// Runs a program to its end, out of the way of what else the test does.
 async fn run(command: &mut Command) -> Output {
     let child = command

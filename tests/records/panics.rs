@@ -6,6 +6,7 @@ use tonic::Code;
 use super::secrets::Logs;
 use super::{GRANTS, get};
 use crate::harness::collector::{Collector, attributes};
+use crate::harness::form::for_key;
 use crate::harness::presignd::{Presignd, batch, get_object, static_tenant};
 use crate::harness::refusal::{Refused, refused};
 
@@ -57,13 +58,17 @@ async fn a_request_that_panics_leaves_a_record_and_no_words() {
     let of_batch = refused(presignd.presign_batch(batch("acme", commands)).await);
     let method = "presignd.v1.PresignService/BatchPresign";
     assert_recorded(&presignd, &of_batch, method, Some("acme"));
-    assert_eq!(presignd.records.all().len(), 3, "one for each answer");
+    presignd.records.panic(WORDS);
+    let of_form = refused(presignd.presign_post(for_key("acme-files", "up")).await);
+    let method = "presignd.v1.PresignService/PresignPost";
+    assert_recorded(&presignd, &of_form, method, Some("acme"));
+    assert_eq!(presignd.records.all().len(), 4, "one for each answer");
 
     // Nothing is left behind: neither a lock nor a task.
     presignd.presign(get()).await.unwrap();
     presignd.shutdown().await.unwrap();
     let logs = logs.text();
-    assert_eq!(logs.matches("a request panicked").count(), 3, "{logs}");
+    assert_eq!(logs.matches("a request panicked").count(), 4, "{logs}");
     assert!(!logs.contains(WORDS), "{logs}");
     let failed = |span: &&opentelemetry_proto::tonic::trace::v1::Span| {
         let attributes = attributes(span);
@@ -71,6 +76,6 @@ async fn a_request_that_panics_leaves_a_record_and_no_words() {
         is("presignd.reason_code", "INTERNAL") && is("presignd.outcome", "failed")
     };
     let spans = collector.spans();
-    assert_eq!(spans.iter().filter(failed).count(), 3, "{spans:?}");
+    assert_eq!(spans.iter().filter(failed).count(), 4, "{spans:?}");
     assert!(!format!("{spans:?}").contains(WORDS), "{spans:?}");
 }

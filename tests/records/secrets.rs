@@ -5,12 +5,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use presignd::proto::s3;
-use presignd::proto::v1::PresignRequest;
 use presignd::proto::v1::batch_presign_result::Result as ItemResult;
 use presignd::proto::v1::command::Command as Variant;
+use presignd::proto::v1::form_condition::Rule;
+use presignd::proto::v1::{FormCondition, PresignPostRequest, PresignRequest};
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::harness::collector::{Collector, attributes};
+use crate::harness::form::for_key;
 use crate::harness::presignd::{Presignd, batch, get_object, lasting, request};
 use crate::harness::sts::{Answer, FakeSts};
 use crate::harness::url::Presigned;
@@ -99,6 +101,32 @@ fn broken_upload(tenant: &str) -> PresignRequest {
     )
 }
 
+/// The same by a form.
+fn upload_form(tenant: &str) -> PresignPostRequest {
+    let fields = [
+        ("x-amz-server-side-encryption-customer-algorithm", "AES256"),
+        ("x-amz-server-side-encryption-customer-key", CUSTOMER_KEY),
+    ];
+    let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    PresignPostRequest {
+        tenant: tenant.to_owned(),
+        fields: fields.map(owned).into(),
+        html_form: true,
+        ..for_key("acme-files", "k")
+    }
+}
+
+/// With a value that is refused, and a condition that contradicts another.
+fn broken_form(tenant: &str) -> PresignPostRequest {
+    let mut form = upload_form(tenant);
+    form.metadata.insert("a".into(), format!("{SOURCE_KEY}\n"));
+    form.conditions.push(FormCondition {
+        field: "x-amz-server-side-encryption-customer-key".into(),
+        rule: Some(Rule::Equals(SOURCE_KEY.into())),
+    });
+    form
+}
+
 /// What clients were told.
 #[derive(Default)]
 struct Told {
@@ -115,7 +143,7 @@ impl Told {
         self.statuses.push(format!("{status:?} {status} {details}"));
     }
 
-    /// Two URLs, a batch of one URL and one refusal, and four refusals.
+    /// Two URLs, a form and its refusal, a batch of one URL and one refusal, and four refusals.
     async fn everything(&mut self, presignd: &Presignd, tenant: &str) {
         let get = request(tenant, get_object("acme-files", "k"));
         for request in [get, upload(tenant)] {
@@ -124,6 +152,12 @@ impl Told {
             let signature = url.parameter("X-Amz-Signature");
             self.signatures.push(signature.to_owned());
         }
+        let form = presignd.presign_post(upload_form(tenant)).await.unwrap();
+        let secret = |name: &str| matches!(name, "policy" | "x-amz-signature");
+        let secrets = form.fields.into_iter().filter(|field| secret(&field.name));
+        self.signatures.extend(secrets.map(|field| field.value));
+        let refused = presignd.presign_post(broken_form(tenant)).await;
+        self.statuses.push(format!("{:?}", refused.unwrap_err()));
         let commands = [upload(tenant), broken_upload(tenant)];
         let commands = commands.into_iter().filter_map(|r| r.command?.command);
         let results = presignd
@@ -176,7 +210,7 @@ fn secrets(told: &Told, sts: &FakeSts) -> Vec<String> {
     ]
     .map(str::to_owned)
     .into();
-    assert_eq!(told.signatures.len(), 4);
+    assert_eq!(told.signatures.len(), 8);
     secrets.extend(told.signatures.iter().cloned());
     let session = &sts.sessions()[0];
     secrets.push(session.token.replace('/', "%2F"));
@@ -225,7 +259,7 @@ async fn no_secret_leaves_but_in_the_answer() {
         .iter()
         .map(|span| format!("{:?} {span:?}", attributes(span)))
         .collect();
-    assert_eq!((records.len(), spans.len()), (19, 19));
+    assert_eq!((records.len(), spans.len()), (23, 23));
     let logs = logs.text();
     for sign_of_life in ["the capture works", "not issued", "ROLE_REFUSED"] {
         assert!(logs.contains(sign_of_life), "no {sign_of_life:?} in {logs}");

@@ -2,12 +2,13 @@
 //!
 //! The STS is a fake: a real one shows neither.
 
-use presignd::proto::v1::ExpiryBound;
+use presignd::proto::v1::{ExpiryBound, PresignPostRequest};
 use serde_json::{Value, json};
 use tonic::Code;
 
 use crate::harness::commands::{command, list};
-use crate::harness::presignd::{Presignd, clamped, get_object, lasting, request};
+use crate::harness::form::{for_key, for_keys, of_bytes};
+use crate::harness::presignd::{Presignd, clamped, get_object, lasting, put_object, request};
 use crate::harness::refusal::Refused;
 use crate::harness::sts::FakeSts;
 use crate::harness::url::Presigned;
@@ -95,6 +96,57 @@ async fn a_request_with_addresses_has_a_session_that_no_other_request_gets() {
         statement["Condition"],
         json!({"IpAddress": {"aws:SourceIp": "10.0.0.0/23"}})
     );
+    presignd.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_form_has_a_session_for_the_keys_that_it_lets_through() {
+    let sts = FakeSts::start().await;
+    let yaml = r#"grants: [{ commands: [PutObject, PutObjectTagging], resources: ["acme-files/*"] }]
+session: { scope: object }"#;
+    let builder = Presignd::with_sts_tenant(&sts, "acme", "", yaml);
+    let presignd = builder.start().await;
+    let tagged = PresignPostRequest {
+        tagging: [("team".to_owned(), "x".to_owned())].into(),
+        ..for_keys("acme-files", "in/*")
+    };
+    let from = PresignPostRequest {
+        source_ip: vec!["10.0.1.0/24".to_owned(), "10.0.0.0/24".to_owned()],
+        ..for_key("acme-files", "k")
+    };
+    for request in [
+        for_key("acme-files", "k"),
+        for_key("acme-files", "in/${filename}"),
+        // For the same keys.
+        of_bytes(1, 2, for_keys("acme-files", "in/")),
+        tagged,
+        from.clone(),
+    ] {
+        presignd.presign_post(request).await.unwrap();
+    }
+    // A URL for the object has the session of the form.
+    let put = request("acme", put_object("acme-files", "k"));
+    presignd.presign(put).await.unwrap();
+    let object = |action: Value, key: &str| {
+        let resource = format!("arn:aws:s3:::acme-files/{key}");
+        json!({"Effect": "Allow", "Action": action, "Resource": resource})
+    };
+    let mut addressed = object(json!("s3:PutObject"), "k");
+    addressed["Condition"] = json!({"IpAddress": {"aws:SourceIp": "10.0.0.0/23"}});
+    let expected = [
+        object(json!("s3:PutObject"), "k"),
+        object(json!("s3:PutObject"), "in/*"),
+        object(json!(["s3:PutObject", "s3:PutObjectTagging"]), "in/${*}*"),
+        addressed,
+    ];
+    let sent = policies(&sts);
+    assert_eq!(sent.len(), expected.len(), "{sent:?}");
+    for (sent, expected) in sent.iter().zip(expected) {
+        assert_eq!(sent["Statement"], json!([expected]));
+    }
+    let issued = presignd.presign_post(from).await.unwrap();
+    let record = presignd.records.of(&issued.issuance_id);
+    assert_eq!(record["source_ip"], json!(["10.0.0.0/23"]));
     presignd.shutdown().await.unwrap();
 }
 

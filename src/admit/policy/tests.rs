@@ -1,8 +1,9 @@
-//! What the grants allow, as tables: a grant is written `commands on resources [for seconds]`, as briefly as a configuration does.
+//! What the grants allow, as tables: a grant is written `commands on resources [for seconds] [up to bytes]`, as briefly as a configuration does.
 
 mod content;
 mod fields;
 mod laws;
+mod uploads;
 
 use super::*;
 
@@ -20,6 +21,10 @@ fn grants_of(texts: &[&str], store: Store) -> Vec<Grant> {
             Some((rest, networks)) => (rest, addresses(networks)),
             None => (rest, None),
         };
+        let (rest, max_upload) = match rest.split_once(" up to ") {
+            Some((rest, bytes)) => (rest, Some(bytes.parse().unwrap())),
+            None => (rest, None),
+        };
         let (resources, cap) = match rest.split_once(" for ") {
             Some((resources, seconds)) => (resources, Some(seconds.parse().unwrap())),
             None => (rest, None),
@@ -35,6 +40,7 @@ fn grants_of(texts: &[&str], store: Store) -> Vec<Grant> {
                 .collect(),
             Terms {
                 max_expiry: cap,
+                max_upload,
                 source_ip,
                 ..Terms::default()
             },

@@ -5,10 +5,14 @@ use serde_json::{Value, json};
 
 use super::tests::{addresses, grant_from, input};
 use super::{SessionPolicyInput, literal, policy, request_policy, session_policy};
-use crate::admit::grant::Grant;
+use crate::admit::grant::{CommandSelector, Grant, Store, Terms};
 use crate::admit::policy::{Called, decide};
+use crate::admit::resource::ResourcePattern;
 use crate::proto::s3;
+use crate::proto::v1::PresignPostRequest;
+use crate::proto::v1::presign_post_request::KeyRule;
 use crate::sign::bind::BindAny;
+use crate::sign::post_policy::bind::bind;
 
 fn some(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
@@ -147,6 +151,73 @@ fn a_request_gets_its_own_actions_on_its_own_object() {
         let name = message.operation().name;
         assert_eq!(statements(&grants, message, &[]), expected, "{name}");
     }
+}
+
+#[test]
+fn a_form_gets_its_own_actions_on_the_keys_that_it_lets_through() {
+    let form = |key_rule| PresignPostRequest {
+        bucket: "b".to_owned(),
+        key_rule: Some(key_rule),
+        ..PresignPostRequest::default()
+    };
+    let exact = |key: &str| form(KeyRule::Key(key.to_owned()));
+    let beginning = |prefix: &str| form(KeyRule::KeyStartsWith(prefix.to_owned()));
+    let tagged = PresignPostRequest {
+        acl: some("private"),
+        tagging: [("a".to_owned(), "b".to_owned())].into(),
+        ..beginning("in/")
+    };
+    let upload = json!("s3:PutObject");
+    let all = json!(["s3:PutObject", "s3:PutObjectAcl", "s3:PutObjectTagging"]);
+    let grants = everything();
+    for (request, expected) in [
+        (exact("k"), allow(&upload, "b/k")),
+        (exact("a*?"), allow(&upload, "b/a${*}${?}")),
+        (exact("in/${filename}.txt"), allow(&upload, "b/in/*")),
+        (beginning("in/"), allow(&upload, "b/in/*")),
+        (beginning("in/*$x"), allow(&upload, "b/in/${*}${$}x*")),
+        (beginning(""), allow(&upload, "b/*")),
+        (tagged, allow(&all, "b/in/*")),
+    ] {
+        let form = bind(&request).unwrap();
+        decide(&grants, &form.command, Called::default(), None).unwrap();
+        let policy = request_policy(&input(&grants, &[]), &form.command, None);
+        assert_eq!(policy["Statement"], json!([expected]), "{request:?}");
+    }
+    let source_ip = addresses(&["10.0.0.0/8"]);
+    let (request, condition) = (
+        beginning("in/"),
+        json!({"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}}),
+    );
+    let form = bind(&request).unwrap();
+    let policy = request_policy(&input(&grants, &[]), &form.command, source_ip.as_ref());
+    let expected = only(allow(&upload, "b/in/*"), condition);
+    assert_eq!(policy["Statement"], json!([expected]));
+}
+
+#[test]
+fn a_grant_that_takes_less_does_not_lend_its_addresses() {
+    let bounded = |most, source_ip: &str| {
+        let terms = Terms {
+            max_upload: Some(most),
+            source_ip: addresses(&[source_ip]),
+            ..Default::default()
+        };
+        let commands = vec![CommandSelector::parse("PutObject").unwrap()];
+        let resources = vec![ResourcePattern::parse("b/*").unwrap()];
+        Grant::new(commands, resources, terms, Store::Aws)
+    };
+    let grants = [bounded(100, "10.0.0.0/8"), bounded(9, "192.0.2.0/24")];
+    let put = |content_length| s3::PutObject {
+        bucket: some("b"),
+        key: some("k"),
+        content_length: Some(content_length),
+        ..Default::default()
+    };
+    assert_eq!(statements(&grants, &put(9), &[]).len(), 2);
+    let large = statements(&grants, &put(10), &[]);
+    let from = json!({"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}});
+    assert_eq!(large, [only(allow(&json!("s3:PutObject"), "b/k"), from)]);
 }
 
 #[test]

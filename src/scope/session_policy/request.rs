@@ -1,8 +1,8 @@
 //! What one request needs, as a policy.
 //!
 //! The permissions are those that admission asked the grants for, so a policy never holds one that no grant gives. Invariant: it
-//! allows them on the request's own object, bucket or prefix, and on the source that it names; only keys that the body names are
-//! bounded by the grants instead.
+//! allows them on the request's own object, bucket or prefix, on the keys that a form lets through, and on the source that it names;
+//! only keys that the body names are bounded by the grants instead.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -76,6 +76,9 @@ fn arns(need: &Need<'_>, grant: &Grant, partition: &str) -> Vec<String> {
         }
         (IamResource::Object | IamResource::ReferencedObject, Target::Object { bucket, key }) => {
             vec![format!("{bucket}/{}", literal(key))]
+        }
+        (IamResource::Object, Target::Keys { bucket, prefix }) => {
+            vec![format!("{bucket}/{}*", literal(prefix))]
         }
         (IamResource::Object | IamResource::ReferencedObject, _) => Vec::new(),
         (IamResource::Bucket, target) => target.bucket().map(str::to_owned).into_iter().collect(),

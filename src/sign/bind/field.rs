@@ -25,6 +25,8 @@ pub struct Field {
     pub object_reference: bool,
     /// Whether it is also a label of the host.
     pub host_label: bool,
+    /// The operation's actions that a request needs for having it: bit n stands for `actions[n]`.
+    pub asks_for: u32,
 }
 
 /// Where a field travels.

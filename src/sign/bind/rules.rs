@@ -16,7 +16,7 @@ const MAX_VERSION_BYTES: usize = 1024;
 const MAX_HEADER_NAME_BYTES: usize = 256;
 
 /// What is wrong with the caller's part of a header's name, if anything. RFC 9110, section 5.6.2.
-pub(super) fn header_name_problem(name: &str) -> Option<&'static str> {
+pub(in crate::sign) fn header_name_problem(name: &str) -> Option<&'static str> {
     if name.len() > MAX_HEADER_NAME_BYTES || !is_token(name) {
         Some("is not a header name: use ASCII letters, digits and -._ (RFC 9110, section 5.6.2)")
     } else {
@@ -25,7 +25,7 @@ pub(super) fn header_name_problem(name: &str) -> Option<&'static str> {
 }
 
 /// What is wrong with the text of a header of this name, if anything: of the request, or of the answer that the request asks for.
-pub(super) fn header_problem(name: &str, value: &str) -> Option<&'static str> {
+pub(in crate::sign) fn header_problem(name: &str, value: &str) -> Option<&'static str> {
     if name.ends_with("content-disposition") {
         disposition_problem(value)
     } else {
@@ -53,7 +53,7 @@ fn disposition_problem(value: &str) -> Option<&'static str> {
 }
 
 /// What is wrong with a header value, if anything. RFC 9110, section 5.5, without `obs-text`.
-pub(super) fn header_value_problem(value: &str) -> Option<&'static str> {
+pub(in crate::sign) fn header_value_problem(value: &str) -> Option<&'static str> {
     if value.len() > MAX_HEADER_BYTES {
         Some("is longer than 8192 bytes")
     } else if !value.is_ascii() {
@@ -70,7 +70,7 @@ pub(super) fn header_value_problem(value: &str) -> Option<&'static str> {
 }
 
 /// What is wrong with a bucket name, if anything. Stores may be stricter: the store, or S3's endpoint rules, say so.
-pub(super) fn bucket_problem(bucket: &str) -> Option<&'static str> {
+pub(in crate::sign) fn bucket_problem(bucket: &str) -> Option<&'static str> {
     let known = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
     if bucket.starts_with("arn:") {
         Some("is an ARN: give the name of a bucket")
@@ -100,7 +100,7 @@ pub(super) fn query_problem(name: &str, value: &str) -> Option<&'static str> {
 }
 
 /// What is wrong with a key, if anything.
-pub(super) fn key_problem(key: &str) -> Option<&'static str> {
+pub(in crate::sign) fn key_problem(key: &str) -> Option<&'static str> {
     if key.is_empty() {
         Some("must not be empty")
     } else if key.len() > MAX_KEY_BYTES {

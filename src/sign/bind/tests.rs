@@ -536,7 +536,7 @@ fn what_a_caller_sends_cannot_make_urls_or_answers_any_length() {
     let names: Vec<String> = (0..1000).map(|n| format!("bad name {n}")).collect();
     let bad: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "x")).collect();
     let fields = refused(&with_metadata(&bad));
-    assert_eq!(fields.len(), MAX_VIOLATIONS + 1);
+    assert_eq!(fields.len(), violation::MAX_VIOLATIONS + 1);
     // Escaping makes names longer, and is cut too.
     let names = "\u{202e}".repeat(100);
     let long: Vec<String> = (0..30).map(|n| format!("{names}{n}")).collect();

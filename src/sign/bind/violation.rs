@@ -16,6 +16,25 @@ pub struct Violation {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct Violations(pub Vec<Violation>);
 
+/// How many violations are told one by one. Each stands in an answer's trailers thrice, and some clients take 8 KiB of those.
+pub(super) const MAX_VIOLATIONS: usize = 8;
+
+impl Violations {
+    /// These violations, or the first of them and how many there are more: what is refused goes into the answer, the log and the
+    /// record, and a caller must not make these any length.
+    pub(in crate::sign) fn bounded(mut violations: Vec<Violation>) -> Self {
+        let more = violations.len().saturating_sub(MAX_VIOLATIONS);
+        if more > 0 {
+            violations.truncate(MAX_VIOLATIONS);
+            violations.push(Violation {
+                field: "*".into(),
+                description: format!("{more} more fields break a rule").into(),
+            });
+        }
+        Self(violations)
+    }
+}
+
 impl fmt::Display for Violations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, violation) in self.0.iter().enumerate() {

@@ -8,7 +8,9 @@ use crate::admit::media_type::MediaRange;
 use crate::admit::policy::{Called, Denied, decide};
 use crate::admit::resource::ResourcePattern;
 use crate::proto::s3;
+use crate::proto::v1::PresignPostRequest;
 use crate::sign::bind::BindAny;
+use crate::sign::post_policy::bind::bind;
 
 /// A grant of one class or command on one resource.
 fn grant(command: &str, resource: &str, content: ContentRules) -> Grant {
@@ -159,4 +161,64 @@ fn a_sentence_calls_a_bucket_what_the_caller_called_it() {
         assert!(sentence.contains(name), "{sentence}");
         assert!(!sentence.contains("files"), "{sentence}");
     }
+}
+
+#[test]
+fn a_form_names_the_one_type_of_what_is_uploaded() {
+    use crate::proto::v1::presign_post_request::{ContentTypeRule, KeyRule};
+    let grants = [grant(
+        "write",
+        "files/*",
+        uploads(&["image/*", "image/svg+xml"]),
+    )];
+    let form = |rule: Option<ContentTypeRule>| PresignPostRequest {
+        bucket: "files".to_owned(),
+        key_rule: Some(KeyRule::KeyStartsWith("in/".to_owned())),
+        content_type_rule: rule,
+        ..PresignPostRequest::default()
+    };
+    let exact = |text: &str| form(Some(ContentTypeRule::ContentType(text.to_owned())));
+    let open = |text: &str| {
+        form(Some(ContentTypeRule::ContentTypeStartsWith(
+            text.to_owned(),
+        )))
+    };
+    let as_field = PresignPostRequest {
+        fields: [("content-type".to_owned(), "image/png".to_owned())].into(),
+        ..form(None)
+    };
+    let opened = PresignPostRequest {
+        fields: as_field.fields.clone(),
+        ..open("image/")
+    };
+    for (request, allowed) in [
+        (exact("image/png"), true),
+        (exact("image/svg+xml"), true),
+        (as_field, true),
+        (exact("text/html"), false),
+        (form(None), false),
+        // From each of these it goes on to a type that browsers run: image/svg+xml, or image/png, text/html.
+        (open("image/"), false),
+        (open("image/png"), false),
+        (open(""), false),
+        (opened, false),
+    ] {
+        let form = bind(&request).unwrap();
+        match decide(&grants, &form.command, Called::default(), None) {
+            Ok(_) => assert!(allowed, "{request:?}"),
+            Err(Denied::Content { violations, .. }) => {
+                assert!(!allowed, "{request:?}: {violations}");
+                let [violation] = &violations.0[..] else {
+                    panic!("{violations}");
+                };
+                assert_eq!(violation.field, "content_type");
+                assert!(violation.description.contains("image/*"), "{violations}");
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+    let free = [grant("write", "files/*", ContentRules::default())];
+    let request = open("image/");
+    let form = bind(&request).unwrap();
+    assert!(decide(&free, &form.command, Called::default(), None).is_ok());
 }

@@ -1,0 +1,143 @@
+//! A form of a request, bound to its fields, and the form that leaves.
+
+use std::fmt;
+
+use super::placed::renamed;
+use super::{Request, Signing};
+use crate::admit::policy::{self, Called};
+use crate::admit::source_ip::SourceIps;
+use crate::admit::{Authorized, TenantRules};
+use crate::endpoint::buckets::Buckets;
+use crate::proto::v1::PresignPostRequest;
+use crate::refusal::Refusal;
+use crate::sign::bind::Violations;
+use crate::sign::post_policy::{LengthRange, MAX_FORM_BYTES, PostForm, bind, presign_post};
+use crate::tenant::Tenant;
+
+/// What form to sign, and the id of whatever becomes of it.
+#[derive(Debug)]
+pub struct FormItem {
+    /// Names the answer, the record and the span.
+    pub issuance_id: uuid::Uuid,
+    /// What is asked for.
+    pub form: PresignPostRequest,
+}
+
+/// A form, for the one who asked for it. Whoever holds its fields can use it, so `Debug` shows none.
+pub struct SignedForm {
+    /// The URL to post to.
+    pub url: String,
+    /// Names and values, in order.
+    pub fields: Vec<(String, String)>,
+    /// What the client adds, and what it begins with.
+    pub fields_to_fill: Vec<(String, String)>,
+    /// What bounds the file.
+    pub content_length: Option<LengthRange>,
+    /// The form as HTML, if it was asked for.
+    pub html: Option<String>,
+}
+
+impl fmt::Debug for SignedForm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SignedForm(..)")
+    }
+}
+
+/// A form, unless it breaks a rule.
+#[derive(Debug)]
+pub(super) struct PlacedForm<'a> {
+    item: &'a FormItem,
+    bound: Result<PostForm<'a>, Violations>,
+    called: Called<'a>,
+}
+
+impl<'a> PlacedForm<'a> {
+    pub(super) fn bind(item: &'a FormItem) -> Self {
+        Self {
+            bound: bind::bind(&item.form),
+            called: Called::default(),
+            item,
+        }
+    }
+
+    /// Puts the bucket in the place of the tenant's name for it.
+    pub(super) fn name_buckets(&mut self, buckets: &'a Buckets) {
+        if let Ok(form) = &mut self.bound
+            && let Some((called, real)) = renamed(form.command.bucket, buckets)
+        {
+            form.command.set_bucket(real);
+            self.called.bucket = Some(called);
+        }
+    }
+
+    /// Bounds the upload as the grants do, if the request leaves that to them.
+    pub(super) fn bound_upload(&mut self, rules: &TenantRules, source_ip: Option<&SourceIps>) {
+        if let Ok(form) = &mut self.bound {
+            policy::bound_upload(&rules.grants, form, source_ip);
+        }
+    }
+
+    /// The form, unless it breaks a rule.
+    pub(super) fn form(&self) -> Result<&PostForm<'a>, Refusal> {
+        self.bound
+            .as_ref()
+            .map_err(|violations| Refusal::Invalid(violations.clone()))
+    }
+
+    /// What the caller called the bucket, where that is not its name.
+    pub(super) fn called(&self) -> Called<'a> {
+        self.called
+    }
+
+    /// Holds the form against the tenant's grants and caps, and its values against what AWS knows if they go there.
+    pub(super) fn authorize(
+        &self,
+        tenant: &Tenant,
+        request: &Request,
+    ) -> Result<Authorized, Refusal> {
+        let form = self.form()?;
+        if tenant.buckets.place(form.command.bucket).url.is_none() {
+            form.known_to_aws().map_err(Refusal::Invalid)?;
+        }
+        let (rules, source_ip) = (&tenant.rules, request.source_ip.as_ref());
+        Ok(rules.authorize(&form.command, self.called, request.asked, source_ip)?)
+    }
+
+    /// Signs the form.
+    pub(super) fn sign<'f>(
+        &'f self,
+        form: &'f PostForm<'a>,
+    ) -> impl FnOnce(&Signing<'_>) -> Result<SignedForm, Refusal> + 'f {
+        let with_html = self.item.form.html_form;
+        move |signing| {
+            if signing.endpoint.service != "s3" {
+                let description =
+                    "is a directory bucket, and those take no forms: presign a PutObject";
+                return Err(Refusal::field("bucket", description));
+            }
+            let signed = presign_post(
+                form,
+                signing.endpoint,
+                signing.credentials,
+                signing.signed_at,
+                signing.expires_at,
+            );
+            let bytes = signed.bytes();
+            if bytes > MAX_FORM_BYTES {
+                let description = format!(
+                    "come to a form of about {bytes} bytes with its policy and the session's token, and S3 takes {MAX_FORM_BYTES}: \
+                     ask for less or shorter ones"
+                );
+                return Err(Refusal::field("fields", description));
+            }
+            let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+            Ok(SignedForm {
+                url: signed.url(),
+                fields: signed.fields().map(owned).collect(),
+                fields_to_fill: signed.fields_to_fill().map(owned).collect(),
+                content_length: form.content_length(),
+                html: with_html.then(|| signed.html()),
+            })
+        }
+    }
+}
