@@ -61,6 +61,7 @@ pub fn request(bytes: &mut Bytes<'_>) -> arbitrary::Result<PresignRequest> {
         expiry_mode: bytes.int_in_range(0..=3)?,
         reason: free_text(bytes)?,
         subject: free_text(bytes)?,
+        source_ip: Vec::new(),
     })
 }
 
@@ -79,6 +80,7 @@ pub fn batch(bytes: &mut Bytes<'_>) -> arbitrary::Result<BatchPresignRequest> {
         expiry_mode,
         reason,
         subject: String::new(),
+        source_ip: Vec::new(),
     })
 }
 
