@@ -143,10 +143,12 @@ fn escape(lines: &mut Vec<u8>, text: &str) {
     // compiler look at many bytes at once.
     let suspicious = |byte: u8| {
         u8::from(byte < 0x20)
-            | [b'"', b'\\', 0x7f, 0xc2, 0xd8, 0xe2]
-                .map(|other| u8::from(byte == other))
-                .into_iter()
-                .fold(0, |any, is| any | is)
+            | u8::from(byte == b'"')
+            | u8::from(byte == b'\\')
+            | u8::from(byte == 0x7f)
+            | u8::from(byte == 0xc2)
+            | u8::from(byte == 0xd8)
+            | u8::from(byte == 0xe2)
     };
     if text.bytes().fold(0, |any, byte| any | suspicious(byte)) == 0 {
         lines.extend_from_slice(text.as_bytes());
