@@ -13,9 +13,11 @@ fuzz_target!(|data: &[u8]| {
     {
         House::with(|house| {
             let answer = block_on(house.api.presign_post(tonic::Request::new(request)));
-            assert_eq!(house.sink.take().len(), 1, "one record for each request");
-            if let Ok(answer) = answer {
-                assert!(!answer.get_ref().fields.is_empty(), "a form has fields");
+            let records = house.sink.take();
+            assert_eq!(records.len(), 1, "one record for each request");
+            for field in answer.iter().flat_map(|answer| &answer.get_ref().fields) {
+                let secret = matches!(&*field.name, "policy" | "x-amz-signature");
+                assert!(!secret || !records[0].to_string().contains(&field.value));
             }
         });
     }

@@ -106,12 +106,12 @@ enum Member<'a> {
 
 impl fmt::Display for Member<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Names are told as far as anybody reads them.
-        let shown = |name: &str| -> String { name.chars().take(64).collect() };
+        // Names are told as far as anybody reads them: cut after they are escaped, which makes them longer.
+        let shown = |name: &str| -> String { name.escape_debug().take(64).collect() };
         match self {
             Self::Named(name) => f.write_str(name),
-            Self::Metadata(name) => write!(f, "metadata[{:?}]", shown(name)),
-            Self::Field(name) => write!(f, "fields[{:?}]", shown(name)),
+            Self::Metadata(name) => write!(f, "metadata[\"{}\"]", shown(name)),
+            Self::Field(name) => write!(f, "fields[\"{}\"]", shown(name)),
             Self::Condition(index) => write!(f, "conditions[{index}]"),
         }
     }
