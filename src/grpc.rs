@@ -3,8 +3,11 @@
 //! Each RPC runs to its end, even if its caller hangs up: a decision must not escape its record that way.
 //! Nor by a panic: that is a refusal like any other, to the caller and in the record.
 
+mod batch_presign;
 mod door;
 pub mod health;
+mod presign;
+mod presign_post;
 mod reply;
 mod request;
 pub mod server;
@@ -24,16 +27,19 @@ use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
+use self::batch_presign::BatchPresign;
 use self::door::Ticket;
+use self::presign::Presign;
+use self::presign_post::PresignPost;
 use self::server::Peer;
 use self::to_the_end::{Panicked, ToTheEnd};
 use crate::audit::TraceContext;
 use crate::authenticate::{Authenticator, Caller, Presented, Unauthenticated};
 use crate::names::TenantId;
-use crate::presign::{Arrival, FormItem, Item, Presigner};
+use crate::presign::{Arrival, Presigner};
 use crate::proto::v1::presign_service_server::PresignService;
 use crate::proto::v1::{
-    BatchPresignRequest, BatchPresignResponse, Command, PresignPostRequest, PresignPostResponse,
+    BatchPresignRequest, BatchPresignResponse, PresignPostRequest, PresignPostResponse,
     PresignRequest, PresignResponse,
 };
 use crate::refusal::Refusal;
@@ -41,13 +47,37 @@ use crate::refusal::Refusal;
 /// The service's full name.
 pub const SERVICE: &str = "presignd.v1.PresignService";
 /// Its methods' full names.
-const PRESIGN: &str = "presignd.v1.PresignService/Presign";
-const BATCH_PRESIGN: &str = "presignd.v1.PresignService/BatchPresign";
-const PRESIGN_POST: &str = "presignd.v1.PresignService/PresignPost";
+const METHODS: [&str; 3] = [Presign::METHOD, BatchPresign::METHOD, PresignPost::METHOD];
 
 /// PresignService. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct PresignApi(Arc<Inner>);
+
+/// An RPC with one message and one reply: what is its own between the door and the reply.
+trait Unary: 'static {
+    /// Its full name.
+    const METHOD: &'static str;
+    /// What is asked, as it came.
+    type Message: Send + 'static;
+    /// What is asked, once its rules hold.
+    type Asked: Send;
+    /// What is answered.
+    type Reply: Send + 'static;
+
+    /// The tenant that the message names.
+    fn tenant(message: &Self::Message) -> &str;
+
+    /// Reads the message.
+    fn read(message: Self::Message) -> Result<Self::Asked, Refusal>;
+
+    /// Does the work. Whatever comes of it is recorded when this ends.
+    fn work(
+        inner: &Inner,
+        arrival: &Arrival,
+        issuance_id: Uuid,
+        asked: Self::Asked,
+    ) -> impl Future<Output = Result<Self::Reply, Refusal>> + Send;
+}
 
 /// A request whose sender is not known yet.
 #[derive(Debug)]
@@ -117,6 +147,33 @@ impl PresignApi {
         let took = self.0.presigner.clock.now().duration_since(arrival.started);
         arrival.patience = arrival.patience.saturating_sub(took.unwrap_or_default());
         (ticket, arriving)
+    }
+
+    /// Answers a unary RPC: knows its caller, reads its message, and does its work to the end.
+    async fn answer<R: Unary>(
+        &self,
+        mut request: Request<R::Message>,
+    ) -> Result<Response<R::Reply>, Status> {
+        let (ticket, arriving) = self.enter(R::METHOD, &mut request);
+        let message = request.into_inner();
+        let inner = Arc::clone(&self.0);
+        let issuance_id = inner.issuance_id();
+        let work = Box::pin(async move {
+            let _ticket = ticket;
+            let (arrival, known) = inner.identified(arriving, issuance_id).await;
+            let tenant = TenantId::parse(R::tenant(&message)).ok();
+            let tenant = tenant.as_ref();
+            let work = async {
+                match known.and_then(|()| R::read(message)) {
+                    Ok(asked) => R::work(&inner, &arrival, issuance_id, asked).await,
+                    Err(refusal) => Err(inner.refuse(&arrival, issuance_id, tenant, refusal).await),
+                }
+            };
+            inner
+                .unless_it_panics(&arrival, issuance_id, tenant, pin!(work))
+                .await
+        });
+        self.run(issuance_id, work).await
     }
 
     /// Refuses a request whose message was not read, and records that.
@@ -245,13 +302,6 @@ impl Inner {
             .await
     }
 
-    fn item(&self, command: Command) -> Item {
-        Item {
-            issuance_id: self.issuance_id(),
-            command,
-        }
-    }
-
     fn issuance_id(&self) -> Uuid {
         let now = self.presigner.clock.now();
         let since = now
@@ -282,102 +332,22 @@ async fn caught<T>(
 impl PresignService for PresignApi {
     async fn presign(
         &self,
-        mut request: Request<PresignRequest>,
+        request: Request<PresignRequest>,
     ) -> Result<Response<PresignResponse>, Status> {
-        let (ticket, arriving) = self.enter(PRESIGN, &mut request);
-        let message = request.into_inner();
-        let inner = Arc::clone(&self.0);
-        let issuance_id = inner.issuance_id();
-        let work = Box::pin(async move {
-            let _ticket = ticket;
-            let (arrival, known) = inner.identified(arriving, issuance_id).await;
-            let tenant = TenantId::parse(&message.tenant).ok();
-            let tenant = tenant.as_ref();
-            let work = async {
-                match known.and_then(|()| request::read_presign(message)) {
-                    Ok((request, command)) => {
-                        let item = Item {
-                            issuance_id,
-                            command,
-                        };
-                        let issued = inner.presigner.presign(&arrival, &request, &item).await?;
-                        Ok(reply::response(issued, issuance_id))
-                    }
-                    Err(refusal) => Err(inner.refuse(&arrival, issuance_id, tenant, refusal).await),
-                }
-            };
-            inner
-                .unless_it_panics(&arrival, issuance_id, tenant, pin!(work))
-                .await
-        });
-        self.run(issuance_id, work).await
-    }
-
-    async fn presign_post(
-        &self,
-        mut request: Request<PresignPostRequest>,
-    ) -> Result<Response<PresignPostResponse>, Status> {
-        let (ticket, arriving) = self.enter(PRESIGN_POST, &mut request);
-        let mut form = request.into_inner();
-        let inner = Arc::clone(&self.0);
-        let issuance_id = inner.issuance_id();
-        let work = Box::pin(async move {
-            let _ticket = ticket;
-            let (arrival, known) = inner.identified(arriving, issuance_id).await;
-            let tenant = TenantId::parse(&form.tenant).ok();
-            let tenant = tenant.as_ref();
-            let work = async {
-                match known.and_then(|()| request::read_post(&mut form)) {
-                    Ok(request) => {
-                        let item = FormItem { issuance_id, form };
-                        let issued = inner
-                            .presigner
-                            .presign_post(&arrival, &request, &item)
-                            .await?;
-                        Ok(reply::post_response(issued, issuance_id))
-                    }
-                    Err(refusal) => Err(inner.refuse(&arrival, issuance_id, tenant, refusal).await),
-                }
-            };
-            inner
-                .unless_it_panics(&arrival, issuance_id, tenant, pin!(work))
-                .await
-        });
-        self.run(issuance_id, work).await
+        self.answer::<Presign>(request).await
     }
 
     async fn batch_presign(
         &self,
-        mut request: Request<BatchPresignRequest>,
+        request: Request<BatchPresignRequest>,
     ) -> Result<Response<BatchPresignResponse>, Status> {
-        let (ticket, arriving) = self.enter(BATCH_PRESIGN, &mut request);
-        let message = request.into_inner();
-        let inner = Arc::clone(&self.0);
-        // Of the batch as a whole, if it is refused as one; each command has an id of its own besides.
-        let issuance_id = inner.issuance_id();
-        let work = Box::pin(async move {
-            let _ticket = ticket;
-            let (arrival, known) = inner.identified(arriving, issuance_id).await;
-            let tenant = TenantId::parse(&message.tenant).ok();
-            let tenant = tenant.as_ref();
-            let work = async {
-                match known.and_then(|()| request::read_batch(message)) {
-                    Ok((request, commands)) => {
-                        let items = commands.into_iter().map(|command| inner.item(command));
-                        let items: Vec<Item> = items.collect();
-                        let results = inner
-                            .presigner
-                            .presign_batch(&arrival, &request, issuance_id, &items)
-                            .await?;
-                        Ok(reply::batch_response(&items, results))
-                    }
-                    Err(refusal) => Err(inner.refuse(&arrival, issuance_id, tenant, refusal).await),
-                }
-            };
-            inner
-                .unless_it_panics(&arrival, issuance_id, tenant, pin!(work))
-                .await
-        });
-        self.run(issuance_id, work).await
+        self.answer::<BatchPresign>(request).await
+    }
+
+    async fn presign_post(
+        &self,
+        request: Request<PresignPostRequest>,
+    ) -> Result<Response<PresignPostResponse>, Status> {
+        self.answer::<PresignPost>(request).await
     }
 }

@@ -20,7 +20,7 @@ use tonic::{Code, Status};
 use tower::Service as _;
 
 use self::arriving::Arriving;
-use super::{BATCH_PRESIGN, PRESIGN, PRESIGN_POST, PresignApi, Unidentified, status};
+use super::{METHODS, PresignApi, Unidentified, status};
 use crate::proto::v1::presign_service_server::PresignServiceServer;
 use crate::refusal::Refusal;
 
@@ -139,9 +139,7 @@ fn refusal(answered: &Response<Body>, most: usize) -> Option<Refusal> {
 /// The method's full name, where it is one.
 fn method(path: &str) -> Option<&'static str> {
     let name = path.strip_prefix('/')?;
-    [PRESIGN, BATCH_PRESIGN, PRESIGN_POST]
-        .into_iter()
-        .find(|method| *method == name)
+    METHODS.into_iter().find(|method| *method == name)
 }
 
 fn answer(status: Status) -> Response<Body> {
