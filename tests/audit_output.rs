@@ -29,6 +29,7 @@ fn allowed() -> PresignRequest {
 fn large_batch() -> BatchPresignRequest {
     let command = Command {
         command: Some(get_object("acme-files", "k")),
+        ..Command::default()
     };
     BatchPresignRequest {
         tenant: "acme".to_owned(),

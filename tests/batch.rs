@@ -93,6 +93,7 @@ async fn every_failure_belongs_to_its_command() {
     request.commands.push(Command::default());
     request.commands.push(Command {
         command: Some(get_object("acme-files", "z")),
+        ..Command::default()
     });
     request.expires_in = Some(prost_types::Duration {
         seconds: 600,

@@ -148,6 +148,7 @@ async fn a_request_for_another_tenants_object_upload_or_copy_source_gets_no_sess
             .iter()
             .map(|command| Command {
                 command: Some(command.clone()),
+                ..Command::default()
             })
             .collect(),
         ..BatchPresignRequest::default()

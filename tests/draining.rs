@@ -36,6 +36,7 @@ async fn presign_many(
 ) -> Result<Vec<String>, tonic::Status> {
     let command = Command {
         command: Some(get_object("acme-files", "k")),
+        ..Command::default()
     };
     let asked = BatchPresignRequest {
         tenant: "acme".to_owned(),

@@ -129,6 +129,7 @@ async fn each_command_of_a_batch_has_a_record_of_its_own() {
         commands: commands
             .map(|command| Command {
                 command: Some(command),
+                ..Command::default()
             })
             .into(),
         ..BatchPresignRequest::default()

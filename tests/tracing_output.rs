@@ -135,6 +135,7 @@ async fn each_decision_is_one_server_span_in_the_callers_trace() {
     client.presign(nobody).await.unwrap_err();
     let commands = ["a", "b"].map(|key| Command {
         command: Some(get_object("acme-files", key)),
+        ..Command::default()
     });
     let batch = BatchPresignRequest {
         tenant: "acme".to_owned(),

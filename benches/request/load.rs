@@ -168,5 +168,6 @@ fn command(n: usize) -> Command {
             )),
             ..GetObject::default()
         })),
+        ..Command::default()
     }
 }

@@ -190,6 +190,7 @@ impl Presignd {
                     key: Some("invoices/2026/11/invoice-final.pdf".to_owned()),
                     ..GetObject::default()
                 })),
+                ..Command::default()
             },
         };
         let issued = self.rooms.presign(&arrival, &request, &item).await;

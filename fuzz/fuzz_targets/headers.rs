@@ -25,6 +25,7 @@ fuzz_target!(|data: &[u8]| {
         tenant: "store".to_owned(),
         command: Some(Command {
             command: Some(Variant::ListBuckets(ListBuckets::default())),
+            ..Command::default()
         }),
         ..PresignRequest::default()
     });

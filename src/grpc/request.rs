@@ -208,6 +208,7 @@ mod tests {
             tenant: "acme".into(),
             command: Some(Command {
                 command: Some(Variant::ListBuckets(ListBuckets::default())),
+                ..Command::default()
             }),
             ..PresignRequest::default()
         }

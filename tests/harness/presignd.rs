@@ -481,6 +481,7 @@ pub(crate) fn request(tenant: &str, command: Variant) -> PresignRequest {
         tenant: tenant.to_owned(),
         command: Some(Command {
             command: Some(command),
+            ..Command::default()
         }),
         ..PresignRequest::default()
     }
@@ -497,6 +498,7 @@ pub(crate) fn batch(
             .into_iter()
             .map(|command| Command {
                 command: Some(command),
+                ..Command::default()
             })
             .collect(),
         ..BatchPresignRequest::default()
