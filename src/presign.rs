@@ -50,7 +50,7 @@ pub struct Presigner {
 }
 
 /// What is known of a request before anything is decided.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Arrival {
     /// The full name of the RPC's method.
     pub method: &'static str,

@@ -31,6 +31,7 @@ mod sandbox;
 mod scoping;
 mod serving;
 mod store;
+mod streaming;
 mod sts;
 mod tampering;
 mod tenant_ids;
