@@ -5,6 +5,7 @@
 
 mod batch_presign;
 mod door;
+mod explain_presign;
 pub mod health;
 mod presign;
 mod presign_post;
@@ -30,6 +31,7 @@ use uuid::Uuid;
 
 use self::batch_presign::BatchPresign;
 use self::door::Ticket;
+use self::explain_presign::ExplainPresign;
 use self::presign::Presign;
 use self::presign_post::PresignPost;
 use self::server::{Ending, Peer};
@@ -41,19 +43,20 @@ use crate::names::TenantId;
 use crate::presign::{Arrival, Presigner};
 use crate::proto::v1::presign_service_server::PresignService;
 use crate::proto::v1::{
-    BatchPresignRequest, BatchPresignResponse, PresignPostRequest, PresignPostResponse,
-    PresignRequest, PresignResponse, StreamPresignRequest,
+    BatchPresignRequest, BatchPresignResponse, ExplainPresignRequest, ExplainPresignResponse,
+    PresignPostRequest, PresignPostResponse, PresignRequest, PresignResponse, StreamPresignRequest,
 };
 use crate::refusal::Refusal;
 
 /// The service's full name.
 pub const SERVICE: &str = "presignd.v1.PresignService";
 /// Its methods' full names.
-const METHODS: [&str; 4] = [
+const METHODS: [&str; 5] = [
     Presign::METHOD,
     BatchPresign::METHOD,
     stream_presign::METHOD,
     PresignPost::METHOD,
+    ExplainPresign::METHOD,
 ];
 
 /// PresignService. Cheap to clone.
@@ -379,5 +382,12 @@ impl PresignService for PresignApi {
         request: Request<PresignPostRequest>,
     ) -> Result<Response<PresignPostResponse>, Status> {
         self.answer::<PresignPost>(request).await
+    }
+
+    async fn explain_presign(
+        &self,
+        request: Request<ExplainPresignRequest>,
+    ) -> Result<Response<ExplainPresignResponse>, Status> {
+        self.answer::<ExplainPresign>(request).await
     }
 }

@@ -4,6 +4,7 @@
 //!
 //! Invariant: a URL leaves [`Presigner`] only after its record was confirmed, and a refusal leaves a record too.
 
+pub mod explain;
 mod form;
 mod placed;
 mod record;

@@ -15,6 +15,7 @@ mod contract;
 mod denying;
 mod draining;
 mod expiring;
+mod explaining;
 mod forms;
 mod grpcurl;
 mod harness;

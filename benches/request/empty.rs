@@ -6,8 +6,9 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream as StdTcpStream};
 
 use presignd::proto::v1::presign_service_server::{PresignService, PresignServiceServer};
 use presignd::proto::v1::{
-    BatchPresignRequest, BatchPresignResponse, PresignPostRequest, PresignPostResponse,
-    PresignRequest, PresignResponse, StreamPresignRequest, StreamPresignResponse,
+    BatchPresignRequest, BatchPresignResponse, ExplainPresignRequest, ExplainPresignResponse,
+    PresignPostRequest, PresignPostResponse, PresignRequest, PresignResponse, StreamPresignRequest,
+    StreamPresignResponse,
 };
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -80,6 +81,13 @@ impl PresignService for Empty {
         _: Request<Streaming<StreamPresignRequest>>,
     ) -> Result<Response<Self::StreamPresignStream>, Status> {
         Err(Status::unimplemented("the empty service has no streams"))
+    }
+
+    async fn explain_presign(
+        &self,
+        _: Request<ExplainPresignRequest>,
+    ) -> Result<Response<ExplainPresignResponse>, Status> {
+        Err(Status::unimplemented("the empty service explains nothing"))
     }
 
     async fn presign_post(

@@ -9,8 +9,8 @@ use crate::admit::source_ip::{self, SourceIps};
 use crate::names::TenantId;
 use crate::presign::Request;
 use crate::proto::v1::{
-    BatchPresignRequest, Command, ExpiryMode, PresignPostRequest, PresignRequest,
-    StreamPresignRequest,
+    BatchPresignRequest, Command, ExpiryMode, ExplainPresignRequest, PresignPostRequest,
+    PresignRequest, StreamPresignRequest,
 };
 use crate::refusal::Refusal;
 use crate::sign::bind::{Violation, Violations};
@@ -42,6 +42,20 @@ pub(super) fn read_on_stream(message: StreamPresignRequest) -> Result<(Request, 
     let unfit = unfit.map(|description| violation("request_id", description));
     let request = message.request.unwrap_or_default();
     read_with(request, unfit.into_iter().collect())
+}
+
+/// The same, of a request that is to be explained.
+pub(super) fn read_explain(message: ExplainPresignRequest) -> Result<(Request, Command), Refusal> {
+    read_presign(message.request.unwrap_or_default()).map_err(|refusal| match refusal {
+        Refusal::Invalid(violations) => {
+            let within = |violation: Violation| Violation {
+                field: format!("request.{}", violation.field).into(),
+                ..violation
+            };
+            Refusal::Invalid(Violations(violations.0.into_iter().map(within).collect()))
+        }
+        other => other,
+    })
 }
 
 fn read_with(

@@ -64,7 +64,7 @@ fn log(refusal: &Refusal, issuance_id: Uuid) {
     let reason = reason_name(verdict.reason);
     match verdict.outcome {
         Outcome::Failed => tracing::warn!(%issuance_id, reason, "not issued: {refusal}"),
-        Outcome::Denied | Outcome::Issued => {
+        Outcome::Denied | Outcome::Issued | Outcome::Explained => {
             tracing::debug!(%issuance_id, reason, "not issued: {refusal}");
         }
     }

@@ -7,7 +7,7 @@ use crate::harness::presignd::TestClock;
 use crate::harness::process::presignd;
 
 /// A key and its hash, as `presignd api-key new` prints them.
-pub(super) async fn new_key() -> (String, String) {
+pub(crate) async fn new_key() -> (String, String) {
     let ended = presignd(["api-key", "new"]).run().await;
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let mut lines = ended.stdout.lines();
