@@ -158,7 +158,10 @@ struct Asked {
 fn check_url(command: &Command, response: &PresignResponse) {
     let dynamic = DynamicMessage::decode(message("presignd.v1.Command"), &*command.encode_to_vec())
         .expect("the same message");
-    let (_, inner) = dynamic.fields().next().expect("a command");
+    let (_, inner) = dynamic
+        .fields()
+        .find(|(field, _)| field.containing_oneof().is_some())
+        .expect("a command");
     let inner = inner.as_message().expect("a message");
     let kind = inner.descriptor();
     let extension = pool()
@@ -176,6 +179,13 @@ fn check_url(command: &Command, response: &PresignResponse) {
     assert_eq!(response.method, text("method"));
 
     let mut asked = asked(inner);
+    if command
+        .options
+        .is_some_and(|options| options.requester_pays())
+    {
+        let payer = asked.headers.entry("x-amz-request-payer".to_owned());
+        payer.or_insert(Some("requester".to_owned()));
+    }
     if let Some(fixed) = operation.get_field_by_name("fixed_query") {
         for parameter in fixed.as_list().expect("a list") {
             let parameter = parameter.as_str().expect("text");
