@@ -7,10 +7,12 @@ mod batch_presign;
 mod door;
 pub mod health;
 mod presign;
+mod presign_parts;
 mod presign_post;
 mod reply;
 mod request;
 pub mod server;
+mod start_multipart_upload;
 mod status;
 mod to_the_end;
 
@@ -30,8 +32,10 @@ use uuid::Uuid;
 use self::batch_presign::BatchPresign;
 use self::door::Ticket;
 use self::presign::Presign;
+use self::presign_parts::PresignParts;
 use self::presign_post::PresignPost;
 use self::server::Peer;
+use self::start_multipart_upload::StartMultipartUpload;
 use self::to_the_end::{Panicked, ToTheEnd};
 use crate::audit::TraceContext;
 use crate::authenticate::{Authenticator, Caller, Presented, Unauthenticated};
@@ -39,15 +43,22 @@ use crate::names::TenantId;
 use crate::presign::{Arrival, Presigner, at_once};
 use crate::proto::v1::presign_service_server::PresignService;
 use crate::proto::v1::{
-    BatchPresignRequest, BatchPresignResponse, PresignPostRequest, PresignPostResponse,
-    PresignRequest, PresignResponse,
+    BatchPresignRequest, BatchPresignResponse, PresignPartsRequest, PresignPartsResponse,
+    PresignPostRequest, PresignPostResponse, PresignRequest, PresignResponse,
+    StartMultipartUploadRequest, StartMultipartUploadResponse,
 };
 use crate::refusal::Refusal;
 
 /// The service's full name.
 pub const SERVICE: &str = "presignd.v1.PresignService";
 /// Its methods' full names.
-const METHODS: [&str; 3] = [Presign::METHOD, BatchPresign::METHOD, PresignPost::METHOD];
+const METHODS: [&str; 5] = [
+    Presign::METHOD,
+    BatchPresign::METHOD,
+    PresignPost::METHOD,
+    StartMultipartUpload::METHOD,
+    PresignParts::METHOD,
+];
 
 /// PresignService. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -349,5 +360,19 @@ impl PresignService for PresignApi {
         request: Request<PresignPostRequest>,
     ) -> Result<Response<PresignPostResponse>, Status> {
         self.answer::<PresignPost>(request).await
+    }
+
+    async fn start_multipart_upload(
+        &self,
+        request: Request<StartMultipartUploadRequest>,
+    ) -> Result<Response<StartMultipartUploadResponse>, Status> {
+        self.answer::<StartMultipartUpload>(request).await
+    }
+
+    async fn presign_parts(
+        &self,
+        request: Request<PresignPartsRequest>,
+    ) -> Result<Response<PresignPartsResponse>, Status> {
+        self.answer::<PresignParts>(request).await
     }
 }

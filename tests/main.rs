@@ -36,3 +36,4 @@ mod tampering;
 mod tenant_ids;
 mod tls;
 mod tracing_output;
+mod uploads;
