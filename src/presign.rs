@@ -31,6 +31,7 @@ use crate::proto::v1::Command;
 use crate::refusal::Refusal;
 use crate::scope::{ScopedCredentials, Scoper};
 use crate::sign::command::BoundCommand;
+use crate::sign::payload::BodyToSend;
 use crate::sign::{self, Credentials, PresignedUrl, SigningEndpoint};
 use crate::tenant::{Tenant, Tenants};
 
@@ -113,6 +114,8 @@ pub struct SignedUrl {
     pub method: &'static str,
     /// What the client must send.
     pub headers: Vec<(String, String)>,
+    /// And as the body.
+    pub body: BodyToSend,
 }
 
 /// What a signature depends on, beside what is signed.
@@ -317,6 +320,7 @@ fn sign_url(command: &BoundCommand<'_>) -> impl FnOnce(&Signing<'_>) -> Result<S
             url: sign::presign(command, endpoint, credentials, signed_at, life),
             method: command.operation.method,
             headers: command.headers_to_send(),
+            body: BodyToSend::of(command),
         })
     }
 }

@@ -25,6 +25,7 @@ mod endpoint;
 mod hex;
 pub mod operations;
 pub mod parameterized;
+pub mod payload;
 pub mod post_policy;
 mod query;
 mod signing_key;
