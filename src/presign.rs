@@ -33,6 +33,7 @@ use crate::proto::v1::Command;
 use crate::refusal::Refusal;
 use crate::scope::{ScopedCredentials, Scoper};
 use crate::sign::command::BoundCommand;
+use crate::sign::payload::BodyToSend;
 use crate::sign::{self, Credentials, PresignedUrl, SigningEndpoint};
 use crate::tenant::{Tenant, Tenants};
 use crate::upload::Uploads;
@@ -118,6 +119,8 @@ pub struct SignedUrl {
     pub method: &'static str,
     /// What the client must send.
     pub headers: Vec<(String, String)>,
+    /// And as the body.
+    pub body: BodyToSend,
 }
 
 /// Everything is decided and at hand: what is left is to sign.
@@ -366,6 +369,7 @@ fn sign_url(command: &BoundCommand<'_>) -> impl FnOnce(&Signing<'_>) -> Result<S
             url: sign::presign(command, endpoint, credentials, signed_at, life),
             method: command.operation.method,
             headers: command.headers_to_send(),
+            body: BodyToSend::of(command),
         })
     }
 }
