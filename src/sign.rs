@@ -9,7 +9,7 @@
 //! 3. `signing_key`, or `asymmetric_key` for several regions, signs the hash, with a key that `credentials` keeps;
 //! 4. the signature is appended.
 //!
-//! `post_policy` signs forms instead of URLs, with the same keys.
+//! `parts` signs the URLs of an upload's parts, which have most of these stages in common. `post_policy` signs forms instead of URLs, with the same keys.
 //!
 //! Invariant: path and query that are signed are the bytes that are sent. Headers are never moved into the query: the client has
 //! to send every one of the command's. A URL costs one heap allocation, its own.
@@ -28,6 +28,8 @@ mod endpoint;
 mod hex;
 pub mod operations;
 pub mod parameterized;
+mod parts;
+pub mod payload;
 pub mod post_policy;
 mod query;
 mod signing_key;
@@ -60,6 +62,7 @@ use self::url::{Host, UnsignedUrl};
 
 pub use self::credentials::Credentials;
 pub use self::endpoint::{Algorithm, SigningEndpoint};
+pub use self::parts::{PART_NUMBER, presign_parts};
 pub use self::url::PresignedUrl;
 
 /// The URL that lets its holder send `command` for `expires_in` seconds from `signed_at` on.

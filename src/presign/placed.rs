@@ -12,9 +12,9 @@ use crate::endpoint::buckets::Buckets;
 use crate::endpoint::options::Options;
 use crate::proto::v1::{Command, SigningOptions};
 use crate::refusal::Refusal;
-use crate::sign::bind::{REQUEST_PAYER, Violation, Violations};
+use crate::sign::bind::{REQUEST_PAYER, Violations};
 use crate::sign::command::{BoundCommand, Operation};
-use crate::sign::operations;
+use crate::sign::{operations, payload};
 use crate::tenant::Tenant;
 
 /// A command and its place.
@@ -47,9 +47,13 @@ impl<'a> Placed<'a> {
         let message = operations::message(variant);
         let operation = message.operation();
         let options = command.options.unwrap_or_default();
-        let mut bound = message
-            .to_bound()
-            .map_err(|violations| inside(violations, &place, operation));
+        let mut bound = match &command.payload {
+            None => message
+                .to_bound()
+                .map_err(|violations| inside(violations, &place, operation)),
+            Some(payload) => payload::bind(message, payload)
+                .map_err(|violations| Refusal::Invalid(violations.below(&place))),
+        };
         let mut fields = message.fields().iter();
         let mut requester_pays = options.requester_pays;
         if !fields.any(|field| field.name == REQUEST_PAYER) {
@@ -153,7 +157,7 @@ impl<'a> Placed<'a> {
                 violations,
             }) => Denied::Content {
                 command,
-                violations: placed(violations, &self.place, operation),
+                violations: in_command(violations, &self.place, operation),
             }
             .into(),
             other => other,
@@ -180,13 +184,9 @@ pub(super) fn renamed<'a>(
 
 /// Violations with the paths of the whole request.
 fn inside(violations: Violations, place: &str, operation: &Operation) -> Refusal {
-    Refusal::Invalid(placed(violations, place, operation))
+    Refusal::Invalid(in_command(violations, place, operation))
 }
 
-fn placed(violations: Violations, place: &str, operation: &Operation) -> Violations {
-    let placed = |violation: Violation| Violation {
-        field: format!("{place}.{}.{}", operation.field, violation.field).into(),
-        ..violation
-    };
-    Violations(violations.0.into_iter().map(placed).collect())
+fn in_command(violations: Violations, place: &str, operation: &Operation) -> Violations {
+    violations.below(operation.field).below(place)
 }
