@@ -311,6 +311,46 @@ async fn where_a_grant_bounds_uploads_s3_holds_the_client_to_the_plan() {
 }
 
 #[tokio::test]
+async fn an_upload_is_begun_for_addresses_that_presignd_does_not_have() {
+    let there = r#"[{ commands: [write, delete], resources: ["acme-files/*"], source_ip: [203.0.113.0/24, 127.0.0.0/8] }]"#;
+    let presignd = Presignd::with_ceph_tenant("acme", GRANTS)
+        .with_ceph_tenant("globex", &there.replace("acme", "globex"))
+        .start()
+        .await;
+    for (tenant, bucket) in [("acme", BUCKET), ("globex", "globex-files")] {
+        for (from, status) in [("203.0.113.7", 403), ("127.0.0.1", 200)] {
+            let mut request = start("uploads/from afar", Extent::Size(4));
+            request.tenant = tenant.to_owned();
+            request.source_ip = vec![from.to_owned()];
+            request.create.as_mut().unwrap().bucket = Some(bucket.to_owned());
+            let plan = begin(&presignd, request).await.unwrap();
+            let uploaded = put(&plan.parts[0], "part").await;
+            assert_eq!(uploaded.status, status, "{from}: {uploaded:?}");
+            let aborted = finish(plan.abort.as_ref(), "").await;
+            assert_eq!(aborted.status == 204, status == 200, "{from}: {aborted:?}");
+        }
+    }
+    let elsewhere = there.replace("127.0.0.0/8", "198.51.100.0/24");
+    let presignd = Presignd::with_ceph_tenant("acme", &elsewhere).start().await;
+    let key = "uploads/from elsewhere";
+    let plan = begin(&presignd, start(key, Extent::Size(4))).await;
+    let plan = plan.unwrap();
+    assert_eq!(put(&plan.parts[0], "part").await.status, 403);
+
+    // And is given up from there, too.
+    presignd
+        .records
+        .fail(Some(presignd::audit::AuditError::Closed));
+    let given_up = "uploads/given up from elsewhere";
+    let failed = begin(&presignd, start(given_up, Extent::Size(4))).await;
+    assert_eq!(failed.unwrap_err().code(), tonic::Code::Unavailable);
+    let ceph = Ceph::shared();
+    let under_way = ceph.as_owner("GET", BUCKET, "", "uploads=", "").await;
+    assert!(under_way.text().contains(key), "{}", under_way.text());
+    assert!(!under_way.text().contains(given_up), "{}", under_way.text());
+}
+
+#[tokio::test]
 async fn one_session_that_is_no_wider_than_the_plan_signs_all_of_it() {
     let ceph = Ceph::shared();
     let tenant = crate::harness::presignd::ceph_tenant(ceph.tenant("acme"), GRANTS);
