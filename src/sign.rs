@@ -11,8 +11,8 @@
 //!
 //! `post_policy` signs forms instead of URLs, with the same keys.
 //!
-//! Invariant: path and query that are signed are the bytes that are sent. Headers are never moved into the query: the client has
-//! to send every one of the command's. A URL costs one heap allocation, its own.
+//! Invariant: path and query that are signed are the bytes that are sent. Headers move into the query only where the command says so, and
+//! only those of `placement`: the client has to send all others. A URL costs one heap allocation, its own.
 //!
 //! Source: the AWS API reference of Amazon S3, "Authenticating requests: using query parameters (AWS Signature Version 4)".
 
@@ -26,6 +26,7 @@ mod hex;
 pub mod operations;
 pub mod parameterized;
 pub mod payload;
+mod placement;
 pub mod post_policy;
 mod query;
 mod signing_key;

@@ -5,6 +5,8 @@
 //! stages are compared in their order, so that a failure names the first one that went wrong.
 
 mod aws_sdk;
+mod every_operation;
+mod moving;
 mod operations;
 mod reference;
 mod refusals;

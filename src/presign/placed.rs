@@ -39,13 +39,18 @@ impl<'a> Placed<'a> {
         };
         let message = operations::message(variant);
         let operation = message.operation();
-        let bound = match &command.payload {
+        let mut bound = match &command.payload {
             None => message
                 .to_bound()
                 .map_err(|violations| inside(violations, &place, operation)),
             Some(payload) => payload::bind(message, payload)
                 .map_err(|violations| Refusal::Invalid(violations.below(&place))),
         };
+        if let (Some(options), Ok(command)) = (&command.options, &mut bound)
+            && let Err(violations) = command.set_options(options)
+        {
+            bound = Err(Refusal::Invalid(violations.below(&place)));
+        }
         Self {
             bound,
             operation: Some(operation),
