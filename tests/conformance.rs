@@ -6,6 +6,7 @@
 
 mod aws_sdk;
 mod every_operation;
+mod hard_cases;
 mod moving;
 mod operations;
 mod reference;
@@ -25,7 +26,7 @@ use serde::Deserialize;
 use crate::harness::tools::repository;
 
 /// One request, and what botocore makes of it.
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Case {
     name: String,
@@ -46,7 +47,7 @@ struct Case {
     differs: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct EndpointOfCase {
     url: Option<String>,

@@ -68,13 +68,13 @@ const UNSIGNED: &str = "x-amz-checksum-mode";
 const ROUTE_BEFORE_ADDRESS: (&str, &str) = ("WriteGetObjectResponse", "hard with path style");
 
 /// A case, read as the SDK's types.
-struct Case {
+pub(super) struct Case {
     fields: Json,
     case: super::Case,
 }
 
 impl Case {
-    fn new(case: super::Case) -> Self {
+    pub(super) fn new(case: super::Case) -> Self {
         let command = case.request.as_object().expect("a command");
         let fields = command.values().next().expect("it has one").clone();
         Self { fields, case }
@@ -125,10 +125,10 @@ impl Case {
 
 /// What the SDK signed.
 #[derive(Debug, Default)]
-struct Signed {
-    method: String,
-    url: String,
-    headers: BTreeMap<String, String>,
+pub(super) struct Signed {
+    pub(super) method: String,
+    pub(super) url: String,
+    pub(super) headers: BTreeMap<String, String>,
 }
 
 /// Turns the SDK's signer to the query, and keeps what it signs.
@@ -212,7 +212,7 @@ fn client(case: &super::Case) -> Client {
 }
 
 /// What the SDK makes of a case, or `None` if it has no such operation.
-async fn signed_by_the_sdk(name: &str, case: &Case) -> Option<Signed> {
+pub(super) async fn signed_by_the_sdk(name: &str, case: &Case) -> Option<Signed> {
     let body = operation(name).expect("it is known").body;
     let of_body = HEADERS_OF_ITS_BODY
         .iter()
@@ -223,17 +223,17 @@ async fn signed_by_the_sdk(name: &str, case: &Case) -> Option<Signed> {
         .chain(of_body)
         .copied()
         .filter(|header| !asked(header));
-    let signed = Arc::default();
-    let signer = Signer {
+    let kept: Arc<Mutex<Option<Signed>>> = Arc::default();
+    let turned = Signer {
         expires_in: Duration::from_secs(case.case.expires_in.into()),
         own: own.collect(),
-        signed: Arc::clone(&signed),
+        signed: Arc::clone(&kept),
     };
-    if !Box::pin(inputs::sign(&client(&case.case), name, case, signer)).await {
+    if !Box::pin(inputs::sign(&client(&case.case), name, case, turned)).await {
         return None;
     }
-    let signed = signed.lock().unwrap().take();
-    Some(signed.unwrap_or_else(|| panic!("{name}, {}: nothing was signed", case.case.name)))
+    let answer = kept.lock().unwrap().take();
+    Some(answer.unwrap_or_else(|| panic!("{name}, {}: nothing was signed", case.case.name)))
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ import model  # noqa: E402
 
 FILE = pathlib.Path(__file__).resolve().parents[2] / "tests/conformance/every_operation/inputs.rs"
 
-HEAD = """//! Inputs of aws-sdk-s3 for every operation: written by tools/commands/sdk_inputs.py, do not edit.
+HEAD = """//! Inputs of aws-sdk-s3 for every operation: written by `tools/commands/sdk_inputs.py`, do not edit.
 
 use aws_sdk_s3::Client;
 

@@ -1,4 +1,4 @@
-//! Inputs of aws-sdk-s3 for every operation: written by tools/commands/sdk_inputs.py, do not edit.
+//! Inputs of aws-sdk-s3 for every operation: written by `tools/commands/sdk_inputs.py`, do not edit.
 
 use aws_sdk_s3::Client;
 
