@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use presignd::endpoint::{Endpoints, TenantEndpoint};
 use presignd::proto::FILE_DESCRIPTOR_SET;
+use presignd::proto::v1::{HeaderPlacement, SigningOptions};
 use presignd::sign::command::{BoundCommand, PathForm, QueryParameter, Value};
 use presignd::sign::operations::message;
 use presignd::sign::{Credentials, SigningEndpoint, presign};
@@ -230,7 +231,7 @@ async fn five_signers_sign_the_hard_cases_alike() {
     }
     let credentials = cases[0].credentials();
     let by_botocore = signers::botocore(&cases).await;
-    let by_javascript = signers::javascript(&cases, &pool).await;
+    let by_javascript = signers::javascript(&cases, &pool, &[]).await;
 
     let mut disagreements = BTreeSet::new();
     for (index, case) in cases.iter().enumerate() {
@@ -272,4 +273,83 @@ async fn five_signers_sign_the_hard_cases_alike() {
     }
     let listed = DISAGREEMENTS.iter().map(|(name, who, _)| (*name, *who));
     assert_eq!(disagreements, listed.collect());
+}
+
+/// Who is told to move the same headers signs the same.
+#[tokio::test]
+async fn the_sdk_for_javascript_signs_what_moves_into_the_query_alike() {
+    let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).expect("the contract is valid");
+    let metadata = json!({ "metadata": { "Team": "a  b+c/%41&d=", "a.b~c": "", "a": "1", "ab": "2" }, "acl": "private", "requestPayer": "requester" });
+    let rows: [Row; 3] = [
+        ("metadata", NOON, 900, Aws, "putObject", object(&metadata)),
+        (
+            "metadata by path",
+            NOON,
+            900,
+            Store,
+            "createMultipartUpload",
+            object(&metadata),
+        ),
+        (
+            "who pays",
+            NOON,
+            900,
+            Aws,
+            "getObject",
+            object(
+                &json!({ "requestPayer": "requester", "checksumMode": "ENABLED", "range": "bytes=0-1", "versionId": "v" }),
+            ),
+        ),
+    ];
+    let mut cases: Vec<Case> = rows.into_iter().map(case).collect();
+    let mut own = Vec::new();
+    for case in &mut cases {
+        let command = case.command(&pool);
+        let variant = command.command.as_ref().expect("a command");
+        let mut bound = message(variant).to_bound().expect("it is valid");
+        case.headers = headers(&bound);
+        let mut options = SigningOptions::default();
+        options.set_header_placement(HeaderPlacement::Query);
+        bound.set_options(&options).expect("they are known");
+        let EndpointOfCase { url, path_style } = &case.endpoint;
+        let tenant = TenantEndpoint::new(case.region.clone(), url.clone(), *path_style);
+        let endpoint = Endpoints::default();
+        let endpoint = endpoint
+            .resolve(&tenant, bound.operation, bound.bucket)
+            .await;
+        let endpoint = endpoint.expect("an endpoint");
+        let sent: BTreeMap<_, _> = bound.headers_to_send().into_iter().collect();
+        // Its URL names the operation, save where a parameter does.
+        if bound.operation.name != "CreateMultipartUpload" {
+            bound.query.push(QueryParameter {
+                name: "x-id",
+                value: Value::Text(bound.operation.name.into()),
+            });
+        }
+        let url = presign(
+            &bound,
+            &endpoint,
+            &case.credentials(),
+            case.signed_at(),
+            900,
+        );
+        own.push((url.into_string(), sent));
+    }
+    let moved = [
+        "x-amz-meta-team",
+        "x-amz-meta-a.b~c",
+        "x-amz-meta-a",
+        "x-amz-meta-ab",
+        "x-amz-request-payer",
+        "x-amz-checksum-mode",
+    ];
+    let theirs = signers::javascript(&cases, &pool, &moved).await;
+    for ((url, sent), theirs) in own.iter().zip(&theirs) {
+        assert_eq!(&theirs.headers, sent);
+        assert_eq!(Url::parse(&theirs.url), Url::parse(url));
+    }
+    assert_eq!(
+        own.iter().map(|(_, sent)| sent.len()).collect::<Vec<_>>(),
+        [1, 1, 1]
+    );
 }

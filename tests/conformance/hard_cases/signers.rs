@@ -42,7 +42,7 @@ for case in given["cases"]:
 print(json.dumps(answers))
 "#;
 
-/// Signs by the SDK for JavaScript: its serialisation of each command, with its signer told to move no header, to sign all of them, and
+/// Signs by the SDK for JavaScript: its serialisation of each command, with its signer told to move those headers alone that the case moves, to sign all others, and
 /// that the payload is unsigned, which its presigner would say in a parameter of its own.
 const JAVASCRIPT: &str = r#"
 const fs = require("fs");
@@ -53,7 +53,7 @@ const given = JSON.parse(fs.readFileSync(process.argv[1], "utf8"));
 const its_own = ["amz-sdk-invocation-id", "amz-sdk-request", "user-agent", "x-amz-user-agent", "x-amz-content-sha256"];
 const of_its_body = ["content-length", "content-type", "content-md5", "x-amz-checksum-crc32", "x-amz-sdk-checksum-algorithm"];
 
-async function sign({ operation, request, endpoint, token, time, expires_in, asked, references, region, id, secret }) {
+async function sign({ operation, request, endpoint, token, time, expires_in, asked, references, moved, region, id, secret }) {
   const [fields] = Object.values(request);
   const credentials = { accessKeyId: id, secretAccessKey: secret, sessionToken: token };
   let kept;
@@ -85,8 +85,9 @@ async function sign({ operation, request, endpoint, token, time, expires_in, ask
   signer.createCanonicalRequest = function (request, headers) { return canonical.call(this, request, headers, "UNSIGNED-PAYLOAD"); };
   kept.body = undefined;
   const every = new Set(Object.keys(kept.headers).map((name) => name.toLowerCase()));
+  const unhoistableHeaders = new Set([...every].filter((name) => !moved.includes(name)));
   const signed = await signer.presign(kept, {
-    expiresIn: expires_in, signingDate: new Date(time), unhoistableHeaders: every, signableHeaders: every,
+    expiresIn: expires_in, signingDate: new Date(time), unhoistableHeaders, signableHeaders: every,
   });
   const encoded = (text) => encodeURIComponent(text).replace(/[!'()*]/g, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`);
   const query = Object.entries(signed.query).flatMap(([name, value]) => [value ?? ""].flat().map((one) => `${encoded(name)}=${encoded(one)}`));
@@ -134,13 +135,19 @@ pub(super) async fn botocore(cases: &[Case]) -> Vec<Answer> {
     answers(&python(BOTOCORE, given.path()).await)
 }
 
-pub(super) async fn javascript(cases: &[Case], pool: &DescriptorPool) -> Vec<Answer> {
+/// With these headers in the query.
+pub(super) async fn javascript(
+    cases: &[Case],
+    pool: &DescriptorPool,
+    moved: &[&str],
+) -> Vec<Answer> {
     let described = cases.iter().map(|case| {
         let mut described = described(case);
         let command = case.command(pool);
         let operation = message(command.command.as_ref().expect("a command")).operation();
         described["operation"] = operation.name.into();
         described["asked"] = case.headers.keys().cloned().collect();
+        described["moved"] = moved.into();
         // Encoded, as the header holds it.
         let source = case.headers.get("x-amz-copy-source");
         described["references"] = json!({ "copySource": source });
