@@ -23,7 +23,7 @@ pub(super) struct ExplainPresign;
 impl Unary for ExplainPresign {
     const METHOD: &'static str = "presignd.v1.PresignService/ExplainPresign";
     type Message = ExplainPresignRequest;
-    type Asked = (Request, Command);
+    type Asked = (Request, Box<Command>);
     type Reply = ExplainPresignResponse;
 
     fn tenant(message: &Self::Message) -> &str {
@@ -43,7 +43,7 @@ impl Unary for ExplainPresign {
     ) -> Result<ExplainPresignResponse, Refusal> {
         let item = Item {
             issuance_id,
-            command,
+            command: &command,
         };
         let explained = inner.presigner.explain(arrival, &request, &item).await?;
         Ok(response(explained, issuance_id))

@@ -1,5 +1,7 @@
 //! The edge: what travels as protobuf becomes types whose rules hold, or a refusal that names every broken field.
 
+pub(super) mod upload;
+
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -28,12 +30,14 @@ pub(super) const MAX_REQUEST_ID: usize = 128;
 const MAX_HEADROOM: Duration = Duration::from_millis(100);
 
 /// What a request asks for, and its command.
-pub(super) fn read_presign(request: PresignRequest) -> Result<(Request, Command), Refusal> {
+pub(super) fn read_presign(request: PresignRequest) -> Result<(Request, Box<Command>), Refusal> {
     read_with(request, Vec::new())
 }
 
 /// The same, of a request on a stream.
-pub(super) fn read_on_stream(message: StreamPresignRequest) -> Result<(Request, Command), Refusal> {
+pub(super) fn read_on_stream(
+    message: StreamPresignRequest,
+) -> Result<(Request, Box<Command>), Refusal> {
     let unfit = match message.request_id.len() {
         0 => Some("is required: it tags the answer"),
         1..=MAX_REQUEST_ID => None,
@@ -45,15 +49,12 @@ pub(super) fn read_on_stream(message: StreamPresignRequest) -> Result<(Request, 
 }
 
 /// The same, of a request that is to be explained.
-pub(super) fn read_explain(message: ExplainPresignRequest) -> Result<(Request, Command), Refusal> {
-    read_presign(message.request.unwrap_or_default()).map_err(|refusal| match refusal {
-        Refusal::Invalid(violations) => {
-            let within = |violation: Violation| Violation {
-                field: format!("request.{}", violation.field).into(),
-                ..violation
-            };
-            Refusal::Invalid(Violations(violations.0.into_iter().map(within).collect()))
-        }
+pub(super) fn read_explain(
+    message: ExplainPresignRequest,
+) -> Result<(Request, Box<Command>), Refusal> {
+    let read = read_presign(message.request.unwrap_or_default());
+    read.map_err(|refusal| match refusal {
+        Refusal::Invalid(violations) => Refusal::Invalid(violations.below("request")),
         other => other,
     })
 }
@@ -61,7 +62,7 @@ pub(super) fn read_explain(message: ExplainPresignRequest) -> Result<(Request, C
 fn read_with(
     request: PresignRequest,
     mut violations: Vec<Violation>,
-) -> Result<(Request, Command), Refusal> {
+) -> Result<(Request, Box<Command>), Refusal> {
     let command = request.command.unwrap_or_default();
     let missing = command.command.is_none();
     let missing = missing.then(|| {
@@ -129,6 +130,12 @@ struct Common {
 }
 
 impl Common {
+    /// Refuses, for the rules that are broken already and those that these fields break.
+    fn refuse<T>(self, violations: Vec<Violation>) -> Result<T, Refusal> {
+        // What refuses this has no violations only by a defect.
+        self.read(violations).and(Err(Refusal::Internal))
+    }
+
     /// Adds the rules that these fields break to those already found, and refuses if there are any.
     fn read(self, mut violations: Vec<Violation>) -> Result<Request, Refusal> {
         let tenant = TenantId::parse(&self.tenant);
@@ -243,10 +250,10 @@ mod tests {
     fn request() -> PresignRequest {
         PresignRequest {
             tenant: "acme".into(),
-            command: Some(Command {
+            command: Some(Box::new(Command {
                 command: Some(Variant::ListBuckets(ListBuckets::default())),
                 ..Command::default()
-            }),
+            })),
             ..PresignRequest::default()
         }
     }

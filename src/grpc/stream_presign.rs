@@ -41,7 +41,7 @@ struct OnStream;
 impl Unary for OnStream {
     const METHOD: &'static str = METHOD;
     type Message = StreamPresignRequest;
-    type Asked = (crate::presign::Request, Command);
+    type Asked = (crate::presign::Request, Box<Command>);
     type Reply = PresignResponse;
 
     fn tenant(message: &Self::Message) -> &str {
@@ -61,7 +61,7 @@ impl Unary for OnStream {
     ) -> Result<PresignResponse, Refusal> {
         let item = Item {
             issuance_id,
-            command,
+            command: &command,
         };
         let issued = inner.presigner.presign(arrival, &request, &item).await?;
         Ok(reply::response(issued, issuance_id))

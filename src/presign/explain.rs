@@ -57,11 +57,11 @@ impl Presigner {
         &self,
         arrival: &Arrival,
         request: &Request,
-        item: &Item,
+        item: &Item<'_>,
     ) -> Result<Explained, Refusal> {
         let caller = &arrival.caller;
         let tenant = self.tenants.of(caller, Right::Explain, &request.tenant);
-        let mut placed = Placed::bind(&item.command, "request.command");
+        let mut placed = Placed::bind(item.command, "request.command");
         if let Ok(tenant) = &tenant {
             placed.name_buckets(&tenant.buckets);
         }
@@ -96,9 +96,9 @@ impl Presigner {
         };
         let limits = limit::left(&rules.limits, operation);
         refusal = refusal.or_else(|| limits.iter().find_map(full).map(Refusal::from));
-        let place = tenant.buckets.place(command.bucket);
-        let endpoint = self.endpoints.resolve(place, operation, command.bucket);
-        let endpoint = noted(endpoint.await, &mut refusal);
+        let endpoint = self.endpoint(tenant, command, placed.endpoint()).await;
+        let endpoint = endpoint.map_err(|refused| placed.no_endpoint(refused));
+        let endpoint = noted(endpoint, &mut refusal);
         let mut session = None;
         let mut expiry = None;
         if let Some(authorized) = &authorized {

@@ -11,14 +11,12 @@ use smallvec::SmallVec;
 
 use super::command::{BoundCommand, Header};
 use super::encode::Kept;
+use super::payload::CONTENT_SHA256;
 use super::sink::Sink;
 use super::url::{Host, UnsignedUrl};
 
 /// The payload hash of a request whose body the signature does not bind.
 const UNSIGNED_PAYLOAD: &str = "UNSIGNED-PAYLOAD";
-
-/// The header that binds the body.
-const CONTENT_SHA256: &str = "x-amz-content-sha256";
 
 const HOST: &str = "host";
 
@@ -32,7 +30,7 @@ pub(super) struct SignedHeaders<'a> {
 
 impl<'a> SignedHeaders<'a> {
     pub(super) fn new(command: &'a BoundCommand<'_>) -> Self {
-        let mut sorted: SmallVec<[&Header<'_>; 16]> = command.headers.iter().collect();
+        let mut sorted: SmallVec<[&Header<'_>; 16]> = command.sent_headers().collect();
         sorted.sort_unstable_by(|left, right| compare_names(left, right));
         let before_host = sorted.partition_point(|header| header.name < HOST);
         Self {
@@ -102,11 +100,25 @@ pub(super) fn write_canonical_request(
     host: &Host<'_>,
     headers: &SignedHeaders<'_>,
 ) {
+    write_up_to_query(sink, method, url.path());
+    sink.put(url.query());
+    write_after_query(sink, host, headers);
+}
+
+/// Writes what comes before the query.
+pub(super) fn write_up_to_query(sink: &mut impl Sink, method: &str, path: &str) {
     sink.put(method);
     sink.put("\n");
-    sink.put(url.path());
+    sink.put(path);
     sink.put("\n");
-    sink.put(url.query());
+}
+
+/// Writes what comes after the query.
+pub(super) fn write_after_query(
+    sink: &mut impl Sink,
+    host: &Host<'_>,
+    headers: &SignedHeaders<'_>,
+) {
     sink.put("\n");
     headers.write_lines(sink, host);
     sink.put("\n");

@@ -161,7 +161,7 @@ pub struct QueryParameter<'a> {
     pub value: Value<'a>,
 }
 
-/// A header that will be signed and that the client must send.
+/// A header that will be signed, and that the client must send unless it moves into the query.
 #[derive(Debug, Clone)]
 pub struct Header<'a> {
     /// The lower-case name, or the lower-case prefix of one, such as `x-amz-meta-`.
@@ -200,7 +200,7 @@ pub struct BoundCommand<'a> {
     pub reference: Option<ObjectReference<'a>>,
     /// Query parameters besides the operation's fixed ones, unsorted.
     pub query: SmallVec<[QueryParameter<'a>; 8]>,
-    /// Headers, unsorted.
+    /// Headers, unsorted: also those that travel in the query instead.
     pub headers: SmallVec<[Header<'a>; 12]>,
     /// The label of the operation's `host_prefix`.
     pub host_label: Option<&'a str>,
@@ -210,6 +210,8 @@ pub struct BoundCommand<'a> {
     pub unknown_to_aws: Vec<&'static Field>,
     /// What a form leaves to its client. `None`: it is no form, and a URL leaves nothing.
     pub left_open: Option<LeftOpen<'a>>,
+    /// Whether headers that S3 also reads from the query travel there.
+    pub headers_in_query: bool,
 }
 
 /// What a form leaves to its client.
@@ -236,13 +238,35 @@ impl Operation {
 }
 
 impl BoundCommand<'_> {
-    /// Every header that is signed, but `host`: what the client has to send, by lower-case name.
+    /// Every header that is signed as one, but `host`: what the client has to send, by lower-case name.
     #[must_use]
     pub fn headers_to_send(&self) -> Vec<(String, String)> {
         let owned = |header: &Header<'_>| {
             let name = format!("{}{}", header.name, header.suffix);
             (name, header.value.as_str().to_owned())
         };
-        self.headers.iter().map(owned).collect()
+        self.sent_headers().map(owned).collect()
+    }
+}
+
+impl<'a> BoundCommand<'a> {
+    /// Puts a value in the place of what a query parameter holds, if the command has it.
+    pub fn set_query(&mut self, name: &str, value: Value<'a>) {
+        let mut query = self.query.iter_mut();
+        if let Some(parameter) = query.find(|parameter| parameter.name == name) {
+            parameter.value = value;
+        }
+    }
+
+    /// Has the client send a header with this number, and with nothing else.
+    pub fn set_header(&mut self, name: &'static str, number: u64) {
+        self.headers.retain(|header| header.name != name);
+        let mut value = ArrayString::new();
+        value.push_str(itoa::Buffer::new().format(number));
+        self.headers.push(Header {
+            name,
+            suffix: Cow::Borrowed(""),
+            value: Value::Formatted(value),
+        });
     }
 }
