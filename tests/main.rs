@@ -27,6 +27,7 @@ mod limits;
 mod live_check;
 mod multipart;
 mod payload;
+mod placement;
 mod recording;
 mod records;
 mod sandbox;

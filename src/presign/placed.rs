@@ -54,6 +54,11 @@ impl<'a> Placed<'a> {
             Some(payload) => payload::bind(message, payload)
                 .map_err(|violations| Refusal::Invalid(violations.below(&place))),
         };
+        if let Ok(command) = &mut bound
+            && let Err(violations) = command.set_options(&options)
+        {
+            bound = Err(Refusal::Invalid(violations.below(&place)));
+        }
         let mut fields = message.fields().iter();
         let mut requester_pays = options.requester_pays;
         if !fields.any(|field| field.name == REQUEST_PAYER) {
