@@ -49,7 +49,7 @@ pub use deny::DenyStatement;
 pub use expiry::Expiry;
 pub use grant::{Grant, Limit, ResponseHeaders};
 pub use mistake::{Located, Location, Mistake};
-pub use quantity::{Rate, RatePeriod, duration_text};
+pub use quantity::{Rate, RatePeriod, duration, duration_text};
 pub use role::{AssumeRole, Identity, Role, WebIdentity};
 pub use server::{Server, Tls};
 pub use session::{Session, SessionScope};
