@@ -40,8 +40,9 @@ use crate::names::TenantId;
 use crate::presign::{Arrival, Presigner};
 use crate::proto::v1::presign_service_server::PresignService;
 use crate::proto::v1::{
-    BatchPresignRequest, BatchPresignResponse, PresignPostRequest, PresignPostResponse,
-    PresignRequest, PresignResponse,
+    BatchPresignRequest, BatchPresignResponse, PresignPartsRequest, PresignPartsResponse,
+    PresignPostRequest, PresignPostResponse, PresignRequest, PresignResponse,
+    StartMultipartUploadRequest, StartMultipartUploadResponse,
 };
 use crate::refusal::Refusal;
 
@@ -350,5 +351,19 @@ impl PresignService for PresignApi {
         request: Request<PresignPostRequest>,
     ) -> Result<Response<PresignPostResponse>, Status> {
         self.answer::<PresignPost>(request).await
+    }
+
+    async fn start_multipart_upload(
+        &self,
+        _request: Request<StartMultipartUploadRequest>,
+    ) -> Result<Response<StartMultipartUploadResponse>, Status> {
+        Err(status::overloaded())
+    }
+
+    async fn presign_parts(
+        &self,
+        _request: Request<PresignPartsRequest>,
+    ) -> Result<Response<PresignPartsResponse>, Status> {
+        Err(status::overloaded())
     }
 }
