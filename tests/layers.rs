@@ -61,7 +61,7 @@ fn may_name(room: &str, other: &str) -> bool {
 const OUTSIDE: [(&str, &[&str]); 5] = [
     ("tonic", &["grpc", "proto", "telemetry"]),
     ("hyper", &["authenticate", "grpc", "dev"]),
-    ("rustls", &["authenticate", "grpc"]),
+    ("rustls", &["authenticate", "grpc", "dev"]),
     ("tokio_rustls", &["grpc"]),
     ("x509_parser", &["authenticate", "grpc"]),
 ];

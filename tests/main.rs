@@ -25,6 +25,7 @@ mod layers;
 mod limits;
 mod live_check;
 mod multipart;
+mod page;
 mod presign_command;
 mod recording;
 mod records;

@@ -460,7 +460,7 @@ async fn callers_show_who_they_are_over_tls() {
         ),
         (ask(&["--ca", ca, "--token", &key]), "UNAUTHENTICATED"),
         (ask(&["--api-key-file", key_file]), "does not answer"),
-        (ask(&["--ca", key_file]), "key"),
+        (ask(&["--ca", key_file]), "holds no certificate"),
         (
             ask(&["--ca", ca, "--api-key-file", "/nowhere/key"]),
             "/nowhere/key",
@@ -470,7 +470,15 @@ async fn callers_show_who_they_are_over_tls() {
             "more than one",
         ),
         (
-            ask(&["--ca", ca, "--server", "http://127.0.0.1:1"]),
+            presignd([
+                "presign",
+                "get",
+                "s3://acme-files/k",
+                "--tenant",
+                "acme",
+                "--ca",
+                ca,
+            ]),
             "https://",
         ),
     ] {

@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use http::uri::PathAndQuery;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, MethodDescriptor};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 use tonic::metadata::{AsciiMetadataValue, MetadataKey};
@@ -223,7 +225,7 @@ fn json(message: &DynamicMessage) -> Value {
 fn tls(target: &Target) -> Result<ClientTlsConfig, ClientError> {
     let mut tls = ClientTlsConfig::new();
     tls = match &target.ca {
-        Some(path) => tls.ca_certificate(Certificate::from_pem(read(path)?)),
+        Some(path) => tls.ca_certificate(Certificate::from_pem(roots(path)?)),
         None => tls.with_native_roots(),
     };
     if let Some(name) = &target.server_name {
@@ -233,6 +235,19 @@ fn tls(target: &Target) -> Result<ClientTlsConfig, ClientError> {
         tls = tls.identity(Identity::from_pem(read(certificate)?, read(key)?));
     }
     Ok(tls)
+}
+
+/// Roots without a certificate would be none at all, and every server unknown.
+fn roots(path: &Path) -> Result<Vec<u8>, ClientError> {
+    let pem = read(path)?;
+    let mut certificates = CertificateDer::pem_slice_iter(&pem);
+    match certificates.next() {
+        Some(Ok(_)) => Ok(pem),
+        _ => Err(ClientError::File {
+            path: path.to_owned(),
+            why: "it holds no certificate in PEM".to_owned(),
+        }),
+    }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ClientError> {

@@ -169,7 +169,7 @@ mod tests {
         for (parameter, words) in [
             ("Key", "NAME=VALUE"),
             ("VersoinId=1", "did you mean `version_id`"),
-            ("Shoe=1", "it has bucket, key"),
+            ("Shoe=1", "it has bucket, if_match"),
             ("PartNumber=x", "--param PartNumber: `x` is no whole number"),
             ("PartNumber=9999999999", "no whole number"),
             ("IfModifiedSince=now", "is no time"),
