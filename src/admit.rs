@@ -114,6 +114,27 @@ impl TenantRules {
         Ok(Admitted { authorized })
     }
 
+    /// Charges the limits for commands that are signed together, each so many times. They live as long as the first of them to end.
+    ///
+    /// # Errors
+    /// The limit that has no room.
+    pub fn admit_together(
+        &self,
+        first: (Authorized, usize),
+        others: Vec<(Authorized, usize)>,
+    ) -> Result<Admitted, RateLimited> {
+        let all = std::iter::once(&first).chain(&others);
+        let operations = all.flat_map(|(a, count)| std::iter::repeat_n(a.operation, *count));
+        limit::take(&self.limits, &operations)?;
+        let mut authorized = first.0;
+        for (other, _) in others {
+            if other.expiry.seconds < authorized.expiry.seconds {
+                authorized.expiry = other.expiry;
+            }
+        }
+        Ok(Admitted { authorized })
+    }
+
     /// Charges the limits for all the commands of a batch, or for none.
     ///
     /// # Errors

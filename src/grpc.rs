@@ -8,10 +8,12 @@ pub mod client;
 mod door;
 pub mod health;
 mod presign;
+mod presign_parts;
 mod presign_post;
 mod reply;
 mod request;
 pub mod server;
+mod start_multipart_upload;
 mod status;
 mod to_the_end;
 
@@ -31,8 +33,10 @@ use uuid::Uuid;
 use self::batch_presign::BatchPresign;
 use self::door::Ticket;
 use self::presign::Presign;
+use self::presign_parts::PresignParts;
 use self::presign_post::PresignPost;
 use self::server::Peer;
+use self::start_multipart_upload::StartMultipartUpload;
 use self::to_the_end::{Panicked, ToTheEnd};
 use crate::audit::TraceContext;
 use crate::authenticate::{Authenticator, Caller, Presented, Unauthenticated};
@@ -49,7 +53,13 @@ use crate::refusal::Refusal;
 /// The service's full name.
 pub const SERVICE: &str = "presignd.v1.PresignService";
 /// Its methods' full names.
-const METHODS: [&str; 3] = [Presign::METHOD, BatchPresign::METHOD, PresignPost::METHOD];
+const METHODS: [&str; 5] = [
+    Presign::METHOD,
+    BatchPresign::METHOD,
+    PresignPost::METHOD,
+    StartMultipartUpload::METHOD,
+    PresignParts::METHOD,
+];
 
 /// PresignService. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -355,15 +365,15 @@ impl PresignService for PresignApi {
 
     async fn start_multipart_upload(
         &self,
-        _request: Request<StartMultipartUploadRequest>,
+        request: Request<StartMultipartUploadRequest>,
     ) -> Result<Response<StartMultipartUploadResponse>, Status> {
-        Err(status::overloaded())
+        self.answer::<StartMultipartUpload>(request).await
     }
 
     async fn presign_parts(
         &self,
-        _request: Request<PresignPartsRequest>,
+        request: Request<PresignPartsRequest>,
     ) -> Result<Response<PresignPartsResponse>, Status> {
-        Err(status::overloaded())
+        self.answer::<PresignParts>(request).await
     }
 }

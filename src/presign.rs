@@ -7,6 +7,7 @@
 mod form;
 mod placed;
 mod record;
+mod upload;
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -19,8 +20,9 @@ use futures_util::future::join_all;
 use self::form::PlacedForm;
 pub use self::form::{FormItem, SignedForm};
 use self::placed::Placed;
+pub use self::upload::{SentHeaders, SignedPart, SignedUpload, Upload, UploadIds};
 use crate::admit::Admitted;
-use crate::admit::expiry::{Asked, Bound};
+use crate::admit::expiry::{Asked, Bound, Dating};
 use crate::admit::source_ip::SourceIps;
 use crate::audit::{Recorder, TraceContext};
 use crate::authenticate::{Caller, Right};
@@ -33,6 +35,7 @@ use crate::scope::{ScopedCredentials, Scoper};
 use crate::sign::command::BoundCommand;
 use crate::sign::{self, Credentials, PresignedUrl, SigningEndpoint};
 use crate::tenant::{Tenant, Tenants};
+use crate::upload::Uploads;
 
 /// Issues URLs.
 #[derive(Debug)]
@@ -43,6 +46,8 @@ pub struct Presigner {
     pub scoper: Scoper,
     /// Finds endpoints.
     pub endpoints: Endpoints,
+    /// Begins uploads in parts.
+    pub uploads: Box<dyn Uploads>,
     /// Keeps records.
     pub recorder: Recorder,
     /// The time.
@@ -113,6 +118,16 @@ pub struct SignedUrl {
     pub method: &'static str,
     /// What the client must send.
     pub headers: Vec<(String, String)>,
+}
+
+/// Everything is decided and at hand: what is left is to sign.
+struct Ready {
+    endpoint: Arc<SigningEndpoint>,
+    credentials: ScopedCredentials,
+    expires_in: u32,
+    bound: Bound,
+    dating: Dating,
+    now: SystemTime,
 }
 
 /// What a signature depends on, beside what is signed.
@@ -269,7 +284,7 @@ impl Presigner {
         }
     }
 
-    /// Everything after the decision: the steps that need time.
+    /// Everything after the decision: the steps that need time, and the signature.
     async fn issue<S>(
         &self,
         arrival: &Arrival,
@@ -278,6 +293,22 @@ impl Presigner {
         admitted: Admitted,
         sign: impl FnOnce(&Signing<'_>) -> Result<S, Refusal>,
     ) -> Result<Issued<S>, Refusal> {
+        let ready = self.ready(arrival, tenant, &[command], admitted).await?;
+        let signed = sign(&ready.signing())?;
+        Ok(ready.issued(signed))
+    }
+
+    /// What commands on one bucket are signed with, all together: the first of them says where they go.
+    async fn ready(
+        &self,
+        arrival: &Arrival,
+        tenant: &Tenant,
+        commands: &[&BoundCommand<'_>],
+        admitted: Admitted,
+    ) -> Result<Ready, Refusal> {
+        let Some(command) = commands.first() else {
+            return Err(Refusal::Internal);
+        };
         let place = tenant.buckets.place(command.bucket);
         let endpoint = self
             .endpoints
@@ -285,27 +316,45 @@ impl Presigner {
             .await?;
         let credentials = self
             .scoper
-            .scope(&admitted, &arrival.caller, &tenant.session, command)
+            .scope(&admitted, &arrival.caller, &tenant.session, commands)
             .await?;
         let now = self.clock.now();
         let (expires_in, bound) = admitted.expiry_within(self.scoper.left(&credentials))?;
-        let dating = tenant.rules.expiry.dating(expires_in);
-        let expires_at = whole_seconds(now) + Duration::from_secs(expires_in.into());
-        let signed = sign(&Signing {
-            endpoint: &endpoint,
-            credentials: credentials.credentials(),
-            signed_at: now - Duration::from_secs(dating.earlier.into()),
-            life: dating.life,
-            expires_at,
-        })?;
-        Ok(Issued {
-            signed,
-            expires_at,
-            bound,
-            expires_in,
+        Ok(Ready {
             endpoint,
             credentials,
+            expires_in,
+            bound,
+            dating: tenant.rules.expiry.dating(expires_in),
+            now,
         })
+    }
+}
+
+impl Ready {
+    fn signing(&self) -> Signing<'_> {
+        Signing {
+            endpoint: &self.endpoint,
+            credentials: self.credentials.credentials(),
+            signed_at: self.now - Duration::from_secs(self.dating.earlier.into()),
+            life: self.dating.life,
+            expires_at: self.expires_at(),
+        }
+    }
+
+    fn expires_at(&self) -> SystemTime {
+        whole_seconds(self.now) + Duration::from_secs(self.expires_in.into())
+    }
+
+    fn issued<S>(self, signed: S) -> Issued<S> {
+        Issued {
+            signed,
+            expires_at: self.expires_at(),
+            bound: self.bound,
+            expires_in: self.expires_in,
+            endpoint: self.endpoint,
+            credentials: self.credentials,
+        }
     }
 }
 

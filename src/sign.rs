@@ -9,7 +9,7 @@
 //! 3. `signing_key` signs the hash, with a key that `credentials` keeps;
 //! 4. the signature is appended.
 //!
-//! `post_policy` signs forms instead of URLs, with the same keys.
+//! `parts` signs the URLs of an upload's parts, which have most of these stages in common. `post_policy` signs forms instead of URLs, with the same keys.
 //!
 //! Invariant: path and query that are signed are the bytes that are sent. Headers are never moved into the query: the client has
 //! to send every one of the command's. A URL costs one heap allocation, its own.
@@ -25,6 +25,7 @@ mod endpoint;
 mod hex;
 pub mod operations;
 pub mod parameterized;
+mod parts;
 pub mod post_policy;
 mod query;
 mod signing_key;
@@ -55,6 +56,7 @@ use self::url::{Host, UnsignedUrl};
 
 pub use self::credentials::Credentials;
 pub use self::endpoint::SigningEndpoint;
+pub use self::parts::{PART_NUMBER, presign_parts};
 pub use self::url::PresignedUrl;
 
 /// The URL that lets its holder send `command` for `expires_in` seconds from `signed_at` on.

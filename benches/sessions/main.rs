@@ -25,6 +25,7 @@ use presignd::proto::v1::command::Command as Variant;
 use presignd::scope::Scoper;
 use presignd::scope::clock_skew::ClockSkews;
 use presignd::telemetry::{Otlp, Traces};
+use presignd::upload::S3;
 use tokio::task::JoinSet;
 
 use self::sts::Counter;
@@ -153,6 +154,7 @@ impl Presignd {
             tenants: tenants::build(&settings.tenants, clock).expect("they add up"),
             scoper: Scoper::new(Arc::clone(sts) as _, Arc::new(skews), Arc::clone(clock)),
             endpoints: Endpoints::default(),
+            uploads: Box::new(S3::default()),
             recorder: Recorder::new(traces.sink(), Forgetful),
             clock: Arc::clone(clock),
         };

@@ -1,5 +1,7 @@
 //! What was issued, as the contract's messages.
 
+pub(super) mod upload;
+
 use uuid::Uuid;
 
 use super::status;

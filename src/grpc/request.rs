@@ -1,5 +1,7 @@
 //! The edge: what travels as protobuf becomes types whose rules hold, or a refusal that names every broken field.
 
+pub(super) mod upload;
+
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -92,6 +94,12 @@ struct Common {
 }
 
 impl Common {
+    /// Refuses, for the rules that are broken already and those that these fields break.
+    fn refuse<T>(self, violations: Vec<Violation>) -> Result<T, Refusal> {
+        // What refuses this has no violations only by a defect.
+        self.read(violations).and(Err(Refusal::Internal))
+    }
+
     /// Adds the rules that these fields break to those already found, and refuses if there are any.
     fn read(self, mut violations: Vec<Violation>) -> Result<Request, Refusal> {
         let tenant = TenantId::parse(&self.tenant);

@@ -16,6 +16,7 @@ use crate::audit::Outcome;
 use crate::authenticate::Unauthenticated;
 use crate::refusal::{Code, Refusal, reason_name};
 use crate::scope::ScopeError;
+use crate::upload::UploadError;
 
 const DOMAIN: &str = "presignd";
 /// When to try again what depends on another service.
@@ -115,6 +116,15 @@ fn details(refusal: &Refusal, issuance_id: Option<Uuid>) -> ErrorDetails {
         Refusal::Scope(ScopeError::ClockSkewed(skewed)) => {
             details.set_retry_info(Some(skewed.retry_after()));
         }
+        Refusal::Upload(error) => {
+            if let Some(answer) = error.answer() {
+                note("s3_status", &answer.status);
+                note("s3_code", &answer.code);
+            }
+            if let UploadError::Unavailable { retry_after, .. } = error {
+                details.set_retry_info(Some(*retry_after));
+            }
+        }
         Refusal::Unauthenticated(Unauthenticated::NoKeys)
         | Refusal::Audit(_)
         | Refusal::Overloaded => {
@@ -142,6 +152,7 @@ fn code(code: Code) -> tonic::Code {
     match code {
         Code::InvalidArgument => tonic::Code::InvalidArgument,
         Code::DeadlineExceeded => tonic::Code::DeadlineExceeded,
+        Code::NotFound => tonic::Code::NotFound,
         Code::PermissionDenied => tonic::Code::PermissionDenied,
         Code::ResourceExhausted => tonic::Code::ResourceExhausted,
         Code::FailedPrecondition => tonic::Code::FailedPrecondition,

@@ -114,7 +114,7 @@ impl<'a> Placed<'a> {
                 violations,
             }) => Denied::Content {
                 command,
-                violations: placed(violations, &self.place, operation),
+                violations: in_command(violations, &self.place, operation),
             }
             .into(),
             other => other,
@@ -132,12 +132,17 @@ pub(super) fn renamed<'a>(
 
 /// Violations with the paths of the whole request.
 fn inside(violations: Violations, place: &str, operation: &Operation) -> Refusal {
-    Refusal::Invalid(placed(violations, place, operation))
+    Refusal::Invalid(in_command(violations, place, operation))
 }
 
-fn placed(violations: Violations, place: &str, operation: &Operation) -> Violations {
+fn in_command(violations: Violations, place: &str, operation: &Operation) -> Violations {
+    placed(violations, &format!("{place}.{}", operation.field))
+}
+
+/// Violations of a message that stands in this field.
+pub(super) fn placed(violations: Violations, place: &str) -> Violations {
     let placed = |violation: Violation| Violation {
-        field: format!("{place}.{}.{}", operation.field, violation.field).into(),
+        field: format!("{place}.{}", violation.field).into(),
         ..violation
     };
     Violations(violations.0.into_iter().map(placed).collect())

@@ -19,6 +19,11 @@ use super::sink::{Length, Sink};
 pub struct PresignedUrl(String);
 
 impl PresignedUrl {
+    /// A URL that ends in its signature.
+    pub(super) fn new(text: String) -> Self {
+        Self(text)
+    }
+
     /// The URL.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -43,7 +48,8 @@ pub(super) struct UnsignedUrl {
     query_start: usize,
 }
 
-const SIGNATURE: &str = "&X-Amz-Signature=";
+/// What comes before the signature.
+pub(super) const SIGNATURE: &str = "&X-Amz-Signature=";
 
 impl UnsignedUrl {
     pub(super) fn new(
@@ -82,6 +88,11 @@ impl UnsignedUrl {
     /// As it stands in the canonical request.
     pub(super) fn query(&self) -> &str {
         self.text.get(self.query_start..).unwrap_or_default()
+    }
+
+    /// All that comes before the query, its `?` included.
+    pub(super) fn up_to_query(&self) -> &str {
+        self.text.get(..self.query_start).unwrap_or_default()
     }
 
     pub(super) fn signed(mut self, signature: &Hex) -> PresignedUrl {

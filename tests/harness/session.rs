@@ -127,7 +127,7 @@ impl HeldSession {
         let skews = Arc::new(skews);
         let sts = Arc::new(Sts::new(aws, Arc::clone(&skews)));
         let scoped = Scoper::new(sts, skews, clock)
-            .scope(&admitted, &anyone, &tenant.session, bound)
+            .scope(&admitted, &anyone, &tenant.session, &[bound])
             .await?;
         let place = tenant.buckets.place(bound.bucket);
         Ok(Self {

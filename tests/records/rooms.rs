@@ -20,6 +20,7 @@ use presignd::scope::clock_skew::ClockSkews;
 use presignd::scope::sts::Sts;
 use presignd::scope::{AssumeRole, AssumeRoleCall, Assumed, BoxFuture, ScopeError, Scoper};
 use presignd::telemetry::{Otlp, Traces};
+use presignd::upload::S3;
 use tonic::{Code, Status};
 
 use super::GRANTS;
@@ -58,6 +59,7 @@ fn service(
         tenants: tenants::build(&settings.tenants, &clock).unwrap(),
         scoper: Scoper::new(sts, skews(Arc::clone(&clock)), Arc::clone(&clock)),
         endpoints: Endpoints::default(),
+        uploads: Box::new(S3::default()),
         recorder: Recorder::new(traces.sink(), sink),
         clock,
     };

@@ -16,16 +16,17 @@ use crate::admit::resource::Target;
 use crate::admit::source_ip::SourceIps;
 use crate::sign::command::{BoundCommand, IamResource};
 
-/// What this request needs, from these addresses if it names any, else from those of the grants that give it.
+/// What these commands of a request need, from these addresses if it names any, else from those of the grants that give it.
 #[must_use]
 pub fn request_policy(
     input: &SessionPolicyInput<'_>,
-    command: &BoundCommand<'_>,
+    commands: &[&BoundCommand<'_>],
     source_ip: Option<&SourceIps>,
 ) -> Value {
     let mut actions: BTreeMap<(String, Option<ListedPrefix>, Option<SourceIps>), Actions> =
         BTreeMap::new();
-    for need in needs(command) {
+    let needed = commands.iter().copied();
+    for (command, need) in needed.flat_map(|command| needs(command).map(move |n| (command, n))) {
         let giving = input.grants.iter();
         let giving = giving.filter(|grant| need.met_by(grant, command) && takes(grant, source_ip));
         // Where a grant gives it from anywhere, what others give from their addresses is no more.
