@@ -72,7 +72,9 @@ impl Files {
         let bytes: Vec<u8> = std::iter::repeat_with(&mut next).take(size).collect();
         let path = self.0.path().join(name);
         std::fs::write(&path, &bytes).expect("the folder is writable");
-        let hash = Sha256::digest(&bytes).iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+        let hash = Sha256::digest(&bytes)
+            .iter()
+            .fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
         (path, hash)
     }
 }
@@ -87,24 +89,34 @@ impl Steps {
     async fn open(url: &str) -> Self {
         let browser = Browser::start().await;
         browser.visit(url).await;
-        let steps = Self { browser, files: Files::new() };
+        let steps = Self {
+            browser,
+            files: Files::new(),
+        };
         steps.ready().await;
         steps
     }
 
     async fn ready(&self) {
-        let script = "return document.body.dataset.ready ?? document.querySelector('#broken').innerText";
+        let script =
+            "return document.body.dataset.ready ?? document.querySelector('#broken').innerText";
         for _ in 0..200 {
             if self.browser.run(script, json!([])).await == "yes" {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        panic!("the page does not start: {}, {:#?}", self.browser.run(script, json!([])).await, self.browser.log().await);
+        panic!(
+            "the page does not start: {}, {:#?}",
+            self.browser.run(script, json!([])).await,
+            self.browser.log().await
+        );
     }
 
     async fn click(&self, step: &str, what: &str) {
-        self.browser.click(&format!("#{step} [data-do={what}]")).await;
+        self.browser
+            .click(&format!("#{step} [data-do={what}]"))
+            .await;
     }
 
     async fn result(&self, step: &str, words: &str) -> String {
@@ -114,13 +126,22 @@ impl Steps {
     /// What was asked and answered, even where it is folded.
     async fn exchange(&self, step: &str) -> String {
         let script = "return document.querySelector(arguments[0]).textContent";
-        let text = self.browser.run(script, json!([format!("#{step} .exchange")])).await;
+        let text = self
+            .browser
+            .run(script, json!([format!("#{step} .exchange")]))
+            .await;
         text.as_str().expect("a text").to_owned()
     }
 
     /// Downloads what was uploaded last, which has this hash.
     async fn downloads(&self, key: &str, hash: &str) {
-        let shown = self.browser.run("return document.querySelector('#download input').value", json!([])).await;
+        let shown = self
+            .browser
+            .run(
+                "return document.querySelector('#download input').value",
+                json!([]),
+            )
+            .await;
         assert_eq!(shown, key);
         self.click("download", "download").await;
         let said = self.result("download", hash).await;
@@ -132,16 +153,24 @@ impl Steps {
     async fn complaints(&self, expected: &[&str]) {
         let log = self.browser.log().await;
         let texts: Vec<String> = log.iter().map(Value::to_string).collect();
-        let unexpected: Vec<_> = texts.iter().filter(|text| !expected.iter().any(|words| text.contains(words))).collect();
+        let unexpected: Vec<_> = texts
+            .iter()
+            .filter(|text| !expected.iter().any(|words| text.contains(words)))
+            .collect();
         assert!(unexpected.is_empty(), "{unexpected:#?}");
         for words in expected {
-            assert!(texts.iter().any(|text| text.contains(words)), "no {words} in {texts:#?}");
+            assert!(
+                texts.iter().any(|text| text.contains(words)),
+                "no {words} in {texts:#?}"
+            );
         }
     }
 
     async fn forms(&self) {
         let (file, hash) = self.files.of("by form.txt", 1000);
-        self.browser.choose_file("#form input[type=file]", &file).await;
+        self.browser
+            .choose_file("#form input[type=file]", &file)
+            .await;
         self.browser.click("#form button[type=submit]").await;
         let said = self.result("form", "sent the browser back").await;
         assert!(said.contains("page/form/by form.txt"), "{said}");
@@ -150,18 +179,28 @@ impl Steps {
         self.downloads("page/form/by form.txt", &hash).await;
 
         let (file, hash) = self.files.of("by fetch.txt", 2000);
-        self.browser.choose_file("#form input[type=file]", &file).await;
+        self.browser
+            .choose_file("#form input[type=file]", &file)
+            .await;
         self.click("form", "fetch").await;
-        self.result("form", "S3 took it: page/form/by fetch.txt").await;
+        self.result("form", "S3 took it: page/form/by fetch.txt")
+            .await;
         let exchange = self.exchange("form").await;
-        for words in ["grpcurl -plaintext -d '{", "\"contentLengthRange\"", "PresignService/PresignPost", "\"policy\""] {
+        for words in [
+            "grpcurl -plaintext -d '{",
+            "\"contentLengthRange\"",
+            "PresignService/PresignPost",
+            "\"policy\"",
+        ] {
             assert!(exchange.contains(words), "no {words} in {exchange}");
         }
         self.downloads("page/form/by fetch.txt", &hash).await;
 
         // S3 holds the form to its bounds, and says so to the script.
         let (file, _) = self.files.of("too large.bin", (16 << 20) + 1);
-        self.browser.choose_file("#form input[type=file]", &file).await;
+        self.browser
+            .choose_file("#form input[type=file]", &file)
+            .await;
         self.click("form", "fetch").await;
         self.result("form", "EntityTooLarge").await;
         self.complaints(&["status of 400"]).await;
@@ -173,14 +212,20 @@ impl Steps {
             new MutationObserver(() => window.seen.push(bar.value)).observe(bar, { attributes: true });";
         self.browser.run(watch, json!([])).await;
         let (file, hash) = self.files.of("it's ü.bin", 8 << 20);
-        self.browser.choose_file("#put input[type=file]", &file).await;
+        self.browser
+            .choose_file("#put input[type=file]", &file)
+            .await;
         self.click("put", "upload").await;
-        self.result("put", "S3 took it: page/put/it's ü.bin, 8.0 MiB, ETag \"").await;
+        self.result("put", "S3 took it: page/put/it's ü.bin, 8.0 MiB, ETag \"")
+            .await;
         let seen = self.browser.run("return window.seen", json!([])).await;
         let seen: Vec<f64> = serde_json::from_value(seen).expect("numbers");
         assert!(seen.is_sorted() && seen.last() == Some(&1.0), "{seen:?}");
         let exchange = self.exchange("put").await;
-        assert!(exchange.contains("it'\\''s ü.bin") && exchange.contains("\"content-type\""), "{exchange}");
+        assert!(
+            exchange.contains("it'\\''s ü.bin") && exchange.contains("\"putObject\""),
+            "{exchange}"
+        );
         self.downloads("page/put/it's ü.bin", &hash).await;
         self.complaints(&[]).await;
     }
@@ -192,7 +237,7 @@ impl Steps {
             let broken = false;
             XMLHttpRequest.prototype.open = function (method, url) {
               this.part = new URL(url).searchParams.get('partNumber');
-              if (this.part === '2' && !broken) { broken = true; url = url.replace(/X-Amz-Signature=./, 'X-Amz-Signature=x'); }
+              if (this.part === '2' && !broken) { broken = true; url = url.replace(/X-Amz-Signature=./, (start) => start.slice(0, -1) + (start.endsWith('0') ? '1' : '0')); }
               return open.call(this, method, url);
             };
             XMLHttpRequest.prototype.send = function (body) {
@@ -205,10 +250,13 @@ impl Steps {
         self.browser.run(script, json!([])).await;
     }
 
-    async fn parts(&self) {
+    /// `broken`: how the browser complains of a URL whose signature is wrong. Some stores verify it at the preflight.
+    async fn parts(&self, broken: &[&str]) {
         self.hinder_parts().await;
         let (file, hash) = self.files.of("large.bin", (22 << 20) + 5);
-        self.browser.choose_file("#parts input[type=file]", &file).await;
+        self.browser
+            .choose_file("#parts input[type=file]", &file)
+            .await;
         self.click("parts", "start").await;
         // The second part was sent again, and those that come after it wait.
         let done = "return document.querySelectorAll('#parts .grid [data-state=done]').length";
@@ -220,24 +268,39 @@ impl Steps {
             }
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
-        assert!(count.as_u64() >= Some(2), "{count} parts: {}", self.browser.text("#parts .result").await);
+        assert!(
+            count.as_u64() >= Some(2),
+            "{count} parts: {}",
+            self.browser.text("#parts .result").await
+        );
         self.click("parts", "pause").await;
         let said = self.result("parts", "Paused").await;
-        let retried = self.browser.run("return document.querySelector('#parts .grid').dataset.retried", json!([])).await;
+        let retried = self
+            .browser
+            .run(
+                "return document.querySelector('#parts .grid').dataset.retried",
+                json!([]),
+            )
+            .await;
         assert_eq!(retried, "1", "{said}");
-        self.complaints(&["status of 403"]).await;
+        self.complaints(broken).await;
 
         // What was done survives a reload, the file has to be chosen again.
         self.browser.reload().await;
         self.ready().await;
         self.result("parts", "is under way").await;
         assert_eq!(self.browser.text("#parts [data-do=start]").await, "Resume");
-        self.browser.choose_file("#parts input[type=file]", &file).await;
+        self.browser
+            .choose_file("#parts input[type=file]", &file)
+            .await;
         self.click("parts", "start").await;
         let said = self.result("parts", "one object of 5 parts").await;
         assert!(said.contains("page/parts/large.bin"), "{said}");
         let exchange = self.exchange("parts").await;
-        assert!(exchange.contains("PresignParts") && !exchange.contains("StartMultipartUpload"), "{exchange}");
+        assert!(
+            exchange.contains("PresignParts") && !exchange.contains("StartMultipartUpload"),
+            "{exchange}"
+        );
         self.downloads("page/parts/large.bin", &hash).await;
         self.complaints(&[]).await;
     }
@@ -245,9 +308,13 @@ impl Steps {
     async fn gives_up(&self) {
         self.hinder_parts().await;
         let (file, _) = self.files.of("given up.bin", 16 << 20);
-        self.browser.choose_file("#parts input[type=file]", &file).await;
+        self.browser
+            .choose_file("#parts input[type=file]", &file)
+            .await;
         self.click("parts", "start").await;
-        self.browser.until("#parts .exchange", "StartMultipartUpload").await;
+        self.browser
+            .until("#parts .exchange", "StartMultipartUpload")
+            .await;
         self.result("parts", " of 16.0 MiB").await;
         self.click("parts", "cancel").await;
         self.result("parts", "Given up").await;
@@ -258,27 +325,42 @@ impl Steps {
     async fn other_tenant(&self) {
         self.click("other", "reach").await;
         let said = self.result("other", "AccessDenied").await;
-        assert!(said.contains("Stopped by the store") && said.contains("403"), "{said}");
+        assert!(
+            said.contains("Stopped by the store") && said.contains("403"),
+            "{said}"
+        );
         let exchange = self.exchange("other").await;
-        assert!(exchange.contains("globex-files") && exchange.contains("\"issuanceId\""), "{exchange}");
+        assert!(
+            exchange.contains("globex-files") && exchange.contains("\"issuanceId\""),
+            "{exchange}"
+        );
         self.complaints(&["status of 403"]).await;
     }
 
     async fn pictures(&self, name: &str) {
-        for (look, width, scheme) in [("light", 1280, Scheme::Light), ("dark", 1280, Scheme::Dark), ("narrow", 400, Scheme::Light), ("narrow-dark", 400, Scheme::Dark)] {
+        for (look, width, scheme) in [
+            ("light", 1280, Scheme::Light),
+            ("dark", 1280, Scheme::Dark),
+            ("narrow", 400, Scheme::Light),
+            ("narrow-dark", 400, Scheme::Dark),
+        ] {
             self.browser.look(width, 900, scheme).await;
             let wider = "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
-            assert_eq!(self.browser.run(wider, json!([])).await, 0, "{look}: it scrolls sideways");
+            assert_eq!(
+                self.browser.run(wider, json!([])).await,
+                0,
+                "{look}: it scrolls sideways"
+            );
             self.browser.picture(&format!("{name}-{look}")).await;
         }
     }
 
-    async fn all(&self, name: &str) {
+    async fn all(&self, name: &str, broken: &[&str]) {
         self.complaints(&[]).await;
         self.forms().await;
         self.put().await;
         self.other_tenant().await;
-        self.parts().await;
+        self.parts(broken).await;
         self.pictures(name).await;
         self.gives_up().await;
     }
@@ -288,13 +370,22 @@ impl Steps {
 async fn every_step_works_in_the_sandbox() {
     let process = sandbox();
     let steps = Steps::open(&address(&process, "The page").await).await;
-    steps.all("sandbox").await;
+    steps.all("sandbox", &["status of 403"]).await;
 
     // The page is a caller like any other: each URL has its record.
     let ended = process.terminated().await;
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    for words in ["PresignPost", "StartMultipartUpload", "\"command\":\"PutObject\"", "the sandbox's page"] {
-        assert!(ended.stdout.contains(words), "no {words} in {}", ended.stdout);
+    for words in [
+        "PresignPost",
+        "StartMultipartUpload",
+        "\"command\":\"PutObject\"",
+        "the sandbox's page",
+    ] {
+        assert!(
+            ended.stdout.contains(words),
+            "no {words} in {}",
+            ended.stdout
+        );
     }
 }
 
@@ -303,13 +394,24 @@ async fn every_step_works_over_a_store_with_cors_rules() {
     let ceph = Ceph::shared();
     let process = over_ceph();
     let url = address(&process, "the page is at").await;
-    assert!(!process.stderr().contains("has no CORS rules"), "{}", process.stderr());
+    assert!(
+        !process.stderr().contains("has no CORS rules"),
+        "{}",
+        process.stderr()
+    );
     let steps = Steps::open(&url).await;
-    steps.all("ceph").await;
+    let broken = ["blocked by CORS policy", "net::ERR_FAILED"];
+    steps.all("ceph", &broken).await;
     let stored = ceph.object("acme-files", "page/form/by form.txt").await;
     assert_eq!(stored.map(|bytes| bytes.len()), Some(1000));
-    let rules = ceph.as_owner("GET", "acme-files", "", "cors=", "").await.text();
-    assert!(rules.contains("<ExposeHeader>ETag</ExposeHeader>"), "{rules}");
+    let rules = ceph
+        .as_owner("GET", "acme-files", "", "cors=", "")
+        .await
+        .text();
+    assert!(
+        rules.contains("<ExposeHeader>ETag</ExposeHeader>"),
+        "{rules}"
+    );
 }
 
 #[tokio::test]
@@ -319,7 +421,13 @@ async fn no_other_page_can_ask() {
     let own = url.trim_end_matches('/');
     let question = json!({ "method": "Presign", "request": { "tenant": "acme", "command": { "getObject": { "bucket": "acme-files", "key": "k" } } } });
     let ask = async |headers: &[(&str, &str)]| {
-        let answer = send("POST", &format!("{url}api/ask"), headers.iter().copied(), question.to_string()).await;
+        let answer = send(
+            "POST",
+            &format!("{url}api/ask"),
+            headers.iter().copied(),
+            question.to_string(),
+        )
+        .await;
         (answer.status, answer.text())
     };
     let json = ("content-type", "application/json");
@@ -327,7 +435,11 @@ async fn no_other_page_can_ask() {
     assert_eq!(status, 200, "{text}");
     assert!(text.contains("X-Amz-Signature"), "{text}");
     let host = own.trim_start_matches("http://");
-    let rebound = [json, ("host", "rebound.example.com"), ("origin", "http://rebound.example.com")];
+    let rebound = [
+        json,
+        ("host", "rebound.example.com"),
+        ("origin", "http://rebound.example.com"),
+    ];
     for headers in [
         &[json][..],
         &[json, ("origin", "http://example.com")],
@@ -343,7 +455,10 @@ async fn no_other_page_can_ask() {
         let answer = send("GET", &url, [("host", name)], "").await;
         assert_eq!(answer.status, status, "{name}");
         let policy = answer.header("content-security-policy");
-        assert!(policy.starts_with("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{policy}");
+        assert!(
+            policy.starts_with("default-src 'none'") && policy.contains("frame-ancestors 'none'"),
+            "{policy}"
+        );
         assert_eq!(answer.headers.get("access-control-allow-origin"), None);
     }
     for (path, status) in [("nothing", 404), ("api/setup", 200), ("../Cargo.toml", 404)] {

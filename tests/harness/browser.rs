@@ -160,7 +160,9 @@ impl Browser {
 
     /// What the console holds since it was last asked: errors of scripts, of the network and of the content security policy.
     pub(crate) async fn log(&self) -> Vec<Value> {
-        let log = self.call("POST", "/se/log", json!({ "type": "browser" })).await;
+        let log = self
+            .call("POST", "/se/log", json!({ "type": "browser" }))
+            .await;
         log.as_array().expect("entries").clone()
     }
 
@@ -171,9 +173,13 @@ impl Browser {
             Scheme::Dark => "dark",
         };
         let features = json!([{ "name": "prefers-color-scheme", "value": value }]);
-        self.devtools("Emulation.setEmulatedMedia", json!({ "features": features }))
-            .await;
-        let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
+        self.devtools(
+            "Emulation.setEmulatedMedia",
+            json!({ "features": features }),
+        )
+        .await;
+        let metrics =
+            json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
         self.devtools("Emulation.setDeviceMetricsOverride", metrics)
             .await;
     }
@@ -206,7 +212,11 @@ impl Browser {
 
     async fn call(&self, method: &str, path: &str, body: Value) -> Value {
         let url = format!("{}{path}", self.session);
-        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let body = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
         let headers = [("content-type", "application/json")];
         let answer = tokio::time::timeout(PATIENCE, send(method, &url, headers, body)).await;
         let answer = answer.unwrap_or_else(|_| panic!("the browser hangs at {path}"));

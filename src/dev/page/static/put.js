@@ -18,7 +18,8 @@ export function start(acting) {
     const key = `${prefix}page/put/${file.name}`;
     const signed = await ask(put, "Presign", {
       tenant,
-      command: { putObject: { bucket, key, contentType: file.type || "application/octet-stream" } },
+      // Without contentType: the browser sends the file's own, and some stores fail to answer a preflight for a signed one.
+      command: { putObject: { bucket, key } },
       expiresIn: "300s",
       reason: "the sandbox's page",
     });
