@@ -64,10 +64,10 @@ impl Files {
 
     /// A file of so many bytes, which are its own, and their SHA-256.
     fn of(&self, name: &str, size: usize) -> (PathBuf, String) {
-        let mut seed = size as u32;
+        let mut seed = u32::try_from(size).expect("a small file");
         let mut next = || {
             seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (seed >> 24) as u8
+            seed.to_be_bytes()[0]
         };
         let bytes: Vec<u8> = std::iter::repeat_with(&mut next).take(size).collect();
         let path = self.0.path().join(name);
@@ -166,7 +166,7 @@ impl Steps {
         }
     }
 
-    async fn forms(&self) {
+    async fn form_submitted(&self) {
         let (file, hash) = self.files.of("by form.txt", 1000);
         self.browser
             .choose_file("#form input[type=file]", &file)
@@ -177,6 +177,17 @@ impl Steps {
         self.ready().await;
         assert!(self.browser.url().await.ends_with('/'));
         self.downloads("page/form/by form.txt", &hash).await;
+    }
+
+    async fn form_sent(&self) {
+        // S3 holds the form to its bounds, and says so to the script.
+        let (file, _) = self.files.of("too large.bin", (16 << 20) + 1);
+        self.browser
+            .choose_file("#form input[type=file]", &file)
+            .await;
+        self.click("form", "fetch").await;
+        self.result("form", "EntityTooLarge").await;
+        self.complaints(&["status of 400"]).await;
 
         let (file, hash) = self.files.of("by fetch.txt", 2000);
         self.browser
@@ -195,15 +206,6 @@ impl Steps {
             assert!(exchange.contains(words), "no {words} in {exchange}");
         }
         self.downloads("page/form/by fetch.txt", &hash).await;
-
-        // S3 holds the form to its bounds, and says so to the script.
-        let (file, _) = self.files.of("too large.bin", (16 << 20) + 1);
-        self.browser
-            .choose_file("#form input[type=file]", &file)
-            .await;
-        self.click("form", "fetch").await;
-        self.result("form", "EntityTooLarge").await;
-        self.complaints(&["status of 400"]).await;
     }
 
     async fn put(&self) {
@@ -344,7 +346,7 @@ impl Steps {
             ("narrow", 400, Scheme::Light),
             ("narrow-dark", 400, Scheme::Dark),
         ] {
-            self.browser.look(width, 900, scheme).await;
+            self.browser.look(width, scheme).await;
             let wider = "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
             assert_eq!(
                 self.browser.run(wider, json!([])).await,
@@ -357,10 +359,11 @@ impl Steps {
 
     async fn all(&self, name: &str, broken: &[&str]) {
         self.complaints(&[]).await;
-        self.forms().await;
+        self.form_submitted().await;
+        self.parts(broken).await;
+        self.form_sent().await;
         self.put().await;
         self.other_tenant().await;
-        self.parts(broken).await;
         self.pictures(name).await;
         self.gives_up().await;
     }

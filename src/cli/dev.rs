@@ -45,7 +45,7 @@ pub(super) struct DevOptions {
     /// The page over this configuration, its tenants and their stores, instead of the sandbox's own.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["grpc", "s3", "data"])]
     config: Option<PathBuf>,
-    /// Replace the CORS rules of the tenants' buckets by those that the page needs. The tenants have to be granted PutBucketCors.
+    /// Replace the CORS rules of the tenants' buckets by those that the page needs. The tenants have to be granted `PutBucketCors`.
     #[arg(long, requires = "config")]
     set_cors: bool,
     #[command(flatten)]

@@ -35,6 +35,7 @@ lists them. A parameter with several values is given several times, one of names
 
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES, after_help = "Examples: presignd presign --help")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(super) struct PresignOptions {
     /// `get`, `put`, `head`, `delete`, `list`, `post` for an upload form, or any command of S3's API, such as `PutObjectTagging`.
     #[arg(value_name = "COMMAND")]

@@ -1,4 +1,4 @@
-//! A real browser: headless Chromium, driven over WebDriver as its specification says.
+//! A real browser: headless Chromium, driven over `WebDriver` as its specification says.
 //!
 //! Invariant: neither the browser nor its driver outlives the test: both are in a process group that is killed when this is dropped.
 
@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use base64::Engine as _;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -15,7 +16,7 @@ use super::http::send;
 use super::process::PATIENCE;
 use super::tools::repository;
 
-/// The name by which WebDriver tells an element from other values.
+/// The name by which `WebDriver` tells an element from other values.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
 /// A browser with one window.
@@ -61,13 +62,13 @@ impl Browser {
             .next()
             .and_then(|port| port.parse().ok())
             .unwrap_or_else(|| panic!("no port in {line:?}"));
+        let profile = folder.path().join("profile");
+        let profile = format!("--user-data-dir={}", profile.display());
         let mut browser = Self {
             driver,
             session: format!("http://127.0.0.1:{port}/session"),
             _folder: folder,
         };
-        let profile = browser._folder.path().join("profile");
-        let profile = format!("--user-data-dir={}", profile.display());
         let arguments = [
             "--headless",
             "--no-sandbox",
@@ -150,8 +151,8 @@ impl Browser {
         };
         match tokio::time::timeout(PATIENCE, shown).await {
             Ok(text) => text,
-            Err(_) => panic!(
-                "no {words:?} in {selector}: {:?}\n{:#?}",
+            Err(elapsed) => panic!(
+                "no {words:?} in {selector}, {elapsed}: {:?}\n{:#?}",
                 self.text(selector).await,
                 self.log().await
             ),
@@ -166,8 +167,8 @@ impl Browser {
         log.as_array().expect("entries").clone()
     }
 
-    /// A window of this size, in this scheme of colours.
-    pub(crate) async fn look(&self, width: u32, height: u32, scheme: Scheme) {
+    /// A window of this width that shows the whole page, in this scheme of colours.
+    pub(crate) async fn look(&self, width: u32, scheme: Scheme) {
         let value = match scheme {
             Scheme::Light => "light",
             Scheme::Dark => "dark",
@@ -178,21 +179,24 @@ impl Browser {
             json!({ "features": features }),
         )
         .await;
-        let metrics =
-            json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
-        self.devtools("Emulation.setDeviceMetricsOverride", metrics)
-            .await;
+        let mut height = json!(900);
+        for _ in 0..2 {
+            let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
+            self.devtools("Emulation.setDeviceMetricsOverride", metrics)
+                .await;
+            height = self
+                .run("return document.documentElement.scrollHeight", json!([]))
+                .await;
+        }
     }
 
     /// Takes a picture of the whole page, for people to look at: in `target/page`.
     pub(crate) async fn picture(&self, name: &str) -> PathBuf {
-        let whole = json!({ "captureBeyondViewport": true });
-        let taken = self.devtools("Page.captureScreenshot", whole).await;
+        let taken = self.devtools("Page.captureScreenshot", json!({})).await;
         let folder = repository().join("target/page");
         std::fs::create_dir_all(&folder).expect("target is writable");
         let path = folder.join(format!("{name}.png"));
         let data = taken["data"].as_str().expect("a picture");
-        use base64::Engine as _;
         let bytes = base64::engine::general_purpose::STANDARD.decode(data);
         std::fs::write(&path, bytes.expect("base64")).expect("target is writable");
         println!("{}", path.display());

@@ -17,7 +17,7 @@ const API_KEY: &str = "PRESIGND_API_KEY";
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Which presignd, and as whom")]
 pub(in crate::cli) struct Connection {
-    /// Where presignd is: http://HOST:PORT, or https://HOST:PORT for TLS. [default: http://127.0.0.1:50051]
+    /// Where presignd is: http://HOST:PORT, or https://HOST:PORT for TLS. Port 50051 of this machine, if it is left out.
     #[arg(long, value_name = "URL", env = "PRESIGND_SERVER")]
     server: Option<String>,
     /// The roots that are trusted, in PEM. The machine's own, if it is left out.
@@ -43,12 +43,17 @@ pub(in crate::cli) struct Connection {
     )]
     key: Option<PathBuf>,
     /// A JSON Web Token. Others on this machine can read a command line: the variable or a file is better.
-    #[arg(long, value_name = "TOKEN", env = "PRESIGND_TOKEN", hide_env_values = true, value_parser = secret)]
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "PRESIGND_TOKEN",
+        hide_env_values = true
+    )]
     token: Option<SecretString>,
     /// A file with a JSON Web Token.
     #[arg(long, value_name = "FILE", env = "PRESIGND_TOKEN_FILE")]
     token_file: Option<PathBuf>,
-    /// A file with an API key. The variable PRESIGND_API_KEY may hold the key itself.
+    /// A file with an API key. The variable `PRESIGND_API_KEY` may hold the key itself.
     #[arg(long, value_name = "FILE", env = "PRESIGND_API_KEY_FILE")]
     api_key_file: Option<PathBuf>,
     /// How long to wait for the answer.
@@ -101,10 +106,6 @@ impl Connection {
         );
         Ok(proofs.pop().unwrap_or(Proof::None))
     }
-}
-
-fn secret(text: &str) -> Result<SecretString, std::convert::Infallible> {
-    Ok(text.to_owned().into())
 }
 
 /// A secret without the line's end that editors put after it.

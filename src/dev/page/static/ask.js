@@ -21,7 +21,7 @@ export async function ask(step, method, request) {
   if (!reply.ok) throw new Error(await reply.text());
   const { answer, refused } = await reply.json();
   answered(refused ? "Refused" : "Answered", JSON.stringify(answer ?? refused, null, 2));
-  if (refused) throw new Error(`presignd refuses: ${inWords(refused)}`);
+  if (refused) throw Object.assign(new Error(`presignd refuses: ${inWords(refused)}`), { name: "Refused" });
   return answer;
 }
 

@@ -29,5 +29,8 @@ export function start(acting, other) {
     own.good(`Stopped by the store, as it should be. ${refused.message}`);
   }
 
-  own.button("reach").addEventListener("click", () => attempt().catch(own.bad));
+  own.button("reach").addEventListener("click", () => attempt().catch((error) => {
+    if (error.name === "Refused") own.good(`Stopped by presignd, before anything was signed. ${error.message}`);
+    else own.bad(error);
+  }));
 }
