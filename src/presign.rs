@@ -33,6 +33,7 @@ use crate::proto::v1::Command;
 use crate::refusal::Refusal;
 use crate::scope::{ScopedCredentials, Scoper};
 use crate::sign::command::BoundCommand;
+use crate::sign::payload::BodyToSend;
 use crate::sign::{self, Credentials, PresignedUrl, SigningEndpoint};
 use crate::tenant::{Tenant, Tenants};
 use crate::upload::Uploads;
@@ -87,12 +88,12 @@ pub struct Request {
 }
 
 /// A command, and the id of whatever becomes of it.
-#[derive(Debug)]
-pub struct Item {
+#[derive(Debug, Clone, Copy)]
+pub struct Item<'a> {
     /// Names the answer, the record and the span.
     pub issuance_id: uuid::Uuid,
     /// What to sign.
-    pub command: Command,
+    pub command: &'a Command,
 }
 
 /// What was signed and recorded.
@@ -118,6 +119,8 @@ pub struct SignedUrl {
     pub method: &'static str,
     /// What the client must send.
     pub headers: Vec<(String, String)>,
+    /// And as the body.
+    pub body: BodyToSend,
 }
 
 /// Everything is decided and at hand: what is left is to sign.
@@ -149,12 +152,12 @@ impl Presigner {
         &self,
         arrival: &Arrival,
         request: &Request,
-        item: &Item,
+        item: &Item<'_>,
     ) -> Result<Issued, Refusal> {
         let tenant = self
             .tenants
             .of(&arrival.caller, Right::Sign, &request.tenant);
-        let mut placed = Placed::bind(&item.command, "command");
+        let mut placed = Placed::bind(item.command, "command");
         if let Ok(tenant) = &tenant {
             placed.name_buckets(&tenant.buckets);
         }
@@ -219,14 +222,14 @@ impl Presigner {
         arrival: &Arrival,
         request: &Request,
         issuance_id: uuid::Uuid,
-        items: &[Item],
+        items: &[Item<'_>],
     ) -> Result<Vec<Result<Issued, Refusal>>, Refusal> {
         let tenant = self
             .tenants
             .of(&arrival.caller, Right::Sign, &request.tenant);
         let numbered = items.iter().enumerate();
         let mut placed: Vec<_> = numbered
-            .map(|(index, item)| Placed::bind(&item.command, format!("commands[{index}]")))
+            .map(|(index, item)| Placed::bind(item.command, format!("commands[{index}]")))
             .collect();
         if let Ok(tenant) = &tenant {
             for item in &mut placed {
@@ -366,8 +369,20 @@ fn sign_url(command: &BoundCommand<'_>) -> impl FnOnce(&Signing<'_>) -> Result<S
             url: sign::presign(command, endpoint, credentials, signed_at, life),
             method: command.operation.method,
             headers: command.headers_to_send(),
+            body: BodyToSend::of(command),
         })
     }
+}
+
+/// The work's result, if it need not wait for anything.
+pub(crate) async fn at_once<T>(mut work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    poll_fn(|context| {
+        Poll::Ready(match work.as_mut().poll(context) {
+            Poll::Ready(result) => Some(result),
+            Poll::Pending => None,
+        })
+    })
+    .await
 }
 
 /// The work's result, unless that takes too long. Work that is pinned already need not be moved, which takes room for it twice.
@@ -376,7 +391,7 @@ async fn within<T>(
     mut work: Pin<&mut impl Future<Output = Result<T, Refusal>>>,
 ) -> Result<T, Refusal> {
     // With a session at hand all of it is done at once, and needs no timer.
-    if let Poll::Ready(result) = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await {
+    if let Some(result) = at_once(work.as_mut()).await {
         return result;
     }
     match tokio::time::timeout(patience, work).await {

@@ -26,6 +26,7 @@ mod hex;
 pub mod operations;
 pub mod parameterized;
 mod parts;
+pub mod payload;
 pub mod post_policy;
 mod query;
 mod signing_key;

@@ -10,9 +10,9 @@ use crate::admit::{Authorized, NotAuthorized};
 use crate::endpoint::buckets::Buckets;
 use crate::proto::v1::Command;
 use crate::refusal::Refusal;
-use crate::sign::bind::{Violation, Violations};
+use crate::sign::bind::Violations;
 use crate::sign::command::{BoundCommand, Operation};
-use crate::sign::operations;
+use crate::sign::{operations, payload};
 use crate::tenant::Tenant;
 
 /// A command and its place.
@@ -39,9 +39,15 @@ impl<'a> Placed<'a> {
         };
         let message = operations::message(variant);
         let operation = message.operation();
-        let bound = message.to_bound();
+        let bound = match &command.payload {
+            None => message
+                .to_bound()
+                .map_err(|violations| inside(violations, &place, operation)),
+            Some(payload) => payload::bind(message, payload)
+                .map_err(|violations| Refusal::Invalid(violations.below(&place))),
+        };
         Self {
-            bound: bound.map_err(|violations| inside(violations, &place, operation)),
+            bound,
             operation: Some(operation),
             called: Called::default(),
             place,
@@ -136,14 +142,5 @@ fn inside(violations: Violations, place: &str, operation: &Operation) -> Refusal
 }
 
 fn in_command(violations: Violations, place: &str, operation: &Operation) -> Violations {
-    placed(violations, &format!("{place}.{}", operation.field))
-}
-
-/// Violations of a message that stands in this field.
-pub(super) fn placed(violations: Violations, place: &str) -> Violations {
-    let placed = |violation: Violation| Violation {
-        field: format!("{place}.{}", violation.field).into(),
-        ..violation
-    };
-    Violations(violations.0.into_iter().map(placed).collect())
+    violations.below(operation.field).below(place)
 }

@@ -7,7 +7,7 @@ use std::pin::pin;
 
 use uuid::Uuid;
 
-use super::placed::{placed, renamed};
+use super::placed::renamed;
 use super::record;
 use super::{Arrival, Issued, Presigner, Request, SignedUrl, Signing, sign_url, within};
 use crate::admit::policy::{self, Called, Denied};
@@ -125,6 +125,7 @@ impl Presigner {
                         url,
                         method,
                         headers,
+                        ..
                     } = sign_url(create)(&signing)?;
                     let call = SignedCall {
                         name: create.operation.name,
@@ -258,7 +259,7 @@ impl<'a> PlacedUpload<'a> {
         let authorize = |command: &BoundCommand<'_>, place| {
             if to_aws {
                 let known = command.known_to_aws();
-                known.map_err(|violations| Refusal::Invalid(placed(violations, place)))?;
+                known.map_err(|violations| Refusal::Invalid(violations.below(place)))?;
             }
             let (rules, source_ip) = (&tenant.rules, request.source_ip.as_ref());
             let authorized = rules.authorize(command, self.called, request.asked, source_ip);
@@ -356,7 +357,7 @@ impl<'a> Steps<'a> {
         let bind = |command: &'a dyn BindAny, place| {
             command
                 .to_bound()
-                .map_err(|violations| placed(violations, place))
+                .map_err(|violations| violations.below(place))
         };
         // What the other commands say of the upload, the first says too.
         let create = upload.create.as_ref();
@@ -402,7 +403,7 @@ fn in_place(refused: NotAuthorized, place: &str) -> NotAuthorized {
             violations,
         }) => Denied::Content {
             command,
-            violations: placed(violations, place),
+            violations: violations.below(place),
         }
         .into(),
         other => other,

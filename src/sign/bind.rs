@@ -46,11 +46,18 @@ pub trait Bind {
 pub trait BindAny {
     /// The S3 operation that the message stands for.
     fn operation(&self) -> &'static Operation;
+    /// The places of its fields, in the order of the message.
+    fn fields(&self) -> &'static [Field];
     /// The message as a request of its operation.
     ///
     /// # Errors
     /// Every rule that a field breaks.
     fn to_bound(&self) -> Result<BoundCommand<'_>, Violations>;
+    /// The same, though a checksum that it announces may still be missing: the body is at hand, and the checksum is made from it.
+    ///
+    /// # Errors
+    /// Every rule that a field breaks.
+    fn to_bound_without_checksum(&self) -> Result<BoundCommand<'_>, Violations>;
 }
 
 impl<T: Bind> BindAny for T {
@@ -58,7 +65,18 @@ impl<T: Bind> BindAny for T {
         T::OPERATION
     }
 
+    fn fields(&self) -> &'static [Field] {
+        T::FIELDS
+    }
+
     fn to_bound(&self) -> Result<BoundCommand<'_>, Violations> {
+        let mut binder = Binder::new(T::OPERATION);
+        self.bind(&mut binder);
+        binder.check_announced();
+        binder.finish()
+    }
+
+    fn to_bound_without_checksum(&self) -> Result<BoundCommand<'_>, Violations> {
         let mut binder = Binder::new(T::OPERATION);
         self.bind(&mut binder);
         binder.finish()
@@ -258,7 +276,8 @@ impl<'a> Binder<'a> {
             .is_some_and(|r| r.version_id.is_some())
     }
 
-    fn finish(mut self) -> Result<BoundCommand<'a>, Violations> {
+    /// Refuses to announce a checksum that does not come.
+    fn check_announced(&mut self) {
         if let Some((field, algorithm)) = self.announced_checksum {
             let announced = |h: &Header<'_>| {
                 h.name
@@ -272,6 +291,9 @@ impl<'a> Binder<'a> {
                 });
             }
         }
+    }
+
+    fn finish(mut self) -> Result<BoundCommand<'a>, Violations> {
         let path = self.command.operation.path;
         debug_assert!(
             !self.violations.is_empty() || self.command.key.is_some() || path != PathForm::Object,

@@ -153,7 +153,8 @@ async fn both_versions_serve_the_commands_with_their_options() {
         );
 
         let command = pool.get_message_by_name("presignd.v1.Command").unwrap();
-        assert_eq!(command.fields().count(), 116);
+        let operations = command.oneofs().next().expect("the oneof");
+        assert_eq!(operations.fields().count(), 116);
 
         let operation = pool
             .get_extension_by_name("presignd.s3.v1.operation")
