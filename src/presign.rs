@@ -27,7 +27,7 @@ use crate::admit::source_ip::SourceIps;
 use crate::audit::{Recorder, TraceContext};
 use crate::authenticate::{Caller, Right};
 use crate::clock::SharedClock;
-use crate::endpoint::Endpoints;
+use crate::endpoint::{self, Endpoints, NoEndpoint};
 use crate::names::TenantId;
 use crate::proto::v1::Command;
 use crate::refusal::Refusal;
@@ -166,8 +166,17 @@ impl Presigner {
             let tenant = tenant.as_ref().map_err(|denied| *denied)?;
             let authorized = placed.authorize(tenant, request)?;
             let admitted = tenant.rules.admit(authorized)?;
-            self.issue(arrival, tenant, command, admitted, sign_url(command))
-                .await
+            let endpoint = self.endpoint(tenant, command, placed.endpoint()).await;
+            let endpoint = endpoint.map_err(|refused| placed.no_endpoint(refused))?;
+            self.issue(
+                arrival,
+                tenant,
+                command,
+                endpoint,
+                admitted,
+                sign_url(command),
+            )
+            .await
         };
         let decision = within(arrival.patience, pin!(decide)).await;
         let now = self.clock.now();
@@ -201,7 +210,9 @@ impl Presigner {
             let tenant = tenant.as_ref().map_err(|denied| *denied)?;
             let authorized = placed.authorize(tenant, request)?;
             let admitted = tenant.rules.admit(authorized)?;
-            self.issue(arrival, tenant, &form.command, admitted, placed.sign(form))
+            let (command, sign) = (&form.command, placed.sign(form));
+            let endpoint = self.endpoint(tenant, command, placed.endpoint()).await?;
+            self.issue(arrival, tenant, command, endpoint, admitted, sign)
                 .await
         };
         let decision = within(arrival.patience, pin!(decide)).await;
@@ -245,8 +256,18 @@ impl Presigner {
                 issuing.push(async move {
                     let issue = async {
                         let command = item.command()?;
-                        self.issue(arrival, tenant, command, admitted?, sign_url(command))
-                            .await
+                        let admitted = admitted?;
+                        let endpoint = self.endpoint(tenant, command, item.endpoint()).await;
+                        let endpoint = endpoint.map_err(|refused| item.no_endpoint(refused))?;
+                        self.issue(
+                            arrival,
+                            tenant,
+                            command,
+                            endpoint,
+                            admitted,
+                            sign_url(command),
+                        )
+                        .await
                     };
                     within(arrival.patience, pin!(issue)).await
                 });
@@ -287,36 +308,46 @@ impl Presigner {
         }
     }
 
+    /// Where the command goes.
+    async fn endpoint(
+        &self,
+        tenant: &Tenant,
+        command: &BoundCommand<'_>,
+        asked: endpoint::options::Options,
+    ) -> Result<Arc<SigningEndpoint>, NoEndpoint> {
+        let place = tenant.buckets.place(command.bucket);
+        let (operation, bucket) = (command.operation, command.bucket);
+        self.endpoints
+            .resolve(place, operation, bucket, asked)
+            .await
+    }
+
     /// Everything after the decision: the steps that need time, and the signature.
     async fn issue<S>(
         &self,
         arrival: &Arrival,
         tenant: &Tenant,
         command: &BoundCommand<'_>,
+        endpoint: Arc<SigningEndpoint>,
         admitted: Admitted,
         sign: impl FnOnce(&Signing<'_>) -> Result<S, Refusal>,
     ) -> Result<Issued<S>, Refusal> {
-        let ready = self.ready(arrival, tenant, &[command], admitted).await?;
+        let commands = [command];
+        let ready = self.ready(arrival, tenant, &commands, endpoint, admitted);
+        let ready = ready.await?;
         let signed = sign(&ready.signing())?;
         Ok(ready.issued(signed))
     }
 
-    /// What commands on one bucket are signed with, all together: the first of them says where they go.
+    /// What commands on one bucket are signed with, all together.
     async fn ready(
         &self,
         arrival: &Arrival,
         tenant: &Tenant,
         commands: &[&BoundCommand<'_>],
+        endpoint: Arc<SigningEndpoint>,
         admitted: Admitted,
     ) -> Result<Ready, Refusal> {
-        let Some(command) = commands.first() else {
-            return Err(Refusal::Internal);
-        };
-        let place = tenant.buckets.place(command.bucket);
-        let endpoint = self
-            .endpoints
-            .resolve(place, command.operation, command.bucket)
-            .await?;
         let credentials = self
             .scoper
             .scope(&admitted, &arrival.caller, &tenant.session, commands)

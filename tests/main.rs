@@ -14,6 +14,7 @@ mod content;
 mod contract;
 mod denying;
 mod draining;
+mod endpoints;
 mod expiring;
 mod forms;
 mod grpcurl;

@@ -193,7 +193,11 @@ async fn what_contradicts_the_body_is_named_in_a_batch_too() {
         assert_eq!(refused.fields, expected);
         commands.extend(asked.command.as_deref().cloned());
     }
-    commands.extend(bound(put("k"), content("fine")).command.map(|command| *command));
+    commands.extend(
+        bound(put("k"), content("fine"))
+            .command
+            .map(|command| *command),
+    );
     let asked = BatchPresignRequest {
         tenant: "acme".to_owned(),
         commands,

@@ -14,6 +14,7 @@ use crate::admit::policy::{self, Called, Denied};
 use crate::admit::{Authorized, NotAuthorized};
 use crate::authenticate::Right;
 use crate::endpoint::buckets::Buckets;
+use crate::endpoint::options::Options;
 use crate::proto::s3::{
     AbortMultipartUpload, CompleteMultipartUpload, CreateMultipartUpload, UploadPart,
 };
@@ -116,8 +117,10 @@ impl Presigner {
             let tenant = tenant.as_ref().map_err(|denied| *denied)?;
             let (first, others) = placed.authorize(steps, tenant, request)?;
             let admitted = tenant.rules.admit_together(first, others)?;
-            let commands = steps.commands();
-            let ready = self.ready(arrival, tenant, &commands, admitted).await?;
+            let (commands, options) = (steps.commands(), Options::default());
+            let endpoint = self.endpoint(tenant, &steps.part, options).await?;
+            let ready = self.ready(arrival, tenant, &commands, endpoint, admitted);
+            let ready = ready.await?;
             let signing = ready.signing();
             let upload_id = match &steps.create {
                 Some(create) => {
@@ -204,15 +207,19 @@ impl<'a> PlacedUpload<'a> {
         }
     }
 
-    /// Puts the bucket in the place of the tenant's name for it.
+    /// Puts the bucket in the place of the tenant's name for it, and what goes there by default.
     fn name_buckets(&mut self, buckets: &'a Buckets) {
-        if let Ok(steps) = &mut self.bound
-            && let Some((called, real)) = renamed(steps.part.bucket, buckets)
-        {
+        let Ok(steps) = &mut self.bound else {
+            return;
+        };
+        if let Some((called, real)) = renamed(steps.part.bucket, buckets) {
             for command in steps.commands_mut() {
                 command.set_bucket(real);
             }
             self.called.bucket = Some(called);
+        }
+        if buckets.place(steps.part.bucket).defaults.requester_pays {
+            steps.commands_mut().for_each(BoundCommand::requester_pays);
         }
     }
 

@@ -11,10 +11,10 @@ use super::canonical::{write_after_query, write_up_to_query};
 use super::command::BoundCommand;
 use super::credentials::Credentials;
 use super::endpoint::SigningEndpoint;
-use super::hex::{HEX_LENGTH, hex};
+use super::hex::hex;
 use super::sink::Sink as _;
 use super::url::{PresignedUrl, SIGNATURE};
-use super::with_draft;
+use super::{Signer, with_draft};
 
 /// The query parameter with a part's number.
 pub const PART_NUMBER: &str = "partNumber";
@@ -51,13 +51,17 @@ pub fn presign_parts(
                 sha256.put(digits);
                 sha256.put(&rest);
                 let hash = hex(&sha256.finalize().into());
-                let signature = draft.key.sign(draft.time, &hash);
-                let pieces = [head, before, digits, after, SIGNATURE, &*signature];
-                let length: usize = pieces.iter().map(|piece| piece.len()).sum();
-                debug_assert!(length > HEX_LENGTH, "it is signed");
-                let mut text = String::with_capacity(length);
-                pieces.iter().for_each(|piece| text.push_str(piece));
-                PresignedUrl::new(text)
+                let signed = |signature: &str| {
+                    let pieces = [head, before, digits, after, SIGNATURE, signature];
+                    let length = pieces.iter().map(|piece| piece.len()).sum();
+                    let mut text = String::with_capacity(length);
+                    pieces.iter().for_each(|piece| text.push_str(piece));
+                    PresignedUrl::new(text)
+                };
+                match draft.signer {
+                    Signer::Symmetric(key) => signed(&key.sign(draft.time, &hash)),
+                    Signer::Asymmetric(key) => signed(&key.sign(draft.scope, draft.time, &hash)),
+                }
             };
             numbers.iter().map(url).collect()
         },
@@ -82,15 +86,16 @@ mod tests {
     use super::*;
     use crate::proto::s3::UploadPart;
     use crate::sign::bind::BindAny as _;
-    use crate::sign::presign;
+    use crate::sign::samples::endpoint;
+    use crate::sign::{Algorithm, presign};
 
-    fn endpoint(base_path: &str) -> SigningEndpoint {
+    const ORIGIN: &str = "https://files.s3.eu-west-1.amazonaws.com";
+
+    fn everywhere() -> SigningEndpoint {
         SigningEndpoint {
-            origin: "https://files.s3.eu-west-1.amazonaws.com".to_owned(),
-            host: "files.s3.eu-west-1.amazonaws.com".to_owned(),
-            base_path: base_path.to_owned(),
-            region: "eu-west-1".to_owned(),
-            service: "s3".to_owned(),
+            algorithm: Algorithm::EcdsaP256Sha256,
+            region: "*".to_owned(),
+            ..endpoint("https://m.accesspoint.s3-global.amazonaws.com", "")
         }
     }
 
@@ -118,8 +123,12 @@ mod tests {
                     for length in [None, Some(5 << 20)] {
                         let any = part(key, upload_id, 77, length);
                         let any = any.to_bound().unwrap();
-                        for base_path in ["", "/files"] {
-                            let endpoint = endpoint(base_path);
+                        let places = [
+                            endpoint(ORIGIN, ""),
+                            endpoint(ORIGIN, "/files"),
+                            everywhere(),
+                        ];
+                        for endpoint in places {
                             let urls =
                                 presign_parts(&any, &endpoint, &credentials, at, 900, &numbers);
                             assert_eq!(urls.len(), numbers.len());
@@ -143,7 +152,7 @@ mod tests {
             Credentials::new("ASIAX".to_owned(), "secret".to_owned().into(), None, None);
         let any = part("k", "u", 1, None);
         let any = any.to_bound().unwrap();
-        let endpoint = endpoint("");
+        let endpoint = endpoint(ORIGIN, "");
         let allocations = |count: u32| {
             let numbers: Vec<u32> = (1..=count).collect();
             let at = SystemTime::UNIX_EPOCH;

@@ -95,22 +95,20 @@ pub(super) fn configured(settings: &Settings, grpc: &str) -> Shown {
 fn place_of(resource: &str) -> Option<(&str, &str)> {
     let (bucket, keys) = resource.split_once('/')?;
     let prefix = keys.strip_suffix('*')?;
-    (!bucket.contains('*')).then_some((bucket, prefix))
+    (!bucket.contains(['*', ':'])).then_some((bucket, prefix))
 }
 
 /// Where a tenant's URLs lead.
 fn stores(tenant: &Tenant) -> Vec<String> {
-    let Some(endpoint) = &tenant.endpoint else {
-        return vec![
-            "https://*.amazonaws.com".to_owned(),
-            "https://*.amazonaws.com.cn".to_owned(),
-        ];
+    let Some(url) = &tenant.endpoint.url else {
+        let aws = ["https://*.amazonaws.com", "https://*.amazonaws.com.cn"];
+        return aws.map(str::to_owned).to_vec();
     };
-    let url = endpoint.url.as_str();
+    let url = url.as_str();
     let (scheme, rest) = url.split_once("://").unwrap_or(("https", url));
     let host = rest.split('/').next().unwrap_or_default();
     let mut stores = vec![format!("{scheme}://{host}")];
-    if !endpoint.path_style {
+    if !tenant.endpoint.path_style {
         stores.push(format!("{scheme}://*.{host}"));
     }
     stores
@@ -162,7 +160,13 @@ mod tests {
     fn a_tenant_is_shown_where_it_may_write() {
         assert_eq!(place_of("acme-files/*"), Some(("acme-files", "")));
         assert_eq!(place_of("acme-files/in/*"), Some(("acme-files", "in/")));
-        for resource in ["*", "acme-files", "acme-files/key", "acme-*/*"] {
+        for resource in [
+            "*",
+            "acme-files",
+            "acme-files/key",
+            "acme-*/*",
+            "arn:aws:s3:::a/*",
+        ] {
             assert_eq!(place_of(resource), None, "{resource}");
         }
     }

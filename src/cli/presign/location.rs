@@ -13,7 +13,8 @@ impl<'a> Location<'a> {
     pub(super) fn read(text: &'a str) -> Result<Self, String> {
         let rest = text.strip_prefix("s3://");
         let (bucket, key) = rest
-            .map(|rest| rest.split_once('/').unwrap_or((rest, "")))
+            .map(|rest| rest.split_at(bucket_end(rest)))
+            .map(|(bucket, key)| (bucket, key.strip_prefix('/').unwrap_or(key)))
             .filter(|(bucket, _)| !bucket.is_empty())
             .ok_or_else(|| format!("`{text}` is no place in S3: write s3://BUCKET/KEY"))?;
         Ok(Self { bucket, key })
@@ -30,6 +31,19 @@ impl<'a> Location<'a> {
     }
 }
 
+/// Where the bucket ends: names of access points have slashes in them.
+fn bucket_end(text: &str) -> usize {
+    let parts = if text.starts_with("arn:") && text.contains(":outpost/") {
+        4
+    } else if text.starts_with("arn:") && text.contains(":accesspoint/") {
+        2
+    } else {
+        1
+    };
+    let slash = text.match_indices('/').nth(parts - 1);
+    slash.map_or(text.len(), |(at, _)| at)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -43,6 +57,24 @@ mod tests {
             ("s3://b/in/${filename}", "b", "in/${filename}", "FILE"),
             ("s3://b/", "b", "", "FILE"),
             ("s3://b", "b", "", "FILE"),
+            (
+                "s3://arn:aws:s3:r:1:accesspoint/p/a/k",
+                "arn:aws:s3:r:1:accesspoint/p",
+                "a/k",
+                "k",
+            ),
+            (
+                "s3://arn:aws:s3:r:1:accesspoint:p/k",
+                "arn:aws:s3:r:1:accesspoint:p",
+                "k",
+                "k",
+            ),
+            (
+                "s3://arn:aws:s3-outposts:r:1:outpost/o/accesspoint/p/k",
+                "arn:aws:s3-outposts:r:1:outpost/o/accesspoint/p",
+                "k",
+                "k",
+            ),
         ] {
             let location = Location::read(text).unwrap();
             assert_eq!(location, Location { bucket, key }, "{text}");
