@@ -7,6 +7,7 @@
 pub mod content;
 pub mod expiry;
 pub mod grant;
+pub mod held;
 pub mod limit;
 pub mod media_type;
 pub mod policy;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use self::expiry::{AboveCap, Asked, BeyondSession, Bound, Expiry, TenantExpiry};
 use self::grant::Grant;
+use self::held::NotHeld;
 use self::limit::{Limit, RateLimited};
 use self::policy::{Called, Denied};
 use self::source_ip::SourceIps;
@@ -68,6 +70,9 @@ pub enum NotAuthorized {
         /// The command.
         command: &'static str,
     },
+    /// No session policy would hold it to the grants.
+    #[error(transparent)]
+    NotHeld(#[from] NotHeld),
     /// Nothing would hold it to the addresses.
     #[error(
         "no session policy of presignd's holds the URLs of this tenant to addresses: leave source_ip out, or give the tenant a role \
@@ -96,6 +101,9 @@ impl TenantRules {
             return Err(NotAuthorized::Unbounded {
                 command: command.operation.name,
             });
+        }
+        if self.has_session_policy {
+            held::check(&self.grants, command, source_ip)?;
         }
         let expiry = expiry::within_caps(asked, self.expiry, allowed.max_expiry)?;
         Ok(Authorized {

@@ -40,7 +40,7 @@ use self::to_the_end::{Panicked, ToTheEnd};
 use crate::audit::TraceContext;
 use crate::authenticate::{Authenticator, Caller, Presented, Unauthenticated};
 use crate::names::TenantId;
-use crate::presign::{Arrival, Presigner};
+use crate::presign::{Arrival, Presigner, at_once};
 use crate::proto::v1::presign_service_server::PresignService;
 use crate::proto::v1::{
     BatchPresignRequest, BatchPresignResponse, PresignPartsRequest, PresignPartsResponse,
@@ -282,19 +282,19 @@ impl Inner {
     }
 
     async fn identify(&self, arrival: &mut Arrival, presented: &Presented) -> Result<(), Refusal> {
-        let began = self.presigner.clock.monotonic();
-        let identified = pin!(self.authenticator.authenticate(presented));
-        let known = match tokio::time::timeout(arrival.patience, identified).await {
-            Ok(Ok(caller)) => {
-                arrival.caller = caller;
-                Ok(())
-            }
-            Ok(Err(error)) => Err(error.into()),
-            Err(_) => Err(Refusal::DeadlineExceeded),
+        let mut identified = pin!(self.authenticator.authenticate(presented));
+        // Who is known already costs no timer.
+        let known = if let Some(known) = at_once(identified.as_mut()).await {
+            known
+        } else {
+            let began = self.presigner.clock.monotonic();
+            let known = tokio::time::timeout(arrival.patience, identified).await;
+            let spent = self.presigner.clock.monotonic().saturating_sub(began);
+            arrival.patience = arrival.patience.saturating_sub(spent);
+            known.map_err(|_| Refusal::DeadlineExceeded)?
         };
-        let spent = self.presigner.clock.monotonic().saturating_sub(began);
-        arrival.patience = arrival.patience.saturating_sub(spent);
-        known
+        arrival.caller = known?;
+        Ok(())
     }
 
     /// Records a refusal, except of an address that would flood the records with them.

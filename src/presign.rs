@@ -27,12 +27,13 @@ use crate::admit::source_ip::SourceIps;
 use crate::audit::{Recorder, TraceContext};
 use crate::authenticate::{Caller, Right};
 use crate::clock::SharedClock;
-use crate::endpoint::Endpoints;
+use crate::endpoint::{self, Endpoints, NoEndpoint};
 use crate::names::TenantId;
 use crate::proto::v1::Command;
 use crate::refusal::Refusal;
 use crate::scope::{ScopedCredentials, Scoper};
 use crate::sign::command::BoundCommand;
+use crate::sign::payload::BodyToSend;
 use crate::sign::{self, Credentials, PresignedUrl, SigningEndpoint};
 use crate::tenant::{Tenant, Tenants};
 use crate::upload::Uploads;
@@ -87,12 +88,12 @@ pub struct Request {
 }
 
 /// A command, and the id of whatever becomes of it.
-#[derive(Debug)]
-pub struct Item {
+#[derive(Debug, Clone, Copy)]
+pub struct Item<'a> {
     /// Names the answer, the record and the span.
     pub issuance_id: uuid::Uuid,
     /// What to sign.
-    pub command: Command,
+    pub command: &'a Command,
 }
 
 /// What was signed and recorded.
@@ -118,6 +119,8 @@ pub struct SignedUrl {
     pub method: &'static str,
     /// What the client must send.
     pub headers: Vec<(String, String)>,
+    /// And as the body.
+    pub body: BodyToSend,
 }
 
 /// Everything is decided and at hand: what is left is to sign.
@@ -149,12 +152,12 @@ impl Presigner {
         &self,
         arrival: &Arrival,
         request: &Request,
-        item: &Item,
+        item: &Item<'_>,
     ) -> Result<Issued, Refusal> {
         let tenant = self
             .tenants
             .of(&arrival.caller, Right::Sign, &request.tenant);
-        let mut placed = Placed::bind(&item.command, "command");
+        let mut placed = Placed::bind(item.command, "command");
         if let Ok(tenant) = &tenant {
             placed.name_buckets(&tenant.buckets);
         }
@@ -163,8 +166,17 @@ impl Presigner {
             let tenant = tenant.as_ref().map_err(|denied| *denied)?;
             let authorized = placed.authorize(tenant, request)?;
             let admitted = tenant.rules.admit(authorized)?;
-            self.issue(arrival, tenant, command, admitted, sign_url(command))
-                .await
+            let endpoint = self.endpoint(tenant, command, placed.endpoint()).await;
+            let endpoint = endpoint.map_err(|refused| placed.no_endpoint(refused))?;
+            self.issue(
+                arrival,
+                tenant,
+                command,
+                endpoint,
+                admitted,
+                sign_url(command),
+            )
+            .await
         };
         let decision = within(arrival.patience, pin!(decide)).await;
         let now = self.clock.now();
@@ -198,7 +210,9 @@ impl Presigner {
             let tenant = tenant.as_ref().map_err(|denied| *denied)?;
             let authorized = placed.authorize(tenant, request)?;
             let admitted = tenant.rules.admit(authorized)?;
-            self.issue(arrival, tenant, &form.command, admitted, placed.sign(form))
+            let (command, sign) = (&form.command, placed.sign(form));
+            let endpoint = self.endpoint(tenant, command, placed.endpoint()).await?;
+            self.issue(arrival, tenant, command, endpoint, admitted, sign)
                 .await
         };
         let decision = within(arrival.patience, pin!(decide)).await;
@@ -219,14 +233,14 @@ impl Presigner {
         arrival: &Arrival,
         request: &Request,
         issuance_id: uuid::Uuid,
-        items: &[Item],
+        items: &[Item<'_>],
     ) -> Result<Vec<Result<Issued, Refusal>>, Refusal> {
         let tenant = self
             .tenants
             .of(&arrival.caller, Right::Sign, &request.tenant);
         let numbered = items.iter().enumerate();
         let mut placed: Vec<_> = numbered
-            .map(|(index, item)| Placed::bind(&item.command, format!("commands[{index}]")))
+            .map(|(index, item)| Placed::bind(item.command, format!("commands[{index}]")))
             .collect();
         if let Ok(tenant) = &tenant {
             for item in &mut placed {
@@ -242,8 +256,18 @@ impl Presigner {
                 issuing.push(async move {
                     let issue = async {
                         let command = item.command()?;
-                        self.issue(arrival, tenant, command, admitted?, sign_url(command))
-                            .await
+                        let admitted = admitted?;
+                        let endpoint = self.endpoint(tenant, command, item.endpoint()).await;
+                        let endpoint = endpoint.map_err(|refused| item.no_endpoint(refused))?;
+                        self.issue(
+                            arrival,
+                            tenant,
+                            command,
+                            endpoint,
+                            admitted,
+                            sign_url(command),
+                        )
+                        .await
                     };
                     within(arrival.patience, pin!(issue)).await
                 });
@@ -284,36 +308,46 @@ impl Presigner {
         }
     }
 
+    /// Where the command goes.
+    async fn endpoint(
+        &self,
+        tenant: &Tenant,
+        command: &BoundCommand<'_>,
+        asked: endpoint::options::Options,
+    ) -> Result<Arc<SigningEndpoint>, NoEndpoint> {
+        let place = tenant.buckets.place(command.bucket);
+        let (operation, bucket) = (command.operation, command.bucket);
+        self.endpoints
+            .resolve(place, operation, bucket, asked)
+            .await
+    }
+
     /// Everything after the decision: the steps that need time, and the signature.
     async fn issue<S>(
         &self,
         arrival: &Arrival,
         tenant: &Tenant,
         command: &BoundCommand<'_>,
+        endpoint: Arc<SigningEndpoint>,
         admitted: Admitted,
         sign: impl FnOnce(&Signing<'_>) -> Result<S, Refusal>,
     ) -> Result<Issued<S>, Refusal> {
-        let ready = self.ready(arrival, tenant, &[command], admitted).await?;
+        let commands = [command];
+        let ready = self.ready(arrival, tenant, &commands, endpoint, admitted);
+        let ready = ready.await?;
         let signed = sign(&ready.signing())?;
         Ok(ready.issued(signed))
     }
 
-    /// What commands on one bucket are signed with, all together: the first of them says where they go.
+    /// What commands on one bucket are signed with, all together.
     async fn ready(
         &self,
         arrival: &Arrival,
         tenant: &Tenant,
         commands: &[&BoundCommand<'_>],
+        endpoint: Arc<SigningEndpoint>,
         admitted: Admitted,
     ) -> Result<Ready, Refusal> {
-        let Some(command) = commands.first() else {
-            return Err(Refusal::Internal);
-        };
-        let place = tenant.buckets.place(command.bucket);
-        let endpoint = self
-            .endpoints
-            .resolve(place, command.operation, command.bucket)
-            .await?;
         let credentials = self
             .scoper
             .scope(&admitted, &arrival.caller, &tenant.session, commands)
@@ -370,8 +404,20 @@ fn sign_url(command: &BoundCommand<'_>) -> impl FnOnce(&Signing<'_>) -> Result<S
             url: sign::presign(command, endpoint, credentials, signed_at, life),
             method: command.operation.method,
             headers: command.headers_to_send(),
+            body: BodyToSend::of(command),
         })
     }
+}
+
+/// The work's result, if it need not wait for anything.
+pub(crate) async fn at_once<T>(mut work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    poll_fn(|context| {
+        Poll::Ready(match work.as_mut().poll(context) {
+            Poll::Ready(result) => Some(result),
+            Poll::Pending => None,
+        })
+    })
+    .await
 }
 
 /// The work's result, unless that takes too long. Work that is pinned already need not be moved, which takes room for it twice.
@@ -380,7 +426,7 @@ async fn within<T>(
     mut work: Pin<&mut impl Future<Output = Result<T, Refusal>>>,
 ) -> Result<T, Refusal> {
     // With a session at hand all of it is done at once, and needs no timer.
-    if let Poll::Ready(result) = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await {
+    if let Some(result) = at_once(work.as_mut()).await {
         return result;
     }
     match tokio::time::timeout(patience, work).await {

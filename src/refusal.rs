@@ -164,7 +164,11 @@ impl Refusal {
                 Code::PermissionDenied,
                 Reason::TenantDenied,
             ),
-            Self::NotAuthorized(NotAuthorized::Denied(_) | NotAuthorized::Unbounded { .. }) => (
+            Self::NotAuthorized(
+                NotAuthorized::Denied(_)
+                | NotAuthorized::Unbounded { .. }
+                | NotAuthorized::NotHeld(_),
+            ) => (
                 Outcome::Denied,
                 Code::PermissionDenied,
                 Reason::CommandDenied,

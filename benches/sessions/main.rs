@@ -184,16 +184,17 @@ impl Presignd {
             subject: String::new(),
             source_ip: None,
         };
+        let command = Command {
+            command: Some(Variant::GetObject(GetObject {
+                bucket: Some(format!("files-{tenant}")),
+                key: Some("invoices/2026/11/invoice-final.pdf".to_owned()),
+                ..GetObject::default()
+            })),
+            ..Command::default()
+        };
         let item = Item {
             issuance_id: uuid::Uuid::now_v7(),
-            command: Command {
-                command: Some(Variant::GetObject(GetObject {
-                    bucket: Some(format!("files-{tenant}")),
-                    key: Some("invoices/2026/11/invoice-final.pdf".to_owned()),
-                    ..GetObject::default()
-                })),
-                ..Command::default()
-            },
+            command: &command,
         };
         let issued = self.rooms.presign(&arrival, &request, &item).await;
         issued.expect("a URL");

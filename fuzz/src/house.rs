@@ -144,6 +144,10 @@ impl Surroundings for Known {
         ProcessSurroundings.resource(text)
     }
 
+    fn bucket(&self, text: &str) -> Result<(), String> {
+        ProcessSurroundings.bucket(text)
+    }
+
     fn media_type(&self, text: &str) -> Result<(), String> {
         ProcessSurroundings.media_type(text)
     }

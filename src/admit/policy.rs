@@ -68,8 +68,9 @@ pub enum Denied {
     },
     /// Every grant of the command on the target bounds uploads, and this one has no bound.
     #[error(
-        "{command} would upload any number of bytes to {target}, where max_upload of the grants is {most}: declare content_length (of an upload in \
-             parts: size), which the client then has to send exactly so, or ask PresignPost for a form, which bounds a range"
+        "{command} would upload any number of bytes to {target}, where max_upload of the grants is {most}: declare content_length (of an \
+             upload in parts: size), which the client then has to send exactly so, or give the body as payload.content, or ask \
+             PresignPost for a form, which bounds a range"
     )]
     UploadUnbounded {
         /// The command.

@@ -9,10 +9,11 @@ use crate::admit::expiry::Bound;
 use crate::presign::{Issued, Item, SignedForm};
 use crate::proto::v1::batch_presign_result::Result as ItemResult;
 use crate::proto::v1::{
-    BatchPresignResponse, BatchPresignResult, ContentLengthRange, ExpiryBound, FormField,
-    PresignPostResponse, PresignResponse,
+    self, BatchPresignResponse, BatchPresignResult, Body, ContentLengthRange, ExpiryBound,
+    FormField, PresignPostResponse, PresignResponse,
 };
 use crate::refusal::Refusal;
+use crate::sign::command::BodyKind;
 
 /// One URL.
 pub(super) fn response(issued: Issued, issuance_id: Uuid) -> PresignResponse {
@@ -24,6 +25,20 @@ pub(super) fn response(issued: Issued, issuance_id: Uuid) -> PresignResponse {
         expires_at: Some(issued.expires_at.into()),
         expiry_bound: published(issued.bound).into(),
         issuance_id: issuance_id.to_string(),
+        body: Some(Body {
+            kind: kind(signed.body.kind).into(),
+            sha256: signed.body.sha256.map(Vec::from).unwrap_or_default(),
+        }),
+        checksum_required: signed.body.wants_checksum,
+    }
+}
+
+fn kind(kind: BodyKind) -> v1::BodyKind {
+    match kind {
+        BodyKind::None => v1::BodyKind::None,
+        BodyKind::Bytes => v1::BodyKind::Bytes,
+        BodyKind::Xml => v1::BodyKind::Xml,
+        BodyKind::Json => v1::BodyKind::Json,
     }
 }
 
@@ -51,10 +66,10 @@ pub(super) fn post_response(issued: Issued<SignedForm>, issuance_id: Uuid) -> Pr
 
 /// One result for each command, in order.
 pub(super) fn batch_response(
-    items: &[Item],
+    items: &[Item<'_>],
     results: Vec<Result<Issued, Refusal>>,
 ) -> BatchPresignResponse {
-    let result = |(item, result): (&Item, Result<Issued, Refusal>)| {
+    let result = |(item, result): (&Item<'_>, Result<Issued, Refusal>)| {
         let result = match result {
             Ok(issued) => ItemResult::Response(response(issued, item.issuance_id)),
             Err(refusal) => ItemResult::Error(status::item_status(&refusal, item.issuance_id)),

@@ -27,7 +27,7 @@ const MAX_FREE_TEXT: usize = 256;
 const MAX_HEADROOM: Duration = Duration::from_millis(100);
 
 /// What a request asks for, and its command.
-pub(super) fn read_presign(request: PresignRequest) -> Result<(Request, Command), Refusal> {
+pub(super) fn read_presign(request: PresignRequest) -> Result<(Request, Box<Command>), Refusal> {
     let command = request.command.unwrap_or_default();
     let missing = command.command.is_none();
     let missing = missing.then(|| {
@@ -214,10 +214,10 @@ mod tests {
     fn request() -> PresignRequest {
         PresignRequest {
             tenant: "acme".into(),
-            command: Some(Command {
+            command: Some(Box::new(Command {
                 command: Some(Variant::ListBuckets(ListBuckets::default())),
                 ..Command::default()
-            }),
+            })),
             ..PresignRequest::default()
         }
     }

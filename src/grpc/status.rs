@@ -86,6 +86,9 @@ fn details(refusal: &Refusal, issuance_id: Option<Uuid>) -> ErrorDetails {
         Refusal::NotAuthorized(denied @ NotAuthorized::SourceIpNotHeld) => {
             details.add_bad_request_violation("source_ip", denied.to_string());
         }
+        Refusal::NoEndpoint(none) => {
+            details.add_bad_request_violation(&*none.field, &*none.detail);
+        }
         Refusal::Scope(ScopeError::PolicyTooLong(too_long)) => {
             note("policy_characters", &too_long.length);
             let description = too_long.to_string();
@@ -130,8 +133,9 @@ fn details(refusal: &Refusal, issuance_id: Option<Uuid>) -> ErrorDetails {
         | Refusal::Overloaded => {
             details.set_retry_info(Some(RETRY_LATER));
         }
-        Refusal::NoEndpoint(_)
-        | Refusal::NotAuthorized(NotAuthorized::Denied(_) | NotAuthorized::Unbounded { .. })
+        Refusal::NotAuthorized(
+            NotAuthorized::Denied(_) | NotAuthorized::Unbounded { .. } | NotAuthorized::NotHeld(_),
+        )
         | Refusal::Unauthenticated(Unauthenticated::Refused { .. })
         | Refusal::Tenant(_)
         | Refusal::TooLarge { .. }

@@ -7,12 +7,14 @@ use std::borrow::Cow;
 use super::Request;
 use crate::admit::policy::{Called, Denied};
 use crate::admit::{Authorized, NotAuthorized};
+use crate::endpoint::NoEndpoint;
 use crate::endpoint::buckets::Buckets;
-use crate::proto::v1::Command;
+use crate::endpoint::options::Options;
+use crate::proto::v1::{Command, SigningOptions};
 use crate::refusal::Refusal;
-use crate::sign::bind::{Violation, Violations};
+use crate::sign::bind::{REQUEST_PAYER, Violations};
 use crate::sign::command::{BoundCommand, Operation};
-use crate::sign::operations;
+use crate::sign::{operations, payload};
 use crate::tenant::Tenant;
 
 /// A command and its place.
@@ -22,6 +24,9 @@ pub(super) struct Placed<'a> {
     operation: Option<&'static Operation>,
     bound: Result<BoundCommand<'a>, Refusal>,
     called: Called<'a>,
+    endpoint: Options,
+    /// Whether the tenant pays for the request: as the tenant says, unless it is asked for or not possible.
+    requester_pays: Option<bool>,
 }
 
 impl<'a> Placed<'a> {
@@ -34,21 +39,42 @@ impl<'a> Placed<'a> {
                 bound: Err(Refusal::field(&*place, nothing)),
                 operation: None,
                 called: Called::default(),
+                endpoint: Options::default(),
+                requester_pays: None,
                 place,
             };
         };
         let message = operations::message(variant);
         let operation = message.operation();
-        let bound = message.to_bound();
+        let options = command.options.unwrap_or_default();
+        let mut bound = match &command.payload {
+            None => message
+                .to_bound()
+                .map_err(|violations| inside(violations, &place, operation)),
+            Some(payload) => payload::bind(message, payload)
+                .map_err(|violations| Refusal::Invalid(violations.below(&place))),
+        };
+        let mut fields = message.fields().iter();
+        let mut requester_pays = options.requester_pays;
+        if !fields.any(|field| field.name == REQUEST_PAYER) {
+            if requester_pays == Some(true) && bound.is_ok() {
+                let field = format!("{place}.options.requester_pays");
+                let description = format!("is not for {}: leave it out", operation.name);
+                bound = Err(Refusal::field(field, description));
+            }
+            requester_pays = Some(false);
+        }
         Self {
-            bound: bound.map_err(|violations| inside(violations, &place, operation)),
+            bound,
             operation: Some(operation),
             called: Called::default(),
+            endpoint: endpoint_asked(&options),
+            requester_pays,
             place,
         }
     }
 
-    /// Puts buckets in the place of the tenant's names for them.
+    /// Puts buckets in the place of the tenant's names for them, and what goes there by default.
     pub(super) fn name_buckets(&mut self, buckets: &'a Buckets) {
         let Ok(command) = &mut self.bound else {
             return;
@@ -61,6 +87,23 @@ impl<'a> Placed<'a> {
         if let Some((called, real)) = renamed(source, buckets) {
             command.set_reference_bucket(real);
             self.called.source = Some(called);
+        }
+        let defaults = &buckets.place(command.bucket).defaults;
+        if self.requester_pays.unwrap_or(defaults.requester_pays) {
+            command.requester_pays();
+        }
+    }
+
+    /// Which endpoint is asked for.
+    pub(super) fn endpoint(&self) -> Options {
+        self.endpoint
+    }
+
+    /// The refusal of an endpoint, with the paths of the whole request.
+    pub(super) fn no_endpoint(&self, refused: NoEndpoint) -> NoEndpoint {
+        match self.operation {
+            Some(operation) => refused.in_command(&self.place, operation.field),
+            None => refused,
         }
     }
 
@@ -122,6 +165,15 @@ impl<'a> Placed<'a> {
     }
 }
 
+/// Which endpoint the options ask for.
+pub(super) fn endpoint_asked(options: &SigningOptions) -> Options {
+    Options {
+        dual_stack: options.dual_stack,
+        fips: options.fips,
+        accelerate: options.accelerate,
+    }
+}
+
 /// What a bucket was called and is, if those are two.
 pub(super) fn renamed<'a>(
     called: Option<&'a str>,
@@ -136,14 +188,5 @@ fn inside(violations: Violations, place: &str, operation: &Operation) -> Refusal
 }
 
 fn in_command(violations: Violations, place: &str, operation: &Operation) -> Violations {
-    placed(violations, &format!("{place}.{}", operation.field))
-}
-
-/// Violations of a message that stands in this field.
-pub(super) fn placed(violations: Violations, place: &str) -> Violations {
-    let placed = |violation: Violation| Violation {
-        field: format!("{place}.{}", violation.field).into(),
-        ..violation
-    };
-    Violations(violations.0.into_iter().map(placed).collect())
+    violations.below(operation.field).below(place)
 }

@@ -22,7 +22,7 @@ pub(super) fn of_command<'a>(
     now: SystemTime,
     arrival: &'a Arrival,
     request: &'a Request,
-    item: &Item,
+    item: &Item<'_>,
     placed: &'a Placed<'_>,
     decision: &'a Result<Issued, Refusal>,
 ) -> Record<'a> {
@@ -128,7 +128,7 @@ pub(super) fn of_batch<'a>(
     now: SystemTime,
     arrival: &'a Arrival,
     request: &'a Request,
-    items: &[Item],
+    items: &[Item<'_>],
     placed: &'a [Placed<'_>],
     decisions: &'a [Result<Issued, Refusal>],
 ) -> Vec<Record<'a>> {

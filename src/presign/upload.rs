@@ -7,13 +7,14 @@ use std::pin::pin;
 
 use uuid::Uuid;
 
-use super::placed::{placed, renamed};
+use super::placed::renamed;
 use super::record;
 use super::{Arrival, Issued, Presigner, Request, SignedUrl, Signing, sign_url, within};
 use crate::admit::policy::{self, Called, Denied};
 use crate::admit::{Authorized, NotAuthorized};
 use crate::authenticate::Right;
 use crate::endpoint::buckets::Buckets;
+use crate::endpoint::options::Options;
 use crate::proto::s3::{
     AbortMultipartUpload, CompleteMultipartUpload, CreateMultipartUpload, UploadPart,
 };
@@ -140,8 +141,10 @@ impl Presigner {
                 }
                 None => None,
             };
-            let commands = steps.commands();
-            let ready = self.ready(arrival, tenant, &commands, admitted).await?;
+            let (commands, options) = (steps.commands(), Options::default());
+            let endpoint = self.endpoint(tenant, &steps.part, options).await?;
+            let ready = self.ready(arrival, tenant, &commands, endpoint, admitted);
+            let ready = ready.await?;
             let signing = ready.signing();
             let own = own.as_ref().map(|own| ready.signing_with(own));
             let upload_id = match &steps.create {
@@ -215,15 +218,19 @@ impl<'a> PlacedUpload<'a> {
         }
     }
 
-    /// Puts the bucket in the place of the tenant's name for it.
+    /// Puts the bucket in the place of the tenant's name for it, and what goes there by default.
     fn name_buckets(&mut self, buckets: &'a Buckets) {
-        if let Ok(steps) = &mut self.bound
-            && let Some((called, real)) = renamed(steps.part.bucket, buckets)
-        {
+        let Ok(steps) = &mut self.bound else {
+            return;
+        };
+        if let Some((called, real)) = renamed(steps.part.bucket, buckets) {
             for command in steps.commands_mut() {
                 command.set_bucket(real);
             }
             self.called.bucket = Some(called);
+        }
+        if buckets.place(steps.part.bucket).defaults.requester_pays {
+            steps.commands_mut().for_each(BoundCommand::requester_pays);
         }
     }
 
@@ -270,7 +277,7 @@ impl<'a> PlacedUpload<'a> {
         let authorize = |command: &BoundCommand<'_>, place| {
             if to_aws {
                 let known = command.known_to_aws();
-                known.map_err(|violations| Refusal::Invalid(placed(violations, place)))?;
+                known.map_err(|violations| Refusal::Invalid(violations.below(place)))?;
             }
             let (rules, source_ip) = (&tenant.rules, request.source_ip.as_ref());
             let authorized = rules.authorize(command, self.called, request.asked, source_ip);
@@ -374,7 +381,7 @@ impl<'a> Steps<'a> {
         let bind = |command: &'a dyn BindAny, place| {
             command
                 .to_bound()
-                .map_err(|violations| placed(violations, place))
+                .map_err(|violations| violations.below(place))
         };
         // What the other commands say of the upload, the first says too.
         let create = upload.create.as_ref();
@@ -435,7 +442,7 @@ fn in_place(refused: NotAuthorized, place: &str) -> NotAuthorized {
             violations,
         }) => Denied::Content {
             command,
-            violations: placed(violations, place),
+            violations: violations.below(place),
         }
         .into(),
         other => other,

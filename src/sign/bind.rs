@@ -19,14 +19,14 @@ use arrayvec::ArrayString;
 use smallvec::SmallVec;
 
 use self::rules::{
-    bucket_problem, header_name_problem, header_problem, header_value_problem, key_problem,
-    parse_reference, query_problem,
+    header_name_problem, header_problem, header_value_problem, key_problem, parse_reference,
+    query_problem,
 };
 use super::command::{
     BoundCommand, Header, ObjectReference, Operation, PathForm, QueryParameter, Value,
 };
-use super::encode;
 use super::timestamp;
+use super::{bucket, encode};
 
 pub use self::field::{Field, Place, TimestampFormat};
 pub use self::violation::{Violation, Violations};
@@ -46,11 +46,18 @@ pub trait Bind {
 pub trait BindAny {
     /// The S3 operation that the message stands for.
     fn operation(&self) -> &'static Operation;
+    /// The places of its fields, in the order of the message.
+    fn fields(&self) -> &'static [Field];
     /// The message as a request of its operation.
     ///
     /// # Errors
     /// Every rule that a field breaks.
     fn to_bound(&self) -> Result<BoundCommand<'_>, Violations>;
+    /// The same, though a checksum that it announces may still be missing: the body is at hand, and the checksum is made from it.
+    ///
+    /// # Errors
+    /// Every rule that a field breaks.
+    fn to_bound_without_checksum(&self) -> Result<BoundCommand<'_>, Violations>;
 }
 
 impl<T: Bind> BindAny for T {
@@ -58,7 +65,18 @@ impl<T: Bind> BindAny for T {
         T::OPERATION
     }
 
+    fn fields(&self) -> &'static [Field] {
+        T::FIELDS
+    }
+
     fn to_bound(&self) -> Result<BoundCommand<'_>, Violations> {
+        let mut binder = Binder::new(T::OPERATION);
+        self.bind(&mut binder);
+        binder.check_announced();
+        binder.finish()
+    }
+
+    fn to_bound_without_checksum(&self) -> Result<BoundCommand<'_>, Violations> {
         let mut binder = Binder::new(T::OPERATION);
         self.bind(&mut binder);
         binder.finish()
@@ -69,6 +87,21 @@ impl<'a> BoundCommand<'a> {
     /// Puts the bucket in the place of what the caller called it.
     pub fn set_bucket(&mut self, bucket: &'a str) {
         self.bucket = Some(bucket);
+    }
+
+    /// Says that the tenant pays for the request, as buckets may demand, unless the command says so already.
+    pub fn requester_pays(&mut self) {
+        if !self
+            .headers
+            .iter()
+            .any(|header| header.name == REQUEST_PAYER)
+        {
+            self.headers.push(Header {
+                name: REQUEST_PAYER,
+                suffix: Cow::Borrowed(""),
+                value: Value::Text("requester".into()),
+            });
+        }
     }
 
     /// Puts the bucket of the object that the command reads in the place of what the caller called it, and writes its header anew.
@@ -103,6 +136,9 @@ impl BoundCommand<'_> {
         ))
     }
 }
+
+/// The header that says who pays.
+pub const REQUEST_PAYER: &str = "x-amz-request-payer";
 
 /// The longest that all headers of a command may be together, in bytes of names and values.
 const MAX_HEADERS_BYTES: usize = 16_384;
@@ -258,7 +294,8 @@ impl<'a> Binder<'a> {
             .is_some_and(|r| r.version_id.is_some())
     }
 
-    fn finish(mut self) -> Result<BoundCommand<'a>, Violations> {
+    /// Refuses to announce a checksum that does not come.
+    fn check_announced(&mut self) {
         if let Some((field, algorithm)) = self.announced_checksum {
             let announced = |h: &Header<'_>| {
                 h.name
@@ -272,6 +309,9 @@ impl<'a> Binder<'a> {
                 });
             }
         }
+    }
+
+    fn finish(mut self) -> Result<BoundCommand<'a>, Violations> {
         let path = self.command.operation.path;
         debug_assert!(
             !self.violations.is_empty() || self.command.key.is_some() || path != PathForm::Object,
@@ -300,10 +340,10 @@ impl<'a> Binder<'a> {
         }
     }
 
-    fn bucket(&mut self, field: &'static Field, bucket: &'a str) {
-        match bucket_problem(bucket) {
+    fn bucket(&mut self, field: &'static Field, name: &'a str) {
+        match bucket::problem(name) {
             Some(problem) => self.refuse(field, problem),
-            None => self.command.bucket = Some(bucket),
+            None => self.command.bucket = Some(name),
         }
     }
 
@@ -392,7 +432,11 @@ fn encoded(reference: &ObjectReference<'_>) -> String {
     let (bucket, key) = (reference.bucket, reference.key);
     let mut encoded = String::with_capacity(bucket.len() + key.len() + 16);
     encode::path_into(&mut encoded, bucket);
-    encoded.push('/');
+    encoded.push_str(if bucket::is_arn(bucket) {
+        "/object/"
+    } else {
+        "/"
+    });
     encode::path_into(&mut encoded, key);
     if let Some(version) = reference.version_id {
         encoded.push_str("?versionId=");

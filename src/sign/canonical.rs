@@ -11,14 +11,12 @@ use smallvec::SmallVec;
 
 use super::command::{BoundCommand, Header};
 use super::encode::Kept;
+use super::payload::CONTENT_SHA256;
 use super::sink::Sink;
 use super::url::{Host, UnsignedUrl};
 
 /// The payload hash of a request whose body the signature does not bind.
 const UNSIGNED_PAYLOAD: &str = "UNSIGNED-PAYLOAD";
-
-/// The header that binds the body.
-const CONTENT_SHA256: &str = "x-amz-content-sha256";
 
 const HOST: &str = "host";
 

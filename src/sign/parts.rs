@@ -14,7 +14,7 @@ use super::endpoint::SigningEndpoint;
 use super::hex::hex;
 use super::sink::Sink as _;
 use super::url::{PresignedUrl, SIGNATURE};
-use super::with_draft;
+use super::{Signer, with_draft};
 
 /// The query parameter with a part's number.
 pub const PART_NUMBER: &str = "partNumber";
@@ -51,10 +51,15 @@ pub fn presign_parts(
                 sha256.put(digits);
                 sha256.put(&rest);
                 let hash = hex(&sha256.finalize().into());
-                let signature = draft.key.sign(draft.time, &hash);
-                let pieces = [head, before, digits, after, SIGNATURE, &*signature];
-                // Concatenated in one allocation.
-                PresignedUrl::new(pieces.concat())
+                let signed = |signature: &str| {
+                    // Concatenated in one allocation.
+                    let pieces = [head, before, digits, after, SIGNATURE, signature];
+                    PresignedUrl::new(pieces.concat())
+                };
+                match draft.signer {
+                    Signer::Symmetric(key) => signed(&key.sign(draft.time, &hash)),
+                    Signer::Asymmetric(key) => signed(&key.sign(draft.scope, draft.time, &hash)),
+                }
             };
             numbers.iter().map(url).collect()
         },
@@ -79,15 +84,16 @@ mod tests {
     use super::*;
     use crate::proto::s3::UploadPart;
     use crate::sign::bind::BindAny as _;
-    use crate::sign::presign;
+    use crate::sign::samples::endpoint;
+    use crate::sign::{Algorithm, presign};
 
-    fn endpoint(base_path: &str) -> SigningEndpoint {
+    const ORIGIN: &str = "https://files.s3.eu-west-1.amazonaws.com";
+
+    fn everywhere() -> SigningEndpoint {
         SigningEndpoint {
-            origin: "https://files.s3.eu-west-1.amazonaws.com".to_owned(),
-            host: "files.s3.eu-west-1.amazonaws.com".to_owned(),
-            base_path: base_path.to_owned(),
-            region: "eu-west-1".to_owned(),
-            service: "s3".to_owned(),
+            algorithm: Algorithm::EcdsaP256Sha256,
+            region: "*".to_owned(),
+            ..endpoint("https://m.accesspoint.s3-global.amazonaws.com", "")
         }
     }
 
@@ -115,8 +121,12 @@ mod tests {
                     for length in [None, Some(5 << 20)] {
                         let any = part(key, upload_id, 77, length);
                         let any = any.to_bound().unwrap();
-                        for base_path in ["", "/files"] {
-                            let endpoint = endpoint(base_path);
+                        let places = [
+                            endpoint(ORIGIN, ""),
+                            endpoint(ORIGIN, "/files"),
+                            everywhere(),
+                        ];
+                        for endpoint in places {
                             let urls =
                                 presign_parts(&any, &endpoint, &credentials, at, 900, &numbers);
                             assert_eq!(urls.len(), numbers.len());
@@ -140,7 +150,7 @@ mod tests {
             Credentials::new("ASIAX".to_owned(), "secret".to_owned().into(), None, None);
         let any = part("k", "u", 1, None);
         let any = any.to_bound().unwrap();
-        let endpoint = endpoint("");
+        let endpoint = endpoint(ORIGIN, "");
         let allocations = |count: u32| {
             let numbers: Vec<u32> = (1..=count).collect();
             let at = SystemTime::UNIX_EPOCH;

@@ -9,7 +9,6 @@ use std::net::Ipv4Addr;
 use super::command::{BoundCommand, PathForm};
 use super::encode::Kept;
 use super::endpoint::SigningEndpoint;
-use super::hex::{HEX_LENGTH, Hex};
 use super::query::Query;
 use super::sink::{Length, Sink};
 
@@ -57,13 +56,14 @@ impl UnsignedUrl {
         base_path: &str,
         host: &Host<'_>,
         query: &Query<'_, '_>,
+        signature_length: usize,
     ) -> Self {
         let mut length = Length::default();
         host.write_origin(&mut length);
         write_path(&mut length, command, base_path);
         query.write(&mut length);
 
-        let capacity = length.0 + "?".len() + SIGNATURE.len() + HEX_LENGTH;
+        let capacity = length.0 + "?".len() + SIGNATURE.len() + signature_length;
         let mut text = String::with_capacity(capacity);
         host.write_origin(&mut text);
         let path_start = text.len();
@@ -95,7 +95,7 @@ impl UnsignedUrl {
         self.text.get(..self.query_start).unwrap_or_default()
     }
 
-    pub(super) fn signed(mut self, signature: &Hex) -> PresignedUrl {
+    pub(super) fn signed(mut self, signature: &str) -> PresignedUrl {
         self.text.push_str(SIGNATURE);
         self.text.push_str(signature);
         PresignedUrl(self.text)

@@ -20,6 +20,15 @@ pub struct Violations(pub Vec<Violation>);
 pub(super) const MAX_VIOLATIONS: usize = 8;
 
 impl Violations {
+    /// These violations, of fields in the message that this field holds.
+    #[must_use]
+    pub fn below(mut self, field: &str) -> Self {
+        for violation in &mut self.0 {
+            violation.field = format!("{field}.{}", violation.field).into();
+        }
+        self
+    }
+
     /// These violations, or the first of them and how many there are more: what is refused goes into the answer, the log and the
     /// record, and a caller must not make these any length.
     pub(in crate::sign) fn bounded(mut violations: Vec<Violation>) -> Self {
