@@ -11,8 +11,8 @@
 //!
 //! `parts` signs the URLs of an upload's parts, which have most of these stages in common. `post_policy` signs forms instead of URLs, with the same keys.
 //!
-//! Invariant: path and query that are signed are the bytes that are sent. Headers are never moved into the query: the client has
-//! to send every one of the command's. A URL costs one heap allocation, its own.
+//! Invariant: path and query that are signed are the bytes that are sent. Headers move into the query only where the command says so, and
+//! only those of `placement`: the client has to send all others. A URL costs one heap allocation, its own.
 //!
 //! Source: the AWS API reference of Amazon S3, "Authenticating requests: using query parameters (AWS Signature Version 4)".
 
@@ -30,6 +30,7 @@ pub mod operations;
 pub mod parameterized;
 mod parts;
 pub mod payload;
+mod placement;
 pub mod post_policy;
 mod query;
 mod signing_key;

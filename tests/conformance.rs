@@ -6,6 +6,9 @@
 
 mod aws_sdk;
 mod endpoints;
+mod every_operation;
+mod hard_cases;
+mod moving;
 mod operations;
 mod reference;
 mod refusals;
@@ -25,7 +28,7 @@ use serde::Deserialize;
 use crate::harness::tools::repository;
 
 /// One request, and what botocore makes of it.
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Case {
     name: String,
@@ -46,7 +49,7 @@ struct Case {
     differs: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct EndpointOfCase {
     url: Option<String>,

@@ -28,6 +28,7 @@ mod live_check;
 mod multipart;
 mod page;
 mod payload;
+mod placement;
 mod presign_command;
 mod recording;
 mod records;

@@ -141,6 +141,7 @@ impl Workload {
             needed_actions: 0,
             unknown_to_aws: Vec::new(),
             left_open: None,
+            headers_in_query: false,
         }
     }
 

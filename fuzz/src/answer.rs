@@ -4,12 +4,15 @@
 
 use std::collections::BTreeMap;
 
+use base64_simd::STANDARD;
 use presignd::proto::v1::batch_presign_result::Result as ItemResult;
+use presignd::proto::v1::payload::Kind;
 use presignd::proto::v1::{
     BatchPresignRequest, BatchPresignResponse, Command, PresignRequest, PresignResponse,
 };
 use prost::Message as _;
 use prost_reflect::{DynamicMessage, ReflectMessage as _, Value};
+use sha2::{Digest as _, Sha256};
 use tonic::{Code, Response, Status};
 use tonic_types::StatusExt as _;
 
@@ -158,7 +161,11 @@ struct Asked {
 fn check_url(command: &Command, response: &PresignResponse) {
     let dynamic = DynamicMessage::decode(message("presignd.v1.Command"), &*command.encode_to_vec())
         .expect("the same message");
-    let (_, inner) = dynamic.fields().next().expect("a command");
+    // The others qualify it.
+    let mut fields = dynamic.fields();
+    let (_, inner) = fields
+        .find(|(field, _)| field.containing_oneof().is_some())
+        .expect("a command");
     let inner = inner.as_message().expect("a message");
     let kind = inner.descriptor();
     let extension = pool()
@@ -176,6 +183,13 @@ fn check_url(command: &Command, response: &PresignResponse) {
     assert_eq!(response.method, text("method"));
 
     let mut asked = asked(inner);
+    if command
+        .options
+        .is_some_and(|options| options.requester_pays())
+    {
+        let payer = asked.headers.entry("x-amz-request-payer".to_owned());
+        payer.or_insert(Some("requester".to_owned()));
+    }
     if let Some(fixed) = operation.get_field_by_name("fixed_query") {
         for parameter in fixed.as_list().expect("a list") {
             let parameter = parameter.as_str().expect("text");
@@ -183,6 +197,13 @@ fn check_url(command: &Command, response: &PresignResponse) {
             // What is fixed and what is asked may be one, as encoding-type is not: both stand there.
             asked.query.push((name.to_owned(), Some(value.to_owned())));
         }
+    }
+
+    check_body(command, operation, response);
+    add_payload(command, response, &mut asked);
+    let options = command.options.clone().unwrap_or_default();
+    if options.header_placement == 2 {
+        move_into_query(&mut asked);
     }
 
     let url = &response.url;
@@ -243,6 +264,80 @@ fn check_url(command: &Command, response: &PresignResponse) {
             "{name}: {value:?} for {wanted:?}"
         );
     }
+}
+
+/// The SHA-256 of the body that the command binds.
+fn bound_hash(command: &Command) -> Option<Vec<u8>> {
+    match command.payload.as_ref()?.kind.as_ref()? {
+        Kind::Content(content) => Some(Sha256::digest(content).to_vec()),
+        Kind::Sha256(hash) => Some(hash.clone()),
+    }
+}
+
+fn is_checksum(name: &str) -> bool {
+    name == "content-md5" || name.starts_with("x-amz-checksum-")
+}
+
+/// What the answer says of the body is what the operation takes and the command binds.
+fn check_body(command: &Command, operation: &DynamicMessage, response: &PresignResponse) {
+    let body = response.body.as_ref().expect("it is always told");
+    let kind = operation
+        .get_field_by_name("body")
+        .and_then(|kind| kind.as_enum_number());
+    assert_eq!(Some(body.kind), kind);
+    assert!(
+        command.payload.is_none() || body.kind > 1,
+        "a body for what has none"
+    );
+    assert_eq!(body.sha256, bound_hash(command).unwrap_or_default());
+    let required = operation
+        .get_field_by_name("checksum_required")
+        .and_then(|required| required.as_bool());
+    let signed = response.headers.keys().any(|name| is_checksum(name));
+    assert_eq!(
+        response.checksum_required,
+        required == Some(true) && !signed
+    );
+    assert!(!response.checksum_required || command.payload.is_none());
+}
+
+/// What a bound body adds: its hash, its length, and one checksum at most that was not asked for.
+fn add_payload(command: &Command, response: &PresignResponse, asked: &mut Asked) {
+    let Some(hash) = bound_hash(command) else {
+        assert!(!response.headers.contains_key("x-amz-content-sha256"));
+        return;
+    };
+    let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    asked
+        .headers
+        .insert("x-amz-content-sha256".to_owned(), Some(hex));
+    if let Some(Kind::Content(content)) = command.payload.as_ref().and_then(|p| p.kind.as_ref()) {
+        let length = Some(content.len().to_string());
+        let declared = asked
+            .headers
+            .insert("content-length".to_owned(), length.clone());
+        assert!(declared.is_none() || declared == Some(length));
+    }
+    let made = |name: &&String| is_checksum(name) && !asked.headers.contains_key(*name);
+    let made: Vec<String> = response.headers.keys().filter(made).cloned().collect();
+    assert!(made.len() <= 1, "{made:?}");
+    for name in made {
+        let value = (name == "x-amz-checksum-sha256").then(|| STANDARD.encode_to_string(&hash));
+        asked.headers.insert(name, value);
+    }
+}
+
+/// What S3 reads from the query as well.
+fn move_into_query(asked: &mut Asked) {
+    let moves = |name: &str| {
+        matches!(name, "x-amz-request-payer" | "x-amz-checksum-mode")
+            || name.starts_with("x-amz-meta-")
+    };
+    let headers = std::mem::take(&mut asked.headers);
+    let (moved, sent) = headers.into_iter().partition(|(name, _)| moves(name));
+    asked.headers = sent;
+    let moved: BTreeMap<String, Option<String>> = moved;
+    asked.query.extend(moved);
 }
 
 /// presignd's own parameters are there, and fit what the answer says.

@@ -4,10 +4,12 @@
 
 use arbitrary::{Arbitrary as _, Unstructured};
 use presignd::proto::FILE_DESCRIPTOR_SET;
-use presignd::proto::v1::{BatchPresignRequest, Command, PresignRequest};
+use presignd::proto::v1::payload::Kind;
+use presignd::proto::v1::{BatchPresignRequest, Command, Payload, PresignRequest, SigningOptions};
 use prost::Message as _;
 use prost_reflect::{
-    DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, Value,
+    DescriptorPool, DynamicMessage, FieldDescriptor, Kind as FieldKind, MapKey, MessageDescriptor,
+    Value,
 };
 
 /// Where the bytes come from.
@@ -119,9 +121,12 @@ fn free_text(bytes: &mut Bytes<'_>) -> arbitrary::Result<String> {
 
 fn command(bytes: &mut Bytes<'_>) -> arbitrary::Result<Command> {
     let all = message("presignd.v1.Command");
-    let variants: Vec<FieldDescriptor> = all.fields().collect();
+    let variants: Vec<FieldDescriptor> = all
+        .oneofs()
+        .flat_map(|one| one.fields().collect::<Vec<_>>())
+        .collect();
     let variant = bytes.choose(&variants)?;
-    let Kind::Message(kind) = variant.kind() else {
+    let FieldKind::Message(kind) = variant.kind() else {
         return Ok(Command::default());
     };
     let mut one = DynamicMessage::new(kind.clone());
@@ -134,7 +139,32 @@ fn command(bytes: &mut Bytes<'_>) -> arbitrary::Result<Command> {
     }
     let mut command = DynamicMessage::new(all.clone());
     command.set_field(variant, Value::Message(one));
-    Ok(Command::decode(&*command.encode_to_vec()).expect("the same message"))
+    let mut command = Command::decode(&*command.encode_to_vec()).expect("the same message");
+    if bytes.ratio(1, 4)? {
+        command.payload = Some(payload(bytes)?);
+    }
+    if bytes.ratio(1, 3)? {
+        let mut options = SigningOptions::default();
+        // Mostly what is to be looked at, and sometimes what is unknown.
+        options.header_placement = if bytes.ratio(1, 8)? {
+            bytes.int_in_range(0..=4)?
+        } else {
+            2
+        };
+        command.options = Some(options);
+    }
+    Ok(command)
+}
+
+/// A body, or something that is none.
+fn payload(bytes: &mut Bytes<'_>) -> arbitrary::Result<Payload> {
+    let kind = match bytes.int_in_range(0..=7)? {
+        0 => None,
+        1..=4 => Some(Kind::Content(text(bytes)?.into_bytes())),
+        5 => Some(Kind::Sha256(text(bytes)?.into_bytes())),
+        _ => Some(Kind::Sha256(<[u8; 32]>::arbitrary(bytes)?.to_vec())),
+    };
+    Ok(Payload { kind })
 }
 
 fn value(bytes: &mut Bytes<'_>, field: &FieldDescriptor) -> arbitrary::Result<Option<Value>> {
@@ -157,14 +187,14 @@ fn value(bytes: &mut Bytes<'_>, field: &FieldDescriptor) -> arbitrary::Result<Op
 
 fn single(bytes: &mut Bytes<'_>, field: &FieldDescriptor) -> arbitrary::Result<Option<Value>> {
     Ok(Some(match field.kind() {
-        Kind::String if field.name() == "bucket" && !bytes.ratio(1, 8)? => {
+        FieldKind::String if field.name() == "bucket" && !bytes.ratio(1, 8)? => {
             Value::String((*bytes.choose(&["files", "logs.2026"])?).to_owned())
         }
-        Kind::String => Value::String(text(bytes)?),
-        Kind::Bool => Value::Bool(bool::arbitrary(bytes)?),
-        Kind::Int32 => Value::I32(i32::arbitrary(bytes)?),
-        Kind::Int64 => Value::I64(i64::arbitrary(bytes)?),
-        Kind::Message(kind) => {
+        FieldKind::String => Value::String(text(bytes)?),
+        FieldKind::Bool => Value::Bool(bool::arbitrary(bytes)?),
+        FieldKind::Int32 => Value::I32(i32::arbitrary(bytes)?),
+        FieldKind::Int64 => Value::I64(i64::arbitrary(bytes)?),
+        FieldKind::Message(kind) => {
             let mut time = DynamicMessage::new(kind);
             time.set_field_by_name("seconds", Value::I64(i64::arbitrary(bytes)?));
             time.set_field_by_name("nanos", Value::I32(i32::arbitrary(bytes)?));

@@ -201,7 +201,7 @@ fn configuration(sandbox: &Sandbox, listen: SocketAddr) -> String {
       # Too wide on purpose: presignd would sign it, and the tenant's role is what stops the URL.
       - {{ commands: [GetObject], resources: [{theirs}] }}
     limits:
-      - {{ name: all, rate: 100/s, burst: 1000 }}
+      - {{ name: all, rate: 100/s, burst: 2000 }}
 ",
             role = tenant.role_arn,
             external_id = tenant.external_id,

@@ -54,6 +54,11 @@ impl<'a> Placed<'a> {
             Some(payload) => payload::bind(message, payload)
                 .map_err(|violations| Refusal::Invalid(violations.below(&place))),
         };
+        if let Ok(command) = &mut bound
+            && let Err(violations) = command.set_options(&options)
+        {
+            bound = Err(Refusal::Invalid(violations.below(&place)));
+        }
         let mut fields = message.fields().iter();
         let mut requester_pays = options.requester_pays;
         if !fields.any(|field| field.name == REQUEST_PAYER) {
@@ -68,7 +73,7 @@ impl<'a> Placed<'a> {
             bound,
             operation: Some(operation),
             called: Called::default(),
-            endpoint: endpoint_asked(&options),
+            endpoint: endpoint_asked(options),
             requester_pays,
             place,
         }
@@ -166,7 +171,7 @@ impl<'a> Placed<'a> {
 }
 
 /// Which endpoint the options ask for.
-pub(super) fn endpoint_asked(options: &SigningOptions) -> Options {
+pub(super) fn endpoint_asked(options: SigningOptions) -> Options {
     Options {
         dual_stack: options.dual_stack,
         fips: options.fips,

@@ -165,6 +165,7 @@ impl<'a> Binder<'a> {
                 needed_actions: 0,
                 unknown_to_aws: Vec::new(),
                 left_open: None,
+                headers_in_query: false,
             },
             violations: Vec::new(),
             announced_checksum: None,

@@ -30,7 +30,7 @@ pub(super) struct SignedHeaders<'a> {
 
 impl<'a> SignedHeaders<'a> {
     pub(super) fn new(command: &'a BoundCommand<'_>) -> Self {
-        let mut sorted: SmallVec<[&Header<'_>; 16]> = command.headers.iter().collect();
+        let mut sorted: SmallVec<[&Header<'_>; 16]> = command.sent_headers().collect();
         sorted.sort_unstable_by(|left, right| compare_names(left, right));
         let before_host = sorted.partition_point(|header| header.name < HOST);
         Self {

@@ -147,7 +147,7 @@ pub struct QueryParameter<'a> {
     pub value: Value<'a>,
 }
 
-/// A header that will be signed and that the client must send.
+/// A header that will be signed, and that the client must send unless it moves into the query.
 #[derive(Debug, Clone)]
 pub struct Header<'a> {
     /// The lower-case name, or the lower-case prefix of one, such as `x-amz-meta-`.
@@ -186,7 +186,7 @@ pub struct BoundCommand<'a> {
     pub reference: Option<ObjectReference<'a>>,
     /// Query parameters besides the operation's fixed ones, unsorted.
     pub query: SmallVec<[QueryParameter<'a>; 8]>,
-    /// Headers, unsorted.
+    /// Headers, unsorted: also those that travel in the query instead.
     pub headers: SmallVec<[Header<'a>; 12]>,
     /// The label of the operation's `host_prefix`.
     pub host_label: Option<&'a str>,
@@ -196,6 +196,8 @@ pub struct BoundCommand<'a> {
     pub unknown_to_aws: Vec<&'static Field>,
     /// What a form leaves to its client. `None`: it is no form, and a URL leaves nothing.
     pub left_open: Option<LeftOpen<'a>>,
+    /// Whether headers that S3 also reads from the query travel there.
+    pub headers_in_query: bool,
 }
 
 /// What a form leaves to its client.
@@ -222,14 +224,14 @@ impl Operation {
 }
 
 impl BoundCommand<'_> {
-    /// Every header that is signed, but `host`: what the client has to send, by lower-case name.
+    /// Every header that is signed as one, but `host`: what the client has to send, by lower-case name.
     #[must_use]
     pub fn headers_to_send(&self) -> Vec<(String, String)> {
         let owned = |header: &Header<'_>| {
             let name = format!("{}{}", header.name, header.suffix);
             (name, header.value.as_str().to_owned())
         };
-        self.headers.iter().map(owned).collect()
+        self.sent_headers().map(owned).collect()
     }
 }
 

@@ -83,6 +83,8 @@ proptest! {
             .iter()
             .map(|(name, value)| ((*name).to_owned(), value.clone().into_bytes()))
             .collect();
+        let [_, moved] = sample.placed_headers();
+        expected.extend(moved.into_iter().map(|(name, value)| (name, value.as_bytes().to_vec())));
         expected.sort();
         prop_assert_eq!(asked, expected);
         let names: Vec<&str> = own.iter().map(|(name, _)| name.as_str()).collect();
@@ -116,7 +118,14 @@ proptest! {
             .map(|line| line.split_once(':').expect("a header line").0)
             .collect();
         prop_assert!(names.is_sorted(), "{:?}", names);
-        prop_assert_eq!(names.len(), 1 + sample.headers.len() + sample.metadata.len());
+        let [sent, _] = sample.placed_headers();
+        prop_assert_eq!(names.len(), 1 + sent.len());
+        let command = sample.command();
+        let mut told = command.headers_to_send();
+        let mut sent: Vec<_> = sent.into_iter().map(|(name, value)| (name, value.to_owned())).collect();
+        told.sort();
+        sent.sort();
+        prop_assert_eq!(told, sent);
         let names = names.join(";");
         prop_assert_eq!(lines.next(), Some(names.as_str()));
         prop_assert_eq!(lines.next(), Some("UNSIGNED-PAYLOAD"));

@@ -181,9 +181,12 @@ fn signature_of_the_sdk(sample: &Sample, payload_hash: Option<&str>) -> String {
 
     let endpoint = sample.endpoint();
     let path = encoded(&sample.key, b"-._~/");
+    let [sent, moved] = sample.placed_headers();
     let query: Vec<String> = sample
         .query
         .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .chain(moved.iter().map(|(name, value)| (name.as_str(), *value)))
         .map(|(name, value)| format!("{name}={}", encoded(value, b"-._~")))
         .collect();
     let url = format!(
@@ -192,16 +195,7 @@ fn signature_of_the_sdk(sample: &Sample, payload_hash: Option<&str>) -> String {
         endpoint.base_path,
         query.join("&")
     );
-    let metadata: Vec<(String, &str)> = sample
-        .metadata
-        .iter()
-        .map(|(suffix, value)| (format!("x-amz-meta-{suffix}"), value.as_str()))
-        .collect();
-    let headers = sample
-        .headers
-        .iter()
-        .map(|(name, value)| (*name, value.as_str()))
-        .chain(metadata.iter().map(|(name, value)| (name.as_str(), *value)));
+    let headers = sent.iter().map(|(name, value)| (name.as_str(), *value));
     let body = payload_hash.map_or(SignableBody::UnsignedPayload, |hash| {
         SignableBody::Precomputed(hash.to_owned())
     });

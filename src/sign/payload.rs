@@ -14,6 +14,7 @@ use std::borrow::Cow;
 
 use arrayvec::ArrayString;
 use sha2::{Digest as _, Sha256};
+use smallvec::SmallVec;
 
 use self::checksum::Algorithm;
 use super::bind::{BindAny, Field, Violation, Violations};
@@ -211,15 +212,15 @@ impl<'p> Body<'p> {
             }
             return;
         };
-        let mut stated = command
+        let stated: SmallVec<[&str; 2]> = command
             .headers
             .iter()
-            .filter_map(|header| header.name.strip_prefix(checksum::PREFIX));
-        let (first, announced) = (stated.next(), |rest: &str| rest.eq_ignore_ascii_case(name));
-        if first.is_some_and(announced) || stated.any(announced) {
+            .filter_map(|header| header.name.strip_prefix(checksum::PREFIX))
+            .collect();
+        if stated.iter().any(|rest| rest.eq_ignore_ascii_case(name)) {
             return;
         }
-        let algorithm = Algorithm::named(name).filter(|_| first.is_none());
+        let algorithm = Algorithm::named(name).filter(|_| stated.is_empty());
         let value =
             algorithm.and_then(|known| Some((known, known.of(self.content, &self.sha256)?)));
         match value {

@@ -33,6 +33,7 @@ pub(super) fn command<'a>(operation: &'static Operation) -> BoundCommand<'a> {
         needed_actions: 0,
         unknown_to_aws: Vec::new(),
         left_open: None,
+        headers_in_query: false,
     }
 }
 
@@ -95,6 +96,7 @@ pub(super) struct Sample {
     pub(super) query: Vec<(&'static str, String)>,
     pub(super) headers: Vec<(&'static str, String)>,
     pub(super) metadata: Vec<(String, String)>,
+    pub(super) headers_in_query: bool,
     pub(super) secret: String,
     pub(super) token: Option<String>,
     pub(super) signed_at: u64,
@@ -121,8 +123,26 @@ impl Sample {
                 .map(|(name, value)| parameter(name, value))
                 .collect(),
             headers: metadata.chain(headers).collect(),
+            headers_in_query: self.headers_in_query,
             ..command(operation)
         }
+    }
+
+    /// Every header by its whole name: those that the client sends, and those that travel in the query.
+    pub(super) fn placed_headers(&self) -> [Vec<(String, &str)>; 2] {
+        let headers = self
+            .headers
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.as_str()));
+        let metadata = self
+            .metadata
+            .iter()
+            .map(|(suffix, value)| (format!("x-amz-meta-{suffix}"), value.as_str()));
+        let (moved, sent) = headers.chain(metadata).partition(|(name, _)| {
+            self.headers_in_query
+                && (name == "x-amz-request-payer" || name.starts_with("x-amz-meta-"))
+        });
+        [sent, moved]
     }
 
     pub(super) fn endpoint(&self) -> SigningEndpoint {
@@ -187,6 +207,7 @@ pub(super) fn samples() -> impl Strategy<Value = Sample> {
         "range",
         "x-amz-acl",
         "x-amz-meta",
+        "x-amz-request-payer",
         "x-amz-tagging",
         "x-amz-server-side-encryption",
     ];
@@ -194,7 +215,7 @@ pub(super) fn samples() -> impl Strategy<Value = Sample> {
     let query = subsequence(QUERY, 0..=QUERY.len()).prop_shuffle();
     let headers = subsequence(HEADERS, 0..=HEADERS.len()).prop_shuffle();
     (
-        any::<[bool; 2]>(),
+        any::<[bool; 3]>(),
         keys(),
         (query, vec(any::<String>(), QUERY.len())),
         (headers, vec(values, HEADERS.len())),
@@ -205,7 +226,7 @@ pub(super) fn samples() -> impl Strategy<Value = Sample> {
     )
         .prop_map(
             |(
-                [put, path_style],
+                [put, path_style, headers_in_query],
                 key,
                 query,
                 headers,
@@ -221,6 +242,7 @@ pub(super) fn samples() -> impl Strategy<Value = Sample> {
                     query: query.0.into_iter().zip(query.1).collect(),
                     headers: headers.0.into_iter().zip(headers.1).collect(),
                     metadata: metadata.into_iter().collect(),
+                    headers_in_query,
                     secret,
                     token,
                     signed_at: at,

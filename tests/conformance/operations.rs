@@ -3,7 +3,7 @@
 use presignd::sign::operations::OPERATIONS;
 
 /// Replaced by `..Configuration`, and still answered by S3.
-const DEPRECATED: [&str; 4] = [
+pub(super) const DEPRECATED: [&str; 4] = [
     "GetBucketLifecycle",
     "GetBucketNotification",
     "PutBucketLifecycle",

@@ -34,6 +34,11 @@ Upload by a form, as a browser would: to this key, of 1 byte to 1 MiB. curl gets
     '"bucket":"acme-files","key":"forms/hello.txt","contentLengthRange":{{"min":1,"max":1048576}}') -F 'file=@-;filename=hello.txt'
   curl -fsS "$(presign acme '{{"getObject":{{"bucket":"acme-files","key":"forms/hello.txt"}}}}')"
 
+Begin an upload in parts: presignd has S3 name it, and the answer has a URL for each part, and those to complete and to abort it:
+
+  grpcurl -plaintext -d '{{"tenant":"acme","create":{{"bucket":"acme-files","key":"large.bin"}},"size":"20000000"}}' \
+    {grpc} presignd.v1.PresignService/StartMultipartUpload
+
 Reach for the other tenant: acme's grants here are too wide on purpose, so presignd signs, and S3 refuses, because a URL
 carries no more than the permissions of acme's own role:
 

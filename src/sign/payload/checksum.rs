@@ -1,6 +1,6 @@
 //! The checksums that S3 takes of a body, as their headers hold them: base64 of the value, the most significant byte first.
 //!
-//! XXHash is not among them: S3 alone holds those against the body. Source: the S3 user guide, "Checking object integrity in Amazon S3".
+//! `XXHash` is not among them: S3 alone holds those against the body. Source: the S3 user guide, "Checking object integrity in Amazon S3".
 
 use base64_simd::STANDARD;
 use crc_fast::CrcAlgorithm;

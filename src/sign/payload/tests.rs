@@ -28,6 +28,7 @@ fn hash() -> Payload {
     sha256(&bytes_of_hex(SHA256).unwrap())
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "fields of commands are optional")]
 fn some(text: &str) -> Option<String> {
     Some(text.to_owned())
 }

@@ -86,6 +86,7 @@ pub fn bind(request: &PresignPostRequest) -> Result<PostForm<'_>, Violations> {
                 content_length,
                 content_type,
             }),
+            headers_in_query: false,
         },
         key,
         fields: binder.drafts.into_iter().map(|draft| draft.field).collect(),
