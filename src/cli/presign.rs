@@ -93,7 +93,7 @@ pub(super) async fn run(options: PresignOptions) -> anyhow::Result<ExitCode> {
         let url = text(&answer, "url");
         let headers = headers(&answer);
         let method = text(&answer, "method");
-        let checksum = answer["body"]["checksumRequired"] == true;
+        let checksum = answer["checksumRequired"] == true;
         if options.curl {
             let upload = match operation.body {
                 BodyKind::None => Upload::Nothing,
