@@ -36,6 +36,9 @@ fn main() -> Result<()> {
 
     tonic_prost_build::configure()
         .extern_path(".google.rpc", "::tonic_types::pb")
+        .codec_path("crate::proto::codec::ProtobufCodec")
+        // A command has room for the largest of them: it is moved about as one pointer.
+        .boxed(".presignd.v1.PresignRequest.command")
         .build_client(true)
         .compile_fds(compiler.file_descriptor_set())?;
 

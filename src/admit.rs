@@ -7,6 +7,7 @@
 pub mod content;
 pub mod expiry;
 pub mod grant;
+pub mod held;
 pub mod limit;
 pub mod media_type;
 pub mod policy;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use self::expiry::{AboveCap, Asked, BeyondSession, Bound, Expiry, TenantExpiry};
 use self::grant::Grant;
+use self::held::NotHeld;
 use self::limit::{Limit, RateLimited};
 use self::policy::{Called, Denied};
 use self::source_ip::SourceIps;
@@ -68,6 +70,9 @@ pub enum NotAuthorized {
         /// The command.
         command: &'static str,
     },
+    /// No session policy would hold it to the grants.
+    #[error(transparent)]
+    NotHeld(#[from] NotHeld),
     /// Nothing would hold it to the addresses.
     #[error(
         "no session policy of presignd's holds the URLs of this tenant to addresses: leave source_ip out, or give the tenant a role \
@@ -97,6 +102,9 @@ impl TenantRules {
                 command: command.operation.name,
             });
         }
+        if self.has_session_policy {
+            held::check(&self.grants, command, source_ip)?;
+        }
         let expiry = expiry::within_caps(asked, self.expiry, allowed.max_expiry)?;
         Ok(Authorized {
             operation: command.operation,
@@ -111,6 +119,27 @@ impl TenantRules {
     /// The limit that has no room.
     pub fn admit(&self, authorized: Authorized) -> Result<Admitted, RateLimited> {
         limit::take(&self.limits, &std::iter::once(authorized.operation))?;
+        Ok(Admitted { authorized })
+    }
+
+    /// Charges the limits for commands that are signed together, each so many times. They live as long as the first of them to end.
+    ///
+    /// # Errors
+    /// The limit that has no room.
+    pub fn admit_together(
+        &self,
+        first: (Authorized, usize),
+        others: Vec<(Authorized, usize)>,
+    ) -> Result<Admitted, RateLimited> {
+        let all = std::iter::once(&first).chain(&others);
+        let operations = all.flat_map(|(a, count)| std::iter::repeat_n(a.operation, *count));
+        limit::take(&self.limits, &operations)?;
+        let mut authorized = first.0;
+        for (other, _) in others {
+            if other.expiry.seconds < authorized.expiry.seconds {
+                authorized.expiry = other.expiry;
+            }
+        }
         Ok(Admitted { authorized })
     }
 

@@ -26,6 +26,7 @@ use crate::scope::Scoper;
 use crate::scope::clock_skew::ClockSkews;
 use crate::scope::sts::Sts;
 use crate::telemetry::{Otlp, Traces};
+use crate::upload::S3;
 
 /// How long what is already decided may take to be written, once nothing more is asked.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -73,6 +74,7 @@ impl App {
             tenants: tenants::build(&settings.tenants, &clock)?,
             scoper: Scoper::new(Arc::new(sts), skews, Arc::clone(&clock)),
             endpoints: Endpoints::default(),
+            uploads: Box::new(S3::default()),
             recorder: Recorder::new(traces.sink(), sink),
             clock: Arc::clone(&clock),
         };

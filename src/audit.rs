@@ -69,6 +69,12 @@ pub struct Record<'a> {
     pub content_length_range: Option<[u64; 2]>,
     /// The object's version.
     pub version_id: Option<Cow<'a, str>>,
+    /// S3's id of the upload in parts.
+    pub upload_id: Option<Cow<'a, str>>,
+    /// The numbers of the parts that the URLs upload, such as `1-1000` or `3,7-9`.
+    pub parts: Option<Cow<'a, str>>,
+    /// The bytes of the object that the parts make, as the request says.
+    pub object_size: Option<u64>,
     /// The source of a copy as `bucket/key`.
     pub copy_source: Option<Cow<'a, str>>,
     /// The region that the URL is signed for.
@@ -123,6 +129,9 @@ impl<'a> Record<'a> {
             key_starts_with: None,
             content_length_range: None,
             version_id: None,
+            upload_id: None,
+            parts: None,
+            object_size: None,
             copy_source: None,
             region: None,
             endpoint: None,

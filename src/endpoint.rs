@@ -1,17 +1,24 @@
 //! Where the URL points: S3's own endpoint rules, as aws-sdk-s3 carries them.
 //!
-//! The rules know regions, partitions, path style for dotted buckets and much more, and nobody should write them again. They are
-//! asked once for each bucket and set of options; the answer is kept.
+//! The rules know regions, partitions, path style for dotted buckets, access points and much more, and nobody should write them again.
+//! They are asked once for each bucket and set of options; the answer is kept, and looking it up allocates nothing.
 
 pub mod buckets;
+pub mod options;
+mod refused;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aws_sdk_s3::config::endpoint::{DefaultResolver, Endpoint, Params, ResolveEndpoint};
+use equivalent::Equivalent;
 
-use crate::sign::SigningEndpoint;
+use self::options::{Options, Variant, is_accelerated};
+pub use self::refused::NoEndpoint;
 use crate::sign::command::Operation;
+use crate::sign::{Algorithm, SigningEndpoint};
 
 /// How many endpoints are kept: about half a kilobyte each.
 const CAPACITY: u64 = 50_000;
@@ -20,12 +27,25 @@ const CAPACITY: u64 = 50_000;
 #[derive(Debug)]
 pub struct TenantEndpoint {
     id: u64,
-    /// The region, such as `eu-west-1`.
+    /// The region that is signed for, such as `eu-west-1`.
     pub region: String,
     /// A store of its own; `None`: AWS.
     pub url: Option<String>,
     /// Whether the bucket goes into the path rather than the host.
     pub path_style: bool,
+    /// What goes for requests that do not say.
+    pub defaults: Defaults,
+}
+
+/// What goes for requests that do not say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Defaults {
+    /// Which of S3's endpoints.
+    pub variant: Variant,
+    /// Whether an ARN of another region is signed for that region.
+    pub use_arn_region: bool,
+    /// Whether whoever asks pays, in buckets where they have to say so.
+    pub requester_pays: bool,
 }
 
 impl TenantEndpoint {
@@ -38,16 +58,16 @@ impl TenantEndpoint {
             region,
             url,
             path_style,
+            defaults: Defaults::default(),
         }
     }
-}
 
-/// S3's endpoint rules have no endpoint for the request.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("S3 has no endpoint for this: {detail}")]
-pub struct NoEndpoint {
-    /// What the rules say.
-    pub detail: String,
+    /// The same with these defaults.
+    #[must_use]
+    pub fn by_default(mut self, defaults: Defaults) -> Self {
+        self.defaults = defaults;
+        self
+    }
 }
 
 /// Finds endpoints, and keeps them.
@@ -58,11 +78,43 @@ pub struct Endpoints {
 }
 
 /// Everything that the rules look at.
+type Key = KeyOf<Box<str>>;
+
+/// The same, with the bucket kept or borrowed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Key {
+struct KeyOf<B> {
     tenant_endpoint: u64,
-    bucket: Option<Box<str>>,
+    bucket: Option<B>,
     parameters: &'static [&'static str],
+    variant: Variant,
+}
+
+impl Equivalent<Key> for KeyOf<&str> {
+    fn equivalent(&self, key: &Key) -> bool {
+        *self == key.borrowed()
+    }
+}
+
+impl Key {
+    fn borrowed(&self) -> KeyOf<&str> {
+        KeyOf {
+            tenant_endpoint: self.tenant_endpoint,
+            bucket: self.bucket.as_deref(),
+            parameters: self.parameters,
+            variant: self.variant,
+        }
+    }
+}
+
+impl KeyOf<&str> {
+    fn kept(&self) -> Key {
+        KeyOf {
+            tenant_endpoint: self.tenant_endpoint,
+            bucket: self.bucket.map(Into::into),
+            parameters: self.parameters,
+            variant: self.variant,
+        }
+    }
 }
 
 impl Default for Endpoints {
@@ -78,28 +130,34 @@ impl Endpoints {
     /// The endpoint for an operation on a bucket of the tenant.
     ///
     /// # Errors
-    /// If S3's rules refuse the combination.
+    /// If S3's rules refuse the combination: the field at fault, relative to the command.
     pub async fn resolve(
         &self,
         tenant: &TenantEndpoint,
         operation: &'static Operation,
         bucket: Option<&str>,
+        asked: Options,
     ) -> Result<Arc<SigningEndpoint>, NoEndpoint> {
-        let key = Key {
+        let variant = asked.or(tenant.defaults.variant, operation);
+        let key = KeyOf {
             tenant_endpoint: tenant.id,
-            bucket: bucket.map(Into::into),
+            bucket,
             parameters: operation.endpoint_parameters,
+            variant,
         };
+        if variant.accelerate && !is_accelerated(operation) {
+            return Err(NoEndpoint::not_accelerated(operation.name));
+        }
         if let Some(endpoint) = self.known.get(&key) {
             return Ok(endpoint);
         }
-        let refused = |detail: String| NoEndpoint { detail };
-        let params = params(tenant, operation, bucket).map_err(|e| refused(e.to_string()))?;
+        let params = params(tenant, operation, bucket, variant)
+            .map_err(|e| NoEndpoint::of_bucket(e.to_string()))?;
         let resolved = ResolveEndpoint::resolve_endpoint(&self.resolver, &params)
             .await
-            .map_err(|e| refused(e.to_string()))?;
+            .map_err(|e| NoEndpoint::said_by_rules(&e.to_string()))?;
         let endpoint = Arc::new(read(&resolved, &tenant.region)?);
-        self.known.insert(key, Arc::clone(&endpoint));
+        self.known.insert(key.kept(), Arc::clone(&endpoint));
         Ok(endpoint)
     }
 }
@@ -108,13 +166,17 @@ fn params(
     tenant: &TenantEndpoint,
     operation: &Operation,
     bucket: Option<&str>,
+    variant: Variant,
 ) -> Result<Params, aws_sdk_s3::config::endpoint::InvalidParams> {
     let mut params = Params::builder()
         .region(tenant.region.as_str())
         .set_endpoint(tenant.url.clone())
         .set_bucket(bucket.map(str::to_owned))
         .force_path_style(tenant.path_style)
-        .use_arn_region(false)
+        .use_dual_stack(variant.dual_stack)
+        .use_fips(variant.fips)
+        .accelerate(variant.accelerate)
+        .use_arn_region(tenant.defaults.use_arn_region)
         // Presigned requests carry the credentials themselves, never those of a CreateSession.
         .disable_s3_express_session_auth(true);
     for parameter in operation.endpoint_parameters {
@@ -130,8 +192,11 @@ fn params(
 }
 
 fn read(resolved: &Endpoint, region: &str) -> Result<SigningEndpoint, NoEndpoint> {
-    let unreadable = || NoEndpoint {
-        detail: format!("the endpoint {:?} is not a URL", resolved.url()),
+    let unreadable = || {
+        NoEndpoint::of_bucket(format!(
+            "has an endpoint {:?} that is no URL",
+            resolved.url()
+        ))
     };
     let (scheme, rest) = resolved.url().split_once("://").ok_or_else(unreadable)?;
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -142,176 +207,37 @@ fn read(resolved: &Endpoint, region: &str) -> Result<SigningEndpoint, NoEndpoint
         "" => String::new(),
         path => format!("/{path}"),
     };
-    let scheme_of = resolved.auth_schemes().first();
-    if let Some(scheme) = scheme_of.filter(|scheme| scheme.name() != "sigv4") {
-        return Err(NoEndpoint {
-            detail: format!(
-                "it would have to be signed by {}, which presignd does not do",
-                scheme.name()
-            ),
-        });
-    }
-    let property = |name: &str| {
-        scheme_of
-            .and_then(|s| s.get(name))
-            .and_then(|v| v.as_string())
+    let schemes = resolved.auth_schemes();
+    // Where either would do, one region is enough: it is by far the cheaper.
+    let one_region = schemes.iter().find(|scheme| scheme.name() == "sigv4");
+    let any_region = schemes.iter().find(|scheme| scheme.name() == "sigv4a");
+    let Some(signed_by) = one_region.or(any_region).or(schemes.first()) else {
+        return Err(NoEndpoint::of_bucket("has an endpoint without a signature"));
+    };
+    let property = |name: &str| signed_by.get(name).and_then(|value| value.as_string());
+    let (algorithm, region) = match signed_by.name() {
+        "sigv4" => (
+            Algorithm::HmacSha256,
+            property("signingRegion").unwrap_or(region).to_owned(),
+        ),
+        "sigv4a" => {
+            let regions = signed_by.get("signingRegionSet").and_then(|v| v.as_array());
+            let regions = regions.into_iter().flatten();
+            let regions: Vec<&str> = regions.filter_map(|region| region.as_string()).collect();
+            (Algorithm::EcdsaP256Sha256, regions.join(","))
+        }
+        other => {
+            return Err(NoEndpoint::of_bucket(format!(
+                "would have to be signed for by {other}, which presignd does not do"
+            )));
+        }
     };
     Ok(SigningEndpoint {
         origin: format!("{scheme}://{host}"),
         host: host.to_owned(),
         base_path,
-        region: property("signingRegion").unwrap_or(region).to_owned(),
+        algorithm,
+        region,
         service: property("signingName").unwrap_or("s3").to_owned(),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sign::operations::operation;
-
-    async fn resolve(
-        url: Option<&str>,
-        path_style: bool,
-        name: &str,
-        bucket: Option<&str>,
-    ) -> SigningEndpoint {
-        let tenant = TenantEndpoint::new("eu-west-1".into(), url.map(Into::into), path_style);
-        let endpoints = Endpoints::default();
-        let first = endpoints
-            .resolve(&tenant, operation(name).unwrap(), bucket)
-            .await
-            .unwrap();
-        let again = endpoints
-            .resolve(&tenant, operation(name).unwrap(), bucket)
-            .await
-            .unwrap();
-        assert!(
-            Arc::ptr_eq(&first, &again),
-            "the second answer is the kept one"
-        );
-        (*first).clone()
-    }
-
-    #[tokio::test]
-    async fn buckets_go_where_s3_expects_them() {
-        let local = Some("http://127.0.0.1:9000");
-        let cases = [
-            (
-                None,
-                false,
-                "GetObject",
-                Some("acme"),
-                "https://acme.s3.eu-west-1.amazonaws.com",
-                "",
-            ),
-            (
-                None,
-                true,
-                "GetObject",
-                Some("acme"),
-                "https://s3.eu-west-1.amazonaws.com",
-                "/acme",
-            ),
-            (
-                None,
-                false,
-                "GetObject",
-                Some("a.b.c"),
-                "https://s3.eu-west-1.amazonaws.com",
-                "/a.b.c",
-            ),
-            (
-                None,
-                false,
-                "ListBuckets",
-                None,
-                "https://s3.eu-west-1.amazonaws.com",
-                "",
-            ),
-            (
-                local,
-                true,
-                "GetObject",
-                Some("acme"),
-                "http://127.0.0.1:9000",
-                "/acme",
-            ),
-            (
-                Some("https://store.example"),
-                false,
-                "GetObject",
-                Some("acme"),
-                "https://acme.store.example",
-                "",
-            ),
-            (
-                Some("https://store.example:443"),
-                true,
-                "GetObject",
-                Some("acme"),
-                "https://store.example",
-                "/acme",
-            ),
-            (
-                Some("http://store.example:80"),
-                true,
-                "ListBuckets",
-                None,
-                "http://store.example",
-                "",
-            ),
-            (
-                Some("https://store.example:8443"),
-                true,
-                "PutObject",
-                Some("acme"),
-                "https://store.example:8443",
-                "/acme",
-            ),
-        ];
-        for (url, path_style, name, bucket, origin, base_path) in cases {
-            let endpoint = resolve(url, path_style, name, bucket).await;
-            let case = format!("{name} on {bucket:?} at {url:?}, path style {path_style}");
-            assert_eq!(
-                (endpoint.origin.as_str(), endpoint.base_path.as_str()),
-                (origin, base_path),
-                "{case}"
-            );
-            assert_eq!(
-                (endpoint.region.as_str(), endpoint.service.as_str()),
-                ("eu-west-1", "s3"),
-                "{case}"
-            );
-            assert_eq!(
-                endpoint.origin.split_once("://").unwrap().1,
-                endpoint.host,
-                "{case}"
-            );
-        }
-    }
-
-    #[tokio::test]
-    async fn operations_with_an_endpoint_of_their_own_get_it() {
-        let endpoint = resolve(None, false, "WriteGetObjectResponse", None).await;
-        assert_eq!(endpoint.host, "s3-object-lambda.eu-west-1.amazonaws.com");
-        assert_eq!(endpoint.service, "s3-object-lambda");
-        let endpoint = resolve(None, false, "GetObject", Some("acme--euw1-az1--x-s3")).await;
-        assert_eq!(endpoint.service, "s3express");
-    }
-
-    #[tokio::test]
-    async fn two_tenants_never_share_an_endpoint() {
-        let endpoints = Endpoints::default();
-        let get = operation("GetObject").unwrap();
-        let aws = TenantEndpoint::new("eu-west-1".into(), None, false);
-        let store = TenantEndpoint::new(
-            "eu-west-1".into(),
-            Some("http://127.0.0.1:9000".into()),
-            true,
-        );
-        let a = endpoints.resolve(&aws, get, Some("files")).await.unwrap();
-        let b = endpoints.resolve(&store, get, Some("files")).await.unwrap();
-        assert_ne!(a.host, b.host);
-    }
 }

@@ -26,6 +26,7 @@ pub mod audit;
 pub mod endpoint;
 pub mod scope;
 pub mod sign;
+pub mod upload;
 
 pub mod presign;
 pub mod refusal;

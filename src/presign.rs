@@ -7,6 +7,7 @@
 mod form;
 mod placed;
 mod record;
+mod upload;
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -19,13 +20,14 @@ use futures_util::future::join_all;
 use self::form::PlacedForm;
 pub use self::form::{FormItem, SignedForm};
 use self::placed::Placed;
+pub use self::upload::{SentHeaders, SignedPart, SignedUpload, Upload, UploadIds};
 use crate::admit::Admitted;
-use crate::admit::expiry::{Asked, Bound};
+use crate::admit::expiry::{Asked, Bound, Dating};
 use crate::admit::source_ip::SourceIps;
 use crate::audit::{Recorder, TraceContext};
 use crate::authenticate::{Caller, Right};
 use crate::clock::SharedClock;
-use crate::endpoint::Endpoints;
+use crate::endpoint::{self, Endpoints, NoEndpoint};
 use crate::names::TenantId;
 use crate::proto::v1::Command;
 use crate::refusal::Refusal;
@@ -34,6 +36,7 @@ use crate::sign::command::BoundCommand;
 use crate::sign::payload::BodyToSend;
 use crate::sign::{self, Credentials, PresignedUrl, SigningEndpoint};
 use crate::tenant::{Tenant, Tenants};
+use crate::upload::Uploads;
 
 /// Issues URLs.
 #[derive(Debug)]
@@ -44,6 +47,8 @@ pub struct Presigner {
     pub scoper: Scoper,
     /// Finds endpoints.
     pub endpoints: Endpoints,
+    /// Begins uploads in parts.
+    pub uploads: Box<dyn Uploads>,
     /// Keeps records.
     pub recorder: Recorder,
     /// The time.
@@ -83,12 +88,12 @@ pub struct Request {
 }
 
 /// A command, and the id of whatever becomes of it.
-#[derive(Debug)]
-pub struct Item {
+#[derive(Debug, Clone, Copy)]
+pub struct Item<'a> {
     /// Names the answer, the record and the span.
     pub issuance_id: uuid::Uuid,
     /// What to sign.
-    pub command: Command,
+    pub command: &'a Command,
 }
 
 /// What was signed and recorded.
@@ -118,6 +123,16 @@ pub struct SignedUrl {
     pub body: BodyToSend,
 }
 
+/// Everything is decided and at hand: what is left is to sign.
+struct Ready {
+    endpoint: Arc<SigningEndpoint>,
+    credentials: ScopedCredentials,
+    expires_in: u32,
+    bound: Bound,
+    dating: Dating,
+    now: SystemTime,
+}
+
 /// What a signature depends on, beside what is signed.
 struct Signing<'a> {
     endpoint: &'a SigningEndpoint,
@@ -137,12 +152,12 @@ impl Presigner {
         &self,
         arrival: &Arrival,
         request: &Request,
-        item: &Item,
+        item: &Item<'_>,
     ) -> Result<Issued, Refusal> {
         let tenant = self
             .tenants
             .of(&arrival.caller, Right::Sign, &request.tenant);
-        let mut placed = Placed::bind(&item.command, "command");
+        let mut placed = Placed::bind(item.command, "command");
         if let Ok(tenant) = &tenant {
             placed.name_buckets(&tenant.buckets);
         }
@@ -151,8 +166,17 @@ impl Presigner {
             let tenant = tenant.as_ref().map_err(|denied| *denied)?;
             let authorized = placed.authorize(tenant, request)?;
             let admitted = tenant.rules.admit(authorized)?;
-            self.issue(arrival, tenant, command, admitted, sign_url(command))
-                .await
+            let endpoint = self.endpoint(tenant, command, placed.endpoint()).await;
+            let endpoint = endpoint.map_err(|refused| placed.no_endpoint(refused))?;
+            self.issue(
+                arrival,
+                tenant,
+                command,
+                endpoint,
+                admitted,
+                sign_url(command),
+            )
+            .await
         };
         let decision = within(arrival.patience, pin!(decide)).await;
         let now = self.clock.now();
@@ -186,7 +210,9 @@ impl Presigner {
             let tenant = tenant.as_ref().map_err(|denied| *denied)?;
             let authorized = placed.authorize(tenant, request)?;
             let admitted = tenant.rules.admit(authorized)?;
-            self.issue(arrival, tenant, &form.command, admitted, placed.sign(form))
+            let (command, sign) = (&form.command, placed.sign(form));
+            let endpoint = self.endpoint(tenant, command, placed.endpoint()).await?;
+            self.issue(arrival, tenant, command, endpoint, admitted, sign)
                 .await
         };
         let decision = within(arrival.patience, pin!(decide)).await;
@@ -207,14 +233,14 @@ impl Presigner {
         arrival: &Arrival,
         request: &Request,
         issuance_id: uuid::Uuid,
-        items: &[Item],
+        items: &[Item<'_>],
     ) -> Result<Vec<Result<Issued, Refusal>>, Refusal> {
         let tenant = self
             .tenants
             .of(&arrival.caller, Right::Sign, &request.tenant);
         let numbered = items.iter().enumerate();
         let mut placed: Vec<_> = numbered
-            .map(|(index, item)| Placed::bind(&item.command, format!("commands[{index}]")))
+            .map(|(index, item)| Placed::bind(item.command, format!("commands[{index}]")))
             .collect();
         if let Ok(tenant) = &tenant {
             for item in &mut placed {
@@ -230,8 +256,18 @@ impl Presigner {
                 issuing.push(async move {
                     let issue = async {
                         let command = item.command()?;
-                        self.issue(arrival, tenant, command, admitted?, sign_url(command))
-                            .await
+                        let admitted = admitted?;
+                        let endpoint = self.endpoint(tenant, command, item.endpoint()).await;
+                        let endpoint = endpoint.map_err(|refused| item.no_endpoint(refused))?;
+                        self.issue(
+                            arrival,
+                            tenant,
+                            command,
+                            endpoint,
+                            admitted,
+                            sign_url(command),
+                        )
+                        .await
                     };
                     within(arrival.patience, pin!(issue)).await
                 });
@@ -272,43 +308,87 @@ impl Presigner {
         }
     }
 
-    /// Everything after the decision: the steps that need time.
+    /// Where the command goes.
+    async fn endpoint(
+        &self,
+        tenant: &Tenant,
+        command: &BoundCommand<'_>,
+        asked: endpoint::options::Options,
+    ) -> Result<Arc<SigningEndpoint>, NoEndpoint> {
+        let place = tenant.buckets.place(command.bucket);
+        let (operation, bucket) = (command.operation, command.bucket);
+        self.endpoints
+            .resolve(place, operation, bucket, asked)
+            .await
+    }
+
+    /// Everything after the decision: the steps that need time, and the signature.
     async fn issue<S>(
         &self,
         arrival: &Arrival,
         tenant: &Tenant,
         command: &BoundCommand<'_>,
+        endpoint: Arc<SigningEndpoint>,
         admitted: Admitted,
         sign: impl FnOnce(&Signing<'_>) -> Result<S, Refusal>,
     ) -> Result<Issued<S>, Refusal> {
-        let place = tenant.buckets.place(command.bucket);
-        let endpoint = self
-            .endpoints
-            .resolve(place, command.operation, command.bucket)
-            .await?;
+        let commands = [command];
+        let ready = self.ready(arrival, tenant, &commands, endpoint, admitted);
+        let ready = ready.await?;
+        let signed = sign(&ready.signing())?;
+        Ok(ready.issued(signed))
+    }
+
+    /// What commands on one bucket are signed with, all together.
+    async fn ready(
+        &self,
+        arrival: &Arrival,
+        tenant: &Tenant,
+        commands: &[&BoundCommand<'_>],
+        endpoint: Arc<SigningEndpoint>,
+        admitted: Admitted,
+    ) -> Result<Ready, Refusal> {
         let credentials = self
             .scoper
-            .scope(&admitted, &arrival.caller, &tenant.session, command)
+            .scope(&admitted, &arrival.caller, &tenant.session, commands)
             .await?;
         let now = self.clock.now();
         let (expires_in, bound) = admitted.expiry_within(self.scoper.left(&credentials))?;
-        let dating = tenant.rules.expiry.dating(expires_in);
-        let expires_at = whole_seconds(now) + Duration::from_secs(expires_in.into());
-        let signed = sign(&Signing {
-            endpoint: &endpoint,
-            credentials: credentials.credentials(),
-            signed_at: now - Duration::from_secs(dating.earlier.into()),
-            life: dating.life,
-            expires_at,
-        })?;
-        Ok(Issued {
-            signed,
-            expires_at,
-            bound,
-            expires_in,
+        Ok(Ready {
             endpoint,
             credentials,
+            expires_in,
+            bound,
+            dating: tenant.rules.expiry.dating(expires_in),
+            now,
         })
+    }
+}
+
+impl Ready {
+    fn signing(&self) -> Signing<'_> {
+        Signing {
+            endpoint: &self.endpoint,
+            credentials: self.credentials.credentials(),
+            signed_at: self.now - Duration::from_secs(self.dating.earlier.into()),
+            life: self.dating.life,
+            expires_at: self.expires_at(),
+        }
+    }
+
+    fn expires_at(&self) -> SystemTime {
+        whole_seconds(self.now) + Duration::from_secs(self.expires_in.into())
+    }
+
+    fn issued<S>(self, signed: S) -> Issued<S> {
+        Issued {
+            signed,
+            expires_at: self.expires_at(),
+            bound: self.bound,
+            expires_in: self.expires_in,
+            endpoint: self.endpoint,
+            credentials: self.credentials,
+        }
     }
 }
 
@@ -325,13 +405,24 @@ fn sign_url(command: &BoundCommand<'_>) -> impl FnOnce(&Signing<'_>) -> Result<S
     }
 }
 
+/// The work's result, if it need not wait for anything.
+pub(crate) async fn at_once<T>(mut work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    poll_fn(|context| {
+        Poll::Ready(match work.as_mut().poll(context) {
+            Poll::Ready(result) => Some(result),
+            Poll::Pending => None,
+        })
+    })
+    .await
+}
+
 /// The work's result, unless that takes too long. Work that is pinned already need not be moved, which takes room for it twice.
 async fn within<T>(
     patience: Duration,
     mut work: Pin<&mut impl Future<Output = Result<T, Refusal>>>,
 ) -> Result<T, Refusal> {
     // With a session at hand all of it is done at once, and needs no timer.
-    if let Poll::Ready(result) = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await {
+    if let Some(result) = at_once(work.as_mut()).await {
         return result;
     }
     match tokio::time::timeout(patience, work).await {

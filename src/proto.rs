@@ -1,5 +1,7 @@
 //! The generated messages and services: the contract in `proto/`, as Rust.
 
+pub mod codec;
+
 /// The service and its messages.
 #[expect(missing_docs, reason = "generated; the protos are the documentation")]
 #[allow(clippy::pedantic, unreachable_pub)]

@@ -13,6 +13,7 @@ use crate::proto::v1::ErrorReason;
 use crate::scope::ScopeError;
 use crate::sign::bind::{Violation, Violations};
 use crate::tenant::TenantDenied;
+use crate::upload::UploadError;
 
 /// Why no URL was issued.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -57,6 +58,9 @@ pub enum Refusal {
     /// S3's rules have no endpoint.
     #[error(transparent)]
     NoEndpoint(#[from] NoEndpoint),
+    /// S3 did not begin an upload.
+    #[error(transparent)]
+    Upload(#[from] UploadError),
     /// The record could not be written.
     #[error(transparent)]
     Audit(#[from] AuditError),
@@ -85,6 +89,7 @@ pub struct Verdict {
 pub enum Code {
     InvalidArgument,
     DeadlineExceeded,
+    NotFound,
     PermissionDenied,
     ResourceExhausted,
     FailedPrecondition,
@@ -100,6 +105,7 @@ impl Code {
         match self {
             Self::InvalidArgument => "INVALID_ARGUMENT",
             Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
+            Self::NotFound => "NOT_FOUND",
             Self::PermissionDenied => "PERMISSION_DENIED",
             Self::ResourceExhausted => "RESOURCE_EXHAUSTED",
             Self::FailedPrecondition => "FAILED_PRECONDITION",
@@ -158,7 +164,11 @@ impl Refusal {
                 Code::PermissionDenied,
                 Reason::TenantDenied,
             ),
-            Self::NotAuthorized(NotAuthorized::Denied(_) | NotAuthorized::Unbounded { .. }) => (
+            Self::NotAuthorized(
+                NotAuthorized::Denied(_)
+                | NotAuthorized::Unbounded { .. }
+                | NotAuthorized::NotHeld(_),
+            ) => (
                 Outcome::Denied,
                 Code::PermissionDenied,
                 Reason::CommandDenied,
@@ -189,6 +199,17 @@ impl Refusal {
             Self::Scope(ScopeError::ClockSkewed(_)) => {
                 (Outcome::Failed, Code::Unavailable, Reason::ClockSkewed)
             }
+            Self::Upload(UploadError::Unavailable { .. }) => {
+                (Outcome::Failed, Code::Unavailable, Reason::S3Unavailable)
+            }
+            Self::Upload(UploadError::Refused { answer, .. }) => {
+                let code = match answer.status {
+                    403 => Code::PermissionDenied,
+                    404 => Code::NotFound,
+                    _ => Code::FailedPrecondition,
+                };
+                (Outcome::Failed, code, Reason::S3Refused)
+            }
             // The records are closed last, so only who comes after the end meets that.
             Self::Audit(AuditError::Stopped) => {
                 (Outcome::Failed, Code::Unavailable, Reason::ShuttingDown)
@@ -209,7 +230,8 @@ impl Refusal {
         }
     }
 
-    /// The sentence for the caller and for the record: presignd's own words, without what STS or the audit output said.
+    /// The sentence for the caller and for the record: presignd's own words, without what STS, S3 or the audit output said, save S3's error
+    /// code.
     #[must_use]
     pub fn sentence(&self) -> String {
         match self {
@@ -232,6 +254,11 @@ impl Refusal {
             Self::Scope(ScopeError::ClockSkewed(_)) => {
                 "presignd's clock and that of the tenant's STS are too far apart to sign: ask another replica, or try again later"
                     .to_owned()
+            }
+            Self::Upload(UploadError::Unavailable { call, answer, .. }) => {
+                let answer = answer.as_ref();
+                let answer = answer.map_or_else(String::new, |answer| format!(", and answered {answer}"));
+                format!("S3 did not do {call}{answer}: try again later")
             }
             Self::Audit(AuditError::Stopped) => {
                 "presignd is shutting down: ask another replica".to_owned()

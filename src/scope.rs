@@ -302,7 +302,7 @@ impl Scoper {
         self.skews.agreement()
     }
 
-    /// Credentials for a command that was admitted.
+    /// Credentials for commands on one bucket that were admitted together; mostly for one.
     ///
     /// # Errors
     /// If STS gives no session, or none that lasts long enough.
@@ -311,7 +311,7 @@ impl Scoper {
         admitted: &Admitted,
         caller: &Caller,
         tenant: &TenantSession,
-        command: &BoundCommand<'_>,
+        commands: &[&BoundCommand<'_>],
     ) -> Result<ScopedCredentials, ScopeError> {
         let (role, calls) = match &tenant.source {
             Source::Static(session) => {
@@ -323,7 +323,7 @@ impl Scoper {
         };
         let clock = calls.clock(&self.skews, &role.sts);
         self.skews.check(clock)?;
-        let narrowed_to = role.narrowed_for(command, admitted.source_ip())?;
+        let narrowed_to = role.narrowed_for(commands, admitted.source_ip())?;
         let need = need(admitted, role, !narrowed_to.of_one_request())?;
         let key = SessionKey {
             role: role.digest(&tenant.tenant, &narrowed_to),

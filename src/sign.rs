@@ -1,4 +1,4 @@
-//! The pure core: signs a bound command as a URL with AWS Signature Version 4.
+//! The pure core: signs a bound command as a URL with AWS Signature Version 4, or 4A where several regions may serve it.
 //!
 //! Nothing here does I/O, reads a clock or can fail: a [`BoundCommand`](command::BoundCommand) says what is asked, a
 //! [`SigningEndpoint`] where it goes, [`Credentials`] as whom, and the caller says when. A URL comes to be in four stages, one file
@@ -6,25 +6,29 @@
 //!
 //! 1. `url` and `query` write the URL up to its signature, once;
 //! 2. `canonical` feeds that path and query, and the headers, to SHA-256;
-//! 3. `signing_key` signs the hash, with a key that `credentials` keeps;
+//! 3. `signing_key`, or `asymmetric_key` for several regions, signs the hash, with a key that `credentials` keeps;
 //! 4. the signature is appended.
 //!
-//! `post_policy` signs forms instead of URLs, with the same keys.
+//! `parts` signs the URLs of an upload's parts, which have most of these stages in common. `post_policy` signs forms instead of URLs, with the same keys.
 //!
 //! Invariant: path and query that are signed are the bytes that are sent. Headers move into the query only where the command says so, and
 //! only those of `placement`: the client has to send all others. A URL costs one heap allocation, its own.
 //!
 //! Source: the AWS API reference of Amazon S3, "Authenticating requests: using query parameters (AWS Signature Version 4)".
 
+mod asymmetric_key;
 pub mod bind;
+pub mod bucket;
 mod canonical;
 pub mod command;
+mod credential_scope;
 mod credentials;
 pub mod encode;
 mod endpoint;
 mod hex;
 pub mod operations;
 pub mod parameterized;
+mod parts;
 pub mod payload;
 mod placement;
 pub mod post_policy;
@@ -46,9 +50,11 @@ use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 
+use self::asymmetric_key::{AsymmetricKey, SIGNATURE_LENGTH};
 use self::canonical::{SignedHeaders, write_canonical_request};
 use self::command::BoundCommand;
-use self::hex::{Hex, hex};
+use self::credential_scope::CredentialScope;
+use self::hex::{HEX_LENGTH, Hex, hex};
 use self::query::Query;
 use self::signing_key::SigningKey;
 use self::signing_time::SigningTime;
@@ -56,7 +62,8 @@ use self::sink::Sink;
 use self::url::{Host, UnsignedUrl};
 
 pub use self::credentials::Credentials;
-pub use self::endpoint::SigningEndpoint;
+pub use self::endpoint::{Algorithm, SigningEndpoint};
+pub use self::parts::{PART_NUMBER, presign_parts};
 pub use self::url::PresignedUrl;
 
 /// The URL that lets its holder send `command` for `expires_in` seconds from `signed_at` on.
@@ -76,8 +83,11 @@ pub fn presign(
         signed_at,
         expires_in,
         |draft| {
-            let signature = draft.key.sign(draft.time, &draft.hash());
-            draft.url.signed(&signature)
+            let (hash, time) = (draft.hash(), draft.time);
+            match draft.signer {
+                Signer::Symmetric(key) => draft.url.signed(&key.sign(time, &hash)),
+                Signer::Asymmetric(key) => draft.url.signed(&key.sign(draft.scope, time, &hash)),
+            }
         },
     )
 }
@@ -121,7 +131,7 @@ pub fn string_to_sign(
         |draft| {
             let mut text = String::new();
             draft
-                .key
+                .scope
                 .write_string_to_sign(&mut text, draft.time, &draft.hash());
             text
         },
@@ -134,8 +144,28 @@ struct Draft<'a, 'h> {
     host: Host<'a>,
     headers: &'a SignedHeaders<'h>,
     url: UnsignedUrl,
-    key: &'a SigningKey,
+    scope: &'a CredentialScope,
+    signer: Signer<'a>,
     time: SigningTime,
+}
+
+/// What signs.
+#[derive(Debug, Clone, Copy)]
+enum Signer<'a> {
+    /// For one region.
+    Symmetric(&'a SigningKey),
+    /// For several.
+    Asymmetric(&'a AsymmetricKey),
+}
+
+impl Signer<'_> {
+    /// The most that a signature has, in hexadecimal digits.
+    fn length(self) -> usize {
+        match self {
+            Self::Symmetric(_) => HEX_LENGTH,
+            Self::Asymmetric(_) => SIGNATURE_LENGTH,
+        }
+    }
 }
 
 impl Draft<'_, '_> {
@@ -162,15 +192,26 @@ fn with_draft<T>(
     let time = SigningTime::new(signed_at);
     let host = Host::new(command, endpoint);
     let headers = SignedHeaders::new(command);
-    credentials.with_signing_key(time.day, &endpoint.region, &endpoint.service, |key| {
-        let query = Query::new(command, &headers, credentials, key, time, expires_in);
+    let draft = |scope: &CredentialScope, signer: Signer<'_>| {
+        let query = Query::new(command, &headers, credentials, scope, time, expires_in);
+        let length = signer.length();
         finish(Draft {
             method: command.operation.method,
             host,
             headers: &headers,
-            url: UnsignedUrl::new(command, &endpoint.base_path, &host, &query),
-            key,
+            url: UnsignedUrl::new(command, &endpoint.base_path, &host, &query, length),
+            scope,
+            signer,
             time,
         })
-    })
+    };
+    match endpoint.algorithm {
+        Algorithm::HmacSha256 => credentials.with_signing_key(time.day, endpoint, |key| {
+            draft(&key.scope, Signer::Symmetric(key))
+        }),
+        Algorithm::EcdsaP256Sha256 => {
+            let scope = CredentialScope::new(credentials.access_key_id(), time.day, endpoint);
+            draft(&scope, Signer::Asymmetric(credentials.asymmetric_key()))
+        }
+    }
 }

@@ -5,6 +5,7 @@
 //! stages are compared in their order, so that a failure names the first one that went wrong.
 
 mod aws_sdk;
+mod endpoints;
 mod every_operation;
 mod hard_cases;
 mod moving;
@@ -15,6 +16,7 @@ mod refusals;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
+use presignd::endpoint::options::Options;
 use presignd::endpoint::{Endpoints, TenantEndpoint};
 use presignd::proto::{FILE_DESCRIPTOR_SET, v1};
 use presignd::sign::command::BoundCommand;
@@ -261,7 +263,7 @@ async fn every_command_is_signed_as_botocore_signs_it() {
             let EndpointOfCase { url, path_style } = &case.endpoint;
             let tenant = TenantEndpoint::new(case.region.clone(), url.clone(), *path_style);
             let endpoint = endpoints
-                .resolve(&tenant, bound.operation, bound.bucket)
+                .resolve(&tenant, bound.operation, bound.bucket, Options::default())
                 .await
                 .unwrap_or_else(|e| panic!("{at}: {e}"));
             let (credentials, time) = (case.credentials(), case.signed_at());

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use presignd::proto::s3;
 use presignd::proto::v1::command::Command as Variant;
-use presignd::proto::v1::{Command, ExpiryBound, PresignRequest, PresignResponse};
+use presignd::proto::v1::{ExpiryBound, PresignRequest, PresignResponse};
 use tonic::Code;
 
 use crate::harness::presignd::{Presignd, get_object, lasting, put_object, request, static_tenant};
@@ -170,7 +170,7 @@ async fn fields_that_are_not_valid_are_named() {
         (of_tenant("acme\0"), &["tenant"]),
         (of_tenant(&long), &["tenant"]),
         (without_command(None), &["command"]),
-        (without_command(Some(Command::default())), &["command"]),
+        (without_command(Some(Box::default())), &["command"]),
         (expiring(0, 0), &["expires_in"]),
         (expiring(-1, 0), &["expires_in"]),
         (expiring(604_801, 0), &["expires_in"]),

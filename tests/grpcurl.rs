@@ -78,7 +78,7 @@ async fn the_contract_is_described_with_its_options() {
     assert_holds(
         &describe("presignd.v1.Command").await,
         &[
-            "reserved 1 to 99;",
+            "reserved 3 to 99;",
             "oneof command {",
             ".presignd.s3.v1.GetObject get_object = ",
             ".presignd.s3.v1.WriteGetObjectResponse write_get_object_response = ",

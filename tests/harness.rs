@@ -4,6 +4,7 @@ pub(crate) mod ceph;
 pub(crate) mod certificates;
 pub(crate) mod collector;
 pub(crate) mod commands;
+pub(crate) mod fake_s3;
 pub(crate) mod form;
 pub(crate) mod http;
 pub(crate) mod http2;

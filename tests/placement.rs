@@ -20,11 +20,11 @@ const BUCKET: &str = "acme-files";
 
 fn placed(command: Variant, placement: u8) -> PresignRequest {
     PresignRequest {
-        command: Some(Command {
+        command: Some(Box::new(Command {
             // Field 1, also with values that the contract does not know.
             options: Some(SigningOptions::decode(&[8, placement][..]).expect("a message")),
-            ..request("", command.clone()).command.expect("it has one")
-        }),
+            ..*request("", command.clone()).command.expect("it has one")
+        })),
         ..lasting(300, request("acme", command))
     }
 }

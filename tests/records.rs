@@ -113,6 +113,9 @@ async fn every_refusal_leaves_a_record_of_who_wanted_what() {
         Reason::ShuttingDown,
         Reason::AuditUnavailable,
         Reason::SessionPolicyTooLong,
+        // Those of uploads in parts: see `multipart`.
+        Reason::S3Refused,
+        Reason::S3Unavailable,
         // And the one without a record.
         Reason::Overloaded,
     ] {

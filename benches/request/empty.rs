@@ -6,8 +6,9 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream as StdTcpStream};
 
 use presignd::proto::v1::presign_service_server::{PresignService, PresignServiceServer};
 use presignd::proto::v1::{
-    BatchPresignRequest, BatchPresignResponse, PresignPostRequest, PresignPostResponse,
-    PresignRequest, PresignResponse,
+    BatchPresignRequest, BatchPresignResponse, PresignPartsRequest, PresignPartsResponse,
+    PresignPostRequest, PresignPostResponse, PresignRequest, PresignResponse,
+    StartMultipartUploadRequest, StartMultipartUploadResponse,
 };
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -77,6 +78,20 @@ impl PresignService for Empty {
         _: Request<PresignPostRequest>,
     ) -> Result<Response<PresignPostResponse>, Status> {
         Err(Status::unimplemented("the empty service has no forms"))
+    }
+
+    async fn start_multipart_upload(
+        &self,
+        _: Request<StartMultipartUploadRequest>,
+    ) -> Result<Response<StartMultipartUploadResponse>, Status> {
+        Err(Status::unimplemented("the empty service has no uploads"))
+    }
+
+    async fn presign_parts(
+        &self,
+        _: Request<PresignPartsRequest>,
+    ) -> Result<Response<PresignPartsResponse>, Status> {
+        Err(Status::unimplemented("the empty service has no uploads"))
     }
 }
 

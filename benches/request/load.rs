@@ -151,7 +151,7 @@ async fn issue(client: &mut PresignServiceClient<Channel>, ask: Ask, n: usize) -
 fn request(n: usize) -> PresignRequest {
     PresignRequest {
         tenant: "acme".to_owned(),
-        command: Some(command(n)),
+        command: Some(Box::new(command(n))),
         reason: "download of an invoice by its customer, from the portal".to_owned(),
         subject: "user-7f3a91c2".to_owned(),
         ..PresignRequest::default()

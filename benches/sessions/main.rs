@@ -25,6 +25,7 @@ use presignd::proto::v1::command::Command as Variant;
 use presignd::scope::Scoper;
 use presignd::scope::clock_skew::ClockSkews;
 use presignd::telemetry::{Otlp, Traces};
+use presignd::upload::S3;
 use tokio::task::JoinSet;
 
 use self::sts::Counter;
@@ -153,6 +154,7 @@ impl Presignd {
             tenants: tenants::build(&settings.tenants, clock).expect("they add up"),
             scoper: Scoper::new(Arc::clone(sts) as _, Arc::new(skews), Arc::clone(clock)),
             endpoints: Endpoints::default(),
+            uploads: Box::new(S3::default()),
             recorder: Recorder::new(traces.sink(), Forgetful),
             clock: Arc::clone(clock),
         };
@@ -182,16 +184,17 @@ impl Presignd {
             subject: String::new(),
             source_ip: None,
         };
+        let command = Command {
+            command: Some(Variant::GetObject(GetObject {
+                bucket: Some(format!("files-{tenant}")),
+                key: Some("invoices/2026/11/invoice-final.pdf".to_owned()),
+                ..GetObject::default()
+            })),
+            ..Command::default()
+        };
         let item = Item {
             issuance_id: uuid::Uuid::now_v7(),
-            command: Command {
-                command: Some(Variant::GetObject(GetObject {
-                    bucket: Some(format!("files-{tenant}")),
-                    key: Some("invoices/2026/11/invoice-final.pdf".to_owned()),
-                    ..GetObject::default()
-                })),
-                ..Command::default()
-            },
+            command: &command,
         };
         let issued = self.rooms.presign(&arrival, &request, &item).await;
         issued.expect("a URL");

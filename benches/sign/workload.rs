@@ -15,7 +15,9 @@ use aws_sigv4::sign::v4;
 use aws_smithy_runtime_api::client::identity::Identity;
 use presignd::sign::command::{BoundCommand, Header, Operation, QueryParameter, Value};
 use presignd::sign::operations;
-use presignd::sign::{Credentials, SigningEndpoint, canonical_request, presign, string_to_sign};
+use presignd::sign::{
+    Algorithm, Credentials, SigningEndpoint, canonical_request, presign, string_to_sign,
+};
 use rusty_s3::{Bucket, S3Action, UrlStyle};
 
 pub(crate) const KEYS: usize = 256;
@@ -58,6 +60,7 @@ pub(crate) fn endpoint() -> SigningEndpoint {
         origin: format!("https://{HOST}"),
         host: HOST.to_owned(),
         base_path: String::new(),
+        algorithm: Algorithm::HmacSha256,
         region: REGION.to_owned(),
         service: "s3".to_owned(),
     }

@@ -23,10 +23,10 @@ fuzz_target!(|data: &[u8]| {
     let headers = headers(data);
     let mut request = tonic::Request::new(PresignRequest {
         tenant: "store".to_owned(),
-        command: Some(Command {
+        command: Some(Box::new(Command {
             command: Some(Variant::ListBuckets(ListBuckets::default())),
             ..Command::default()
-        }),
+        })),
         ..PresignRequest::default()
     });
     *request.metadata_mut() = MetadataMap::from_headers(headers.clone());

@@ -58,7 +58,7 @@ pub(crate) fn message(name: &str) -> MessageDescriptor {
 pub fn request(bytes: &mut Bytes<'_>) -> arbitrary::Result<PresignRequest> {
     Ok(PresignRequest {
         tenant: tenant(bytes)?,
-        command: Some(command(bytes)?),
+        command: Some(Box::new(command(bytes)?)),
         expires_in: expiry(bytes)?,
         expiry_mode: bytes.int_in_range(0..=3)?,
         reason: free_text(bytes)?,

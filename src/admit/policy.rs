@@ -19,6 +19,9 @@ use crate::sign::post_policy::PostForm;
 /// How many broken rules are told one by one: each stands in an answer's trailers thrice.
 const MAX_RULES: usize = 8;
 
+/// The most bytes that S3 takes in one request.
+const MAX_FORM_UPLOAD: u64 = 5 << 30;
+
 /// What the grants say about a command that they allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Allowed {
@@ -65,8 +68,9 @@ pub enum Denied {
     },
     /// Every grant of the command on the target bounds uploads, and this one has no bound.
     #[error(
-        "{command} would upload any number of bytes to {target}, where max_upload of the grants is {most}: declare content_length, which \
-             the client then has to send exactly so, or give the body as payload.content, or ask PresignPost for a form, which bounds a range"
+        "{command} would upload any number of bytes to {target}, where max_upload of the grants is {most}: declare content_length (of an \
+             upload in parts: size), which the client then has to send exactly so, or give the body as payload.content, or ask \
+             PresignPost for a form, which bounds a range"
     )]
     UploadUnbounded {
         /// The command.
@@ -225,8 +229,18 @@ fn not_itself(
 /// Bounds the upload of a form as the grants do, if its request leaves that to them.
 pub fn bound_upload(grants: &[Grant], form: &mut PostForm<'_>, source_ip: Option<&SourceIps>) {
     if let Some(most) = most_upload(grants, &form.command, source_ip) {
-        form.bound_upload(most);
+        // No form takes more at once, whatever comes together in parts.
+        form.bound_upload(most.min(MAX_FORM_UPLOAD));
     }
+}
+
+/// Whether a grant that may allow the command bounds what it uploads, so that it has to declare that to come under the grant.
+#[must_use]
+pub fn bounds_upload(grants: &[Grant], command: &BoundCommand<'_>) -> bool {
+    let target = target_of(command);
+    grants.iter().any(|grant| {
+        grant.max_upload().is_some() && grant.is_of(command.operation) && grant.covers(&target)
+    })
 }
 
 /// The most bytes that the command may upload under the grants that allow it otherwise, from these addresses if it names any. `None`:

@@ -1,9 +1,11 @@
 //! What a grant's resource covers.
 //!
 //! Matching is on the raw names that S3 will see, never on encoded text, and a prefix ends where the operator ended it: `a/*` does
-//! not reach `ab/`.
+//! not reach `ab/`. A bucket may be the ARN of an access point, which is another place than the bucket behind it.
 
 use std::fmt;
+
+use crate::sign::bucket;
 
 /// One resource of a grant.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -49,6 +51,11 @@ pub enum InvalidResource {
     /// Not a bucket name.
     #[error("does not start with a bucket name: use lower-case letters, digits, dots and hyphens")]
     BucketName,
+    /// An ARN, and not one of an access point.
+    #[error(
+        "starts with an ARN, but of no access point: write a bucket by its name, and an access point as ARN/* or ARN/prefix/*,          without the `object/` of IAM's resources"
+    )]
+    Arn,
     /// A key that presignd never signs.
     #[error("has a '.' or '..' segment, and keys with one are never signed")]
     DotSegment,
@@ -66,20 +73,16 @@ impl ResourcePattern {
         if text == "*" {
             return Ok(Self::Service);
         }
-        let (bucket, rest) = match text.split_once('/') {
-            Some((bucket, rest)) => (bucket, Some(rest)),
-            None => (text, None),
-        };
+        let (bucket, rest) = bucket::split(text);
         if bucket.contains('*') {
             return Err(InvalidResource::BucketWildcard);
         }
-        let known = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
-        if bucket.is_empty()
-            || bucket.len() > 255
-            || bucket.starts_with('.')
-            || !bucket.bytes().all(known)
-        {
-            return Err(InvalidResource::BucketName);
+        if bucket::problem(bucket).is_some() {
+            return Err(if bucket::is_arn(bucket) {
+                InvalidResource::Arn
+            } else {
+                InvalidResource::BucketName
+            });
         }
         let bucket = bucket.to_owned();
         let Some(rest) = rest else {
@@ -266,6 +269,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const POINT: &str = "arn:aws:s3:eu-west-1:111122223333:accesspoint/media";
+
     fn covers(pattern: &str, target: Target<'_>) -> bool {
         ResourcePattern::parse(pattern).unwrap().covers(&target)
     }
@@ -323,6 +328,12 @@ mod tests {
             ("*", Target::Service, true),
             ("*", Target::Bucket("b"), false),
             ("*", object("b", "k"), false),
+            (&format!("{POINT}/*"), object(POINT, "any/key"), true),
+            (&format!("{POINT}/a/*"), object(POINT, "a/x"), true),
+            (&format!("{POINT}/a/*"), object(POINT, "b/x"), false),
+            (POINT, Target::Bucket(POINT), true),
+            (&format!("{POINT}/*"), object("media", "a"), false),
+            ("media/*", object(POINT, "a"), false),
         ];
         for (pattern, target, expected) in cases {
             assert_eq!(
@@ -345,6 +356,8 @@ mod tests {
             ("b/../c/*", InvalidResource::DotSegment),
             ("/k", InvalidResource::BucketName),
             ("b c/*", InvalidResource::BucketName),
+            ("arn:aws:s3:::b/k", InvalidResource::Arn),
+            ("arn:aws:s3:::b", InvalidResource::Arn),
         ];
         for (text, expected) in cases {
             assert_eq!(ResourcePattern::parse(text), Err(expected), "{text:?}");

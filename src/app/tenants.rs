@@ -12,22 +12,24 @@ use crate::admit::TenantRules;
 use crate::admit::content::{ASKING, ContentRules, ResponseRule, TYPING};
 use crate::admit::expiry::TenantExpiry;
 use crate::admit::grant::{CLASSES, CommandSelector, Grant, Store, Terms};
+use crate::admit::held;
 use crate::admit::limit::Limit;
 use crate::admit::media_type::MediaRange;
 use crate::admit::resource::ResourcePattern;
 use crate::admit::source_ip::{self, SourceIps};
 use crate::clock::SharedClock;
 use crate::config::{self, Located, Mistake};
-use crate::endpoint::TenantEndpoint;
 use crate::endpoint::buckets::Buckets;
+use crate::endpoint::options::Variant;
+use crate::endpoint::{Defaults, TenantEndpoint};
 use crate::names::TenantId;
 use crate::scope::identity::{Identity, OwnIdentity, SessionTag};
 use crate::scope::session_policy::{MAX_SESSION_POLICY, SessionPolicyInput, policy};
 use crate::scope::{
     PolicyTerms, Role, SessionBounds, SessionPolicies, SessionScope, StsEndpoint, TenantSession,
 };
-use crate::sign::Credentials;
 use crate::sign::operations::{OPERATIONS, operation};
+use crate::sign::{Credentials, bucket};
 use crate::tenant::{Tenant, Tenants};
 
 /// The process's environment, and what this build of presignd knows of S3.
@@ -59,6 +61,13 @@ impl config::Surroundings for ProcessSurroundings {
         }
     }
 
+    fn bucket(&self, text: &str) -> Result<(), String> {
+        match bucket::problem(text) {
+            None => Ok(()),
+            Some(problem) => Err(problem.to_owned()),
+        }
+    }
+
     fn media_type(&self, text: &str) -> Result<(), String> {
         match MediaRange::parse(text) {
             Ok(_) => Ok(()),
@@ -75,6 +84,7 @@ impl config::Surroundings for ProcessSurroundings {
 
     fn tenant(&self, _id: &str, tenant: &Located<config::Tenant>) -> Vec<Mistake> {
         let mut mistakes = idle_rules(&tenant.value);
+        mistakes.extend(resources_not_held(&tenant.value));
         mistakes.extend(long_policies(tenant));
         mistakes
     }
@@ -100,6 +110,26 @@ fn long_policies(tenant: &Located<config::Tenant>) -> Vec<Mistake> {
         // Unknown commands and resources are reported where they stand, and static credentials have no session.
         _ => Vec::new(),
     }
+}
+
+/// Resources on which no session policy holds a session to the grants, so that every request for them is refused.
+fn resources_not_held(tenant: &config::Tenant) -> Vec<Mistake> {
+    let role = tenant.credentials.role();
+    let (Ok(grants), true) = (
+        grants(tenant),
+        role.is_some_and(|role| role.policy_arns.is_none()),
+    ) else {
+        return Vec::new();
+    };
+    let mut mistakes = Vec::new();
+    for (located, grant) in tenant.grants.iter().zip(&grants) {
+        for (text, resource) in located.value.resources.iter().zip(grant.resources()) {
+            if let Err(why) = held::check_resource(&grants, grant, resource) {
+                mistakes.push(text.mistake(why.to_string()));
+            }
+        }
+    }
+    mistakes
 }
 
 /// Rules on what is told about an object, in grants of no command that tells it.
@@ -220,18 +250,27 @@ fn build_one(id: &str, tenant: &config::Tenant, clock: &SharedClock) -> anyhow::
 }
 
 fn build_buckets(tenant: &config::Tenant) -> Buckets {
-    let place = |region: &str, endpoint: Option<&config::StoreEndpoint>| {
+    let place = |region: &String, endpoint: &config::Endpoint| {
         TenantEndpoint::new(
-            region.to_owned(),
-            endpoint.map(|endpoint| endpoint.url.as_str().to_owned()),
-            endpoint.is_some_and(|endpoint| endpoint.path_style),
+            endpoint.signing_region.as_ref().unwrap_or(region).clone(),
+            endpoint.url.as_ref().map(|url| url.as_str().to_owned()),
+            endpoint.path_style,
         )
+        .by_default(Defaults {
+            variant: Variant {
+                dual_stack: endpoint.dual_stack,
+                fips: endpoint.fips,
+                accelerate: endpoint.accelerate,
+            },
+            use_arn_region: endpoint.use_arn_region,
+            requester_pays: endpoint.requester_pays,
+        })
     };
-    let home = place(&tenant.region, tenant.endpoint.as_ref());
+    let home = place(&tenant.region, &tenant.endpoint);
     let buckets = tenant.buckets.iter().map(|bucket| &bucket.value);
     buckets.fold(Buckets::at(home), |known, bucket| {
         let region = bucket.region.as_ref().unwrap_or(&tenant.region);
-        let endpoint = bucket.endpoint.as_ref().or(tenant.endpoint.as_ref());
+        let endpoint = bucket.endpoint.as_ref().unwrap_or(&tenant.endpoint);
         let elsewhere = bucket.region.is_some() || bucket.endpoint.is_some();
         let own = elsewhere.then(|| place(region, endpoint));
         known.with(&bucket.name, &bucket.bucket, own)
@@ -352,7 +391,7 @@ fn kms_keys(tenant: &config::Tenant) -> Vec<String> {
 /// # Errors
 /// If a command or resource is not one.
 pub fn grants(tenant: &config::Tenant) -> anyhow::Result<Vec<Grant>> {
-    let store = if tenant.endpoint.is_some() {
+    let store = if tenant.endpoint.url.is_some() {
         Store::Compatible
     } else {
         Store::Aws

@@ -68,6 +68,11 @@ pub(super) fn append(
         lines.push(b']');
     }
     text(lines, ",\"version_id\":\"", record.version_id.as_deref());
+    text(lines, ",\"upload_id\":\"", record.upload_id.as_deref());
+    text(lines, ",\"parts\":\"", record.parts.as_deref());
+    if let Some(bytes) = record.object_size {
+        number(lines, ",\"object_size\":", bytes);
+    }
     text(lines, ",\"copy_source\":\"", record.copy_source.as_deref());
     text(lines, ",\"region\":\"", record.region.as_deref());
     text(lines, ",\"endpoint\":\"", record.endpoint.as_deref());

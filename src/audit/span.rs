@@ -152,6 +152,11 @@ fn describe(span: &mut Vec<u8>, record: &Record<'_>) {
         set_number(span, "presignd.content_length.max", most);
     }
     set_text(span, "presignd.version_id", record.version_id.as_ref());
+    set_text(span, "aws.s3.upload_id", record.upload_id.as_ref());
+    set_text(span, "presignd.parts", record.parts.as_ref());
+    if let Some(bytes) = record.object_size {
+        set_number(span, "presignd.object_size", bytes);
+    }
     set_text(span, "aws.s3.copy_source", record.copy_source.as_ref());
     set_text(span, "cloud.region", record.region.as_ref());
     set_text(span, "presignd.endpoint", record.endpoint.as_ref());

@@ -452,7 +452,7 @@ fn hostile() -> impl Strategy<Value = String> {
 }
 
 fn some_record() -> impl Strategy<Value = Record<'static>> {
-    let texts = proptest::collection::vec(proptest::option::weighted(0.7, hostile()), 14);
+    let texts = proptest::collection::vec(proptest::option::weighted(0.7, hostile()), 16);
     let times = (0..253_402_300_800_000_u64, 0..253_402_300_800_000_u64);
     let peer = proptest::option::of(any::<std::net::SocketAddr>());
     let outcome = prop_oneof![
@@ -478,6 +478,8 @@ fn some_record() -> impl Strategy<Value = Record<'static>> {
         record.key = text();
         record.key_starts_with = text();
         record.version_id = text();
+        record.upload_id = text();
+        record.parts = text();
         record.copy_source = text();
         record.region = text();
         record.endpoint = text();
@@ -488,6 +490,7 @@ fn some_record() -> impl Strategy<Value = Record<'static>> {
         record.content_length_range = numbers.map(|(.., range)| range);
         record.command = numbers.map(|_| "GetObject");
         record.expires_in = numbers.map(|(seconds, ..)| seconds);
+        record.object_size = numbers.map(|(bytes, ..)| u64::from(bytes) << 10);
         record.expires_at = numbers.map(|_| time(times.0));
         record.expiry_bound = numbers.map(|_| "TENANT_CAP");
         record.batch = numbers.map(|(_, index, size, _)| Batch { index, size });
@@ -540,6 +543,13 @@ fn said(record: &Record<'_>) -> Vec<(&'static str, &'static str, Option<String>)
             "version_id",
             "presignd.version_id",
             text(&record.version_id),
+        ),
+        ("upload_id", "aws.s3.upload_id", text(&record.upload_id)),
+        ("parts", "presignd.parts", text(&record.parts)),
+        (
+            "object_size",
+            "presignd.object_size",
+            record.object_size.map(|n| n.to_string()),
         ),
         (
             "copy_source",
@@ -656,6 +666,9 @@ async fn a_record_has_no_place_for_what_could_be_used() {
         key_starts_with: _,
         content_length_range: _,
         version_id: _,
+        upload_id: _,
+        parts: _,
+        object_size: _,
         copy_source: _,
         region: _,
         endpoint: _,

@@ -102,12 +102,12 @@ fn caller_lines(text: &mut String, settings: &Settings) -> std::fmt::Result {
 }
 
 fn tenant_lines(text: &mut String, id: &str, tenant: &config::Tenant) -> std::fmt::Result {
-    let store = match &tenant.endpoint {
-        None => "AWS".to_owned(),
-        Some(endpoint) if endpoint.path_style => format!("{} (path style)", endpoint.url.as_str()),
-        Some(endpoint) => endpoint.url.as_str().to_owned(),
-    };
-    writeln!(text, "{id}: {store}, region {}", tenant.region)?;
+    writeln!(
+        text,
+        "{id}: {}, region {}",
+        store(&tenant.endpoint),
+        tenant.region
+    )?;
     match &tenant.credentials {
         config::Credentials::Role(role) => {
             write!(text, "  signs as {}", role.role_arn.value.as_str())?;
@@ -212,14 +212,34 @@ fn bucket_line(text: &mut String, bucket: &config::Bucket) -> std::fmt::Result {
         write!(text, ", in region {region}")?;
     }
     if let Some(endpoint) = &bucket.endpoint {
-        let style = if endpoint.path_style {
-            " (path style)"
-        } else {
-            ""
-        };
-        write!(text, ", at {}{style}", endpoint.url.as_str())?;
+        write!(text, ", at {}", store(endpoint))?;
     }
     writeln!(text)
+}
+
+/// Which store it is, and how it is reached.
+fn store(endpoint: &config::Endpoint) -> String {
+    let url = endpoint.url.as_ref().map_or("AWS", config::BaseUrl::as_str);
+    let signing_region = endpoint.signing_region.as_ref();
+    let signing_region = signing_region.map(|region| format!("signed for {region}"));
+    let rows = [
+        ("path style", endpoint.path_style),
+        ("dual-stack", endpoint.dual_stack),
+        ("FIPS", endpoint.fips),
+        ("accelerated", endpoint.accelerate),
+        ("regions of ARNs", endpoint.use_arn_region),
+        ("requester pays", endpoint.requester_pays),
+    ];
+    let set = rows.into_iter().filter(|(_, set)| *set);
+    let words: Vec<String> = set
+        .map(|(word, _)| word.to_owned())
+        .chain(signing_region)
+        .collect();
+    if words.is_empty() {
+        url.to_owned()
+    } else {
+        format!("{url} ({})", words.join(", "))
+    }
 }
 
 /// The rules of a grant on what browsers are told about objects.

@@ -4,10 +4,11 @@
 
 use std::collections::HashMap;
 
+use super::endpoint::{Endpoint, endpoint};
 use super::grant::Grant;
 use super::mistake::{Located, quoted};
 use super::reader::Reader;
-use super::tenant::{StoreEndpoint, endpoint, region};
+use super::tenant::region;
 use super::tree::Node;
 
 /// One bucket, under a name.
@@ -15,12 +16,12 @@ use super::tree::Node;
 pub struct Bucket {
     /// What callers and grants call it.
     pub name: String,
-    /// What the store calls it.
+    /// What the store calls it, or the ARN of an access point.
     pub bucket: String,
     /// Its region; `None`: the tenant's.
     pub region: Option<String>,
-    /// Its store; `None`: the tenant's.
-    pub endpoint: Option<StoreEndpoint>,
+    /// Its store, and which of its endpoints; `None`: the tenant's.
+    pub endpoint: Option<Endpoint>,
 }
 
 pub(super) fn buckets(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Vec<Located<Bucket>>> {
@@ -30,7 +31,7 @@ pub(super) fn buckets(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Vec<Lo
             reader.mistake(at, why.clone());
         }
         let mut section = reader.section(node)?;
-        let bucket = section.optional("bucket", |r, n| r.parsed(n, bucket_name));
+        let bucket = section.optional("bucket", real_name);
         let region = section.optional("region", |r, n| r.parsed(n, region));
         let endpoint = section.optional("endpoint", endpoint);
         section.finish();
@@ -103,8 +104,11 @@ pub(super) fn warn_of_buckets(
     let granted = |bucket: &Bucket| {
         let mut resources = grants.iter().flat_map(|grant| &grant.value.resources);
         resources.any(|resource| {
-            let named = resource.value.split('/').next();
-            named == Some(&bucket.name) || named == Some(&bucket.bucket)
+            let starts_with = |name: &str| {
+                let rest = resource.value.strip_prefix(name);
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            };
+            starts_with(&bucket.name) || starts_with(&bucket.bucket)
         })
     };
     for bucket in buckets {
@@ -112,6 +116,18 @@ pub(super) fn warn_of_buckets(
             reader.warn_in(bucket, "is a bucket that no grant reaches");
         }
     }
+}
+
+/// A bucket's own name, or the ARN of an access point.
+fn real_name(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<String> {
+    let surroundings = reader.surroundings;
+    reader.parsed(node, |text| {
+        if text.starts_with("arn:") {
+            let known = surroundings.bucket(text).map(|()| text.to_owned());
+            return known.map_err(|why| format!("{} {why}", quoted(text)));
+        }
+        bucket_name(text)
+    })
 }
 
 /// What S3 or a compatible store may call a bucket, and a caller too.

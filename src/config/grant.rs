@@ -59,8 +59,8 @@ pub struct Limit {
 /// nanoseconds gets short of room.
 const BURST_TIME: Duration = Duration::from_hours(366 * 24);
 
-/// The most bytes of one request to S3.
-const MAX_UPLOAD: u64 = 5 << 30;
+/// The most bytes of an object.
+const MAX_UPLOAD: u64 = 5 << 40;
 
 pub(super) fn grant(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Located<Grant>> {
     let mut section = reader.section(node)?;
@@ -112,14 +112,14 @@ pub(super) fn grant(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Located<
     Some(reader.locate(at, grant))
 }
 
-/// From nothing but one byte to what S3 takes in one request.
+/// From one byte to what S3 takes as one object.
 fn upload_size(text: &str) -> Result<u64, String> {
     let bytes = size(text)?;
     if (1..=MAX_UPLOAD).contains(&bytes) {
         Ok(bytes)
     } else {
         Err(format!(
-            "{} is out of range: from 1 to 5GiB, which is the most that S3 takes in one request",
+            "{} is out of range: from 1 to 5TiB, which is the most that S3 takes as one object",
             quoted(text)
         ))
     }

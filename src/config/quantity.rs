@@ -133,6 +133,7 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
         "KiB" => 1 << 10,
         "MiB" => 1 << 20,
         "GiB" => 1_u64 << 30,
+        "TiB" => 1_u64 << 40,
         _ => return Err(format!("{shown} is not a size: {form}")),
     };
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -226,6 +227,7 @@ mod tests {
             ("4194304", 4_194_304),
             ("64KiB", 65_536),
             ("1GiB", 1_073_741_824),
+            ("2TiB", 2_199_023_255_552),
             ("7B", 7),
         ] {
             assert_eq!(size(text), Ok(bytes), "{text}");

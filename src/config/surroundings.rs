@@ -16,6 +16,9 @@ pub trait Surroundings {
     /// Whether this is a resource; if not, how a sentence that begins with it goes on.
     fn resource(&self, text: &str) -> Result<(), String>;
 
+    /// Whether this is the name or the ARN of a bucket; if not, how a sentence that begins with it goes on.
+    fn bucket(&self, text: &str) -> Result<(), String>;
+
     /// Whether this is a media type or a range of them; if not, how a sentence that begins with it goes on.
     fn media_type(&self, text: &str) -> Result<(), String>;
 
@@ -38,6 +41,10 @@ impl<F: Fn(&str) -> Option<String>> Surroundings for F {
     }
 
     fn resource(&self, _text: &str) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn bucket(&self, _text: &str) -> Result<(), String> {
         Ok(())
     }
 

@@ -6,20 +6,21 @@
 use super::arn::{KmsKeyArn, kms_key_arn};
 use super::buckets::{Bucket, buckets, warn_of_buckets};
 use super::credentials::{Credentials, credentials};
+use super::endpoint::{Endpoint, endpoint};
 use super::expiry::{Expiry, WrittenExpiry, check_age, expiry, warn_of_expiry, warn_of_grants};
 use super::grant::{Grant, Limit, grant, limits};
 use super::mistake::{Located, Mark, quoted};
 use super::reader::Reader;
 use super::session::{Session, check_held, session, warn_of_stores};
 use super::tree::Node;
-use super::url::{BaseUrl, base_url};
+
 /// One tenant.
 #[derive(Debug, Clone)]
 pub struct Tenant {
-    /// The region of its buckets, and the one that is signed for.
+    /// The region of its buckets.
     pub region: String,
-    /// Its store; `None`: AWS.
-    pub endpoint: Option<StoreEndpoint>,
+    /// Its store, and which of its endpoints.
+    pub endpoint: Endpoint,
     /// Its buckets that have another name or place.
     pub buckets: Vec<Located<Bucket>>,
     /// With whose rights its URLs are signed.
@@ -36,15 +37,6 @@ pub struct Tenant {
     pub kms_keys: Vec<Located<KmsKeyArn>>,
 }
 
-/// `endpoint`: an S3-compatible store.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoreEndpoint {
-    /// Its address.
-    pub url: BaseUrl,
-    /// Whether buckets are named in the path rather than in the host.
-    pub path_style: bool,
-}
-
 /// Reads one tenant, named by its key.
 pub(super) fn tenant(
     reader: &mut Reader<'_>,
@@ -55,7 +47,7 @@ pub(super) fn tenant(
     let id = tenant_id(reader, id_text, id_at);
     let mut section = reader.section(node)?;
     let region = section.required("region", |r, n| r.parsed(n, region));
-    let endpoint = section.optional("endpoint", endpoint);
+    let endpoint = section.or("endpoint", Endpoint::default(), endpoint);
     let buckets = section.or("buckets", Vec::new(), buckets);
     let credentials = section.required("credentials", credentials);
     let session = section.optional("session", session);
@@ -66,12 +58,14 @@ pub(super) fn tenant(
     section.finish();
 
     if let (Some(endpoint), Some(credentials)) = (&endpoint, &credentials) {
-        check_account(reader, endpoint.as_ref(), credentials);
+        check_account(reader, endpoint, credentials);
     }
     if let (Some(credentials), Some(session), Some(grants)) = (&credentials, &session, &grants) {
         check_held(reader, credentials, session.as_ref(), grants);
     }
-    if let (Some(Some(_)), Some(Some(session))) = (&endpoint, &session) {
+    if let (Some(endpoint), Some(Some(session))) = (&endpoint, &session)
+        && endpoint.url.is_some()
+    {
         warn_of_stores(reader, &session.value);
     }
     if let (Some(Credentials::Static(_)), Some(Some(keys))) = (&credentials, &kms_keys) {
@@ -154,30 +148,15 @@ pub(super) fn region(text: &str) -> Result<String, String> {
     }
 }
 
-pub(super) fn endpoint(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<StoreEndpoint> {
-    let mut section = reader.section(node)?;
-    let url = section.required("url", |r, n| r.parsed(n, base_url));
-    let path_style = section.or("path_style", false, Reader::boolean);
-    section.finish();
-    Some(StoreEndpoint {
-        url: url?,
-        path_style: path_style?,
-    })
-}
-
 fn kms_keys(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Located<Vec<Located<KmsKeyArn>>>> {
     let keys = reader.distinct(node, kms_key_arn)?;
     Some(reader.locate(node.at, keys))
 }
 
 /// AWS knows only accounts of twelve digits; stores such as Ceph know roles without one.
-fn check_account(
-    reader: &mut Reader<'_>,
-    endpoint: Option<&StoreEndpoint>,
-    credentials: &Credentials,
-) {
+fn check_account(reader: &mut Reader<'_>, endpoint: &Endpoint, credentials: &Credentials) {
     if let Credentials::Role(role) = credentials
-        && endpoint.is_none()
+        && endpoint.url.is_none()
         && role.sts_endpoint.is_none()
         && !role.role_arn.value.has_aws_account()
     {

@@ -141,7 +141,7 @@ fn defaults_are_those_of_the_documentation() {
     assert_eq!(settings.telemetry, Telemetry::default());
     assert_eq!(settings.telemetry.service_name, "presignd");
     let tenant = &settings.tenants["acme"].value;
-    assert_eq!(tenant.endpoint, None);
+    assert_eq!(tenant.endpoint, Endpoint::default());
     assert_eq!(tenant.session.scope, SessionScope::Tenant);
     assert_eq!(tenant.expiry.default, Duration::from_mins(15));
     assert_eq!(tenant.expiry.max, Duration::from_hours(12));
@@ -195,9 +195,26 @@ fn every_key_reaches_its_setting() {
     assert_eq!(telemetry.log.level, LogLevel::Debug);
     let tenant = &settings.tenants["acme"].value;
     assert_eq!(tenant.region, "eu-west-1");
-    let endpoint = tenant.endpoint.as_ref().expect("a store is given");
-    assert_eq!(endpoint.url.as_str(), "http://store.example.com");
-    assert!(endpoint.path_style);
+    let url = tenant.endpoint.url.as_ref().expect("a store is given");
+    assert_eq!(url.as_str(), "http://store.example.com");
+    let endpoint = Endpoint {
+        url: Some(url.clone()),
+        path_style: true,
+        signing_region: Some("default".to_owned()),
+        use_arn_region: true,
+        requester_pays: true,
+        ..Endpoint::default()
+    };
+    assert_eq!(tenant.endpoint, endpoint);
+    let endpoint = Endpoint {
+        dual_stack: true,
+        fips: true,
+        ..Endpoint::default()
+    };
+    let bucket = &tenant.buckets[0].value;
+    assert_eq!(bucket.endpoint.as_ref(), Some(&endpoint));
+    let accelerated = tenant.buckets[1].value.endpoint.as_ref();
+    assert!(accelerated.is_some_and(|endpoint| endpoint.accelerate));
     let role = tenant.credentials.role().expect("a role");
     assert_eq!(role.role_arn.value.role_name(), "presignd-acme");
     assert_eq!(role.duration.value, Duration::from_hours(12));
@@ -365,7 +382,8 @@ fn buckets_and_rules_on_content_reach_their_settings() {
         .buckets
         .iter()
         .map(|Located { value, .. }| {
-            let endpoint = value.endpoint.as_ref().map(|e| e.url.as_str());
+            let endpoint = value.endpoint.as_ref().and_then(|e| e.url.as_ref());
+            let endpoint = endpoint.map(BaseUrl::as_str);
             let region = value.region.as_deref();
             (value.name.as_str(), value.bucket.as_str(), region, endpoint)
         })
@@ -408,12 +426,12 @@ fn settings_know_their_places() {
     let command = &tenant.value.grants[0].value.commands[2];
     assert_eq!(
         command.mistake("is unknown").to_string(),
-        "every-key.yaml:46:34: tenants.acme.grants[0].commands[2]: is unknown"
+        "every-key.yaml:49:34: tenants.acme.grants[0].commands[2]: is unknown"
     );
     let role = tenant.value.credentials.role().expect("a role");
     assert_eq!(
         role.role_arn.mistake("is refused").to_string(),
-        "every-key.yaml:32:19: tenants.acme.credentials.assume_role.role_arn: is refused"
+        "every-key.yaml:35:19: tenants.acme.credentials.assume_role.role_arn: is refused"
     );
     assert_eq!(&*tenant.value.limits[1].path, "tenants.acme.limits[1]");
 }

@@ -57,6 +57,7 @@ impl Buckets {
 #[cfg(test)]
 mod tests {
     use super::super::Endpoints;
+    use super::super::options::Options;
     use super::*;
     use crate::sign::operations::operation;
 
@@ -105,7 +106,10 @@ mod tests {
             // Twice: the second answer is the kept one.
             for _ in 0..2 {
                 let place = buckets.place(bucket);
-                let endpoint = endpoints.resolve(place, get, bucket).await.unwrap();
+                let endpoint = endpoints
+                    .resolve(place, get, bucket, Options::default())
+                    .await
+                    .unwrap();
                 assert_eq!(endpoint.origin, origin, "{bucket:?}");
                 assert_eq!(endpoint.region, region, "{bucket:?}");
             }

@@ -34,7 +34,7 @@ impl Unary for BatchPresign {
             issuance_id: inner.issuance_id(),
             command,
         };
-        let items: Vec<Item> = commands.into_iter().map(item).collect();
+        let items: Vec<Item<'_>> = commands.iter().map(item).collect();
         let results = inner
             .presigner
             .presign_batch(arrival, &request, issuance_id, &items)

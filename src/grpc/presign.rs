@@ -13,7 +13,7 @@ pub(super) struct Presign;
 impl Unary for Presign {
     const METHOD: &'static str = "presignd.v1.PresignService/Presign";
     type Message = PresignRequest;
-    type Asked = (Request, Command);
+    type Asked = (Request, Box<Command>);
     type Reply = PresignResponse;
 
     fn tenant(message: &Self::Message) -> &str {
@@ -32,7 +32,7 @@ impl Unary for Presign {
     ) -> Result<PresignResponse, Refusal> {
         let item = Item {
             issuance_id,
-            command,
+            command: &command,
         };
         let issued = inner.presigner.presign(arrival, &request, &item).await?;
         Ok(reply::response(issued, issuance_id))

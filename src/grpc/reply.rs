@@ -1,5 +1,7 @@
 //! What was issued, as the contract's messages.
 
+pub(super) mod upload;
+
 use uuid::Uuid;
 
 use super::status;
@@ -64,10 +66,10 @@ pub(super) fn post_response(issued: Issued<SignedForm>, issuance_id: Uuid) -> Pr
 
 /// One result for each command, in order.
 pub(super) fn batch_response(
-    items: &[Item],
+    items: &[Item<'_>],
     results: Vec<Result<Issued, Refusal>>,
 ) -> BatchPresignResponse {
-    let result = |(item, result): (&Item, Result<Issued, Refusal>)| {
+    let result = |(item, result): (&Item<'_>, Result<Issued, Refusal>)| {
         let result = match result {
             Ok(issued) => ItemResult::Response(response(issued, item.issuance_id)),
             Err(refusal) => ItemResult::Error(status::item_status(&refusal, item.issuance_id)),

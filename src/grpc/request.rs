@@ -1,5 +1,7 @@
 //! The edge: what travels as protobuf becomes types whose rules hold, or a refusal that names every broken field.
 
+pub(super) mod upload;
+
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -25,7 +27,7 @@ const MAX_FREE_TEXT: usize = 256;
 const MAX_HEADROOM: Duration = Duration::from_millis(100);
 
 /// What a request asks for, and its command.
-pub(super) fn read_presign(request: PresignRequest) -> Result<(Request, Command), Refusal> {
+pub(super) fn read_presign(request: PresignRequest) -> Result<(Request, Box<Command>), Refusal> {
     let command = request.command.unwrap_or_default();
     let missing = command.command.is_none();
     let missing = missing.then(|| {
@@ -92,6 +94,12 @@ struct Common {
 }
 
 impl Common {
+    /// Refuses, for the rules that are broken already and those that these fields break.
+    fn refuse<T>(self, violations: Vec<Violation>) -> Result<T, Refusal> {
+        // What refuses this has no violations only by a defect.
+        self.read(violations).and(Err(Refusal::Internal))
+    }
+
     /// Adds the rules that these fields break to those already found, and refuses if there are any.
     fn read(self, mut violations: Vec<Violation>) -> Result<Request, Refusal> {
         let tenant = TenantId::parse(&self.tenant);
@@ -206,10 +214,10 @@ mod tests {
     fn request() -> PresignRequest {
         PresignRequest {
             tenant: "acme".into(),
-            command: Some(Command {
+            command: Some(Box::new(Command {
                 command: Some(Variant::ListBuckets(ListBuckets::default())),
                 ..Command::default()
-            }),
+            })),
             ..PresignRequest::default()
         }
     }

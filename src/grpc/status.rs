@@ -16,6 +16,7 @@ use crate::audit::Outcome;
 use crate::authenticate::Unauthenticated;
 use crate::refusal::{Code, Refusal, reason_name};
 use crate::scope::ScopeError;
+use crate::upload::UploadError;
 
 const DOMAIN: &str = "presignd";
 /// When to try again what depends on another service.
@@ -85,6 +86,9 @@ fn details(refusal: &Refusal, issuance_id: Option<Uuid>) -> ErrorDetails {
         Refusal::NotAuthorized(denied @ NotAuthorized::SourceIpNotHeld) => {
             details.add_bad_request_violation("source_ip", denied.to_string());
         }
+        Refusal::NoEndpoint(none) => {
+            details.add_bad_request_violation(&*none.field, &*none.detail);
+        }
         Refusal::Scope(ScopeError::PolicyTooLong(too_long)) => {
             note("policy_characters", &too_long.length);
             let description = too_long.to_string();
@@ -115,13 +119,23 @@ fn details(refusal: &Refusal, issuance_id: Option<Uuid>) -> ErrorDetails {
         Refusal::Scope(ScopeError::ClockSkewed(skewed)) => {
             details.set_retry_info(Some(skewed.retry_after()));
         }
+        Refusal::Upload(error) => {
+            if let Some(answer) = error.answer() {
+                note("s3_status", &answer.status);
+                note("s3_code", &answer.code);
+            }
+            if let UploadError::Unavailable { retry_after, .. } = error {
+                details.set_retry_info(Some(*retry_after));
+            }
+        }
         Refusal::Unauthenticated(Unauthenticated::NoKeys)
         | Refusal::Audit(_)
         | Refusal::Overloaded => {
             details.set_retry_info(Some(RETRY_LATER));
         }
-        Refusal::NoEndpoint(_)
-        | Refusal::NotAuthorized(NotAuthorized::Denied(_) | NotAuthorized::Unbounded { .. })
+        Refusal::NotAuthorized(
+            NotAuthorized::Denied(_) | NotAuthorized::Unbounded { .. } | NotAuthorized::NotHeld(_),
+        )
         | Refusal::Unauthenticated(Unauthenticated::Refused { .. })
         | Refusal::Tenant(_)
         | Refusal::TooLarge { .. }
@@ -142,6 +156,7 @@ fn code(code: Code) -> tonic::Code {
     match code {
         Code::InvalidArgument => tonic::Code::InvalidArgument,
         Code::DeadlineExceeded => tonic::Code::DeadlineExceeded,
+        Code::NotFound => tonic::Code::NotFound,
         Code::PermissionDenied => tonic::Code::PermissionDenied,
         Code::ResourceExhausted => tonic::Code::ResourceExhausted,
         Code::FailedPrecondition => tonic::Code::FailedPrecondition,

@@ -2,15 +2,17 @@
 
 use std::fmt;
 
-use super::placed::renamed;
+use super::placed::{endpoint_asked, renamed};
 use super::{Request, Signing};
 use crate::admit::policy::{self, Called};
 use crate::admit::source_ip::SourceIps;
 use crate::admit::{Authorized, TenantRules};
 use crate::endpoint::buckets::Buckets;
-use crate::proto::v1::PresignPostRequest;
+use crate::endpoint::options::Options;
+use crate::proto::v1::{PresignPostRequest, SigningOptions};
 use crate::refusal::Refusal;
-use crate::sign::bind::Violations;
+use crate::sign::bind::{Violation, Violations};
+use crate::sign::bucket;
 use crate::sign::post_policy::{LengthRange, MAX_FORM_BYTES, PostForm, bind, presign_post};
 use crate::tenant::Tenant;
 
@@ -49,12 +51,19 @@ pub(super) struct PlacedForm<'a> {
     item: &'a FormItem,
     bound: Result<PostForm<'a>, Violations>,
     called: Called<'a>,
+    endpoint: Options,
 }
 
 impl<'a> PlacedForm<'a> {
     pub(super) fn bind(item: &'a FormItem) -> Self {
+        let options = item.form.options.unwrap_or_default();
+        let bound = bind::bind(&item.form);
         Self {
-            bound: bind::bind(&item.form),
+            bound: match url_options(&options) {
+                violations if violations.is_empty() => bound,
+                violations => Err(with_more(violations, bound)),
+            },
+            endpoint: endpoint_asked(&options),
             called: Called::default(),
             item,
         }
@@ -89,6 +98,11 @@ impl<'a> PlacedForm<'a> {
         self.called
     }
 
+    /// Which endpoint is asked for.
+    pub(super) fn endpoint(&self) -> Options {
+        self.endpoint
+    }
+
     /// Holds the form against the tenant's grants and caps, and its values against what AWS knows if they go there.
     pub(super) fn authorize(
         &self,
@@ -96,6 +110,9 @@ impl<'a> PlacedForm<'a> {
         request: &Request,
     ) -> Result<Authorized, Refusal> {
         let form = self.form()?;
+        if form.command.bucket.is_some_and(bucket::is_arn) {
+            return Err(Refusal::field("bucket", bind::NO_ARN));
+        }
         if tenant.buckets.place(form.command.bucket).url.is_none() {
             form.known_to_aws().map_err(Refusal::Invalid)?;
         }
@@ -140,4 +157,28 @@ impl<'a> PlacedForm<'a> {
             })
         }
     }
+}
+
+/// Options that are set and mean nothing in a form.
+fn url_options(options: &SigningOptions) -> Vec<Violation> {
+    let set = [
+        ("options.header_placement", options.header_placement != 0),
+        ("options.requester_pays", options.requester_pays.is_some()),
+    ];
+    let set = set.into_iter().filter(|(_, is_set)| *is_set);
+    set.map(|(field, _)| Violation {
+        field: field.into(),
+        description: "is for URLs, and a form has neither headers nor such a field: leave it out"
+            .into(),
+    })
+    .collect()
+}
+
+/// These violations, and those of the form.
+fn with_more(
+    mut violations: Vec<Violation>,
+    bound: Result<PostForm<'_>, Violations>,
+) -> Violations {
+    violations.extend(bound.err().into_iter().flat_map(|more| more.0));
+    Violations(violations)
 }

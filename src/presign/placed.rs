@@ -7,10 +7,12 @@ use std::borrow::Cow;
 use super::Request;
 use crate::admit::policy::{Called, Denied};
 use crate::admit::{Authorized, NotAuthorized};
+use crate::endpoint::NoEndpoint;
 use crate::endpoint::buckets::Buckets;
-use crate::proto::v1::Command;
+use crate::endpoint::options::Options;
+use crate::proto::v1::{Command, SigningOptions};
 use crate::refusal::Refusal;
-use crate::sign::bind::Violations;
+use crate::sign::bind::{REQUEST_PAYER, Violations};
 use crate::sign::command::{BoundCommand, Operation};
 use crate::sign::{operations, payload};
 use crate::tenant::Tenant;
@@ -22,6 +24,9 @@ pub(super) struct Placed<'a> {
     operation: Option<&'static Operation>,
     bound: Result<BoundCommand<'a>, Refusal>,
     called: Called<'a>,
+    endpoint: Options,
+    /// Whether the tenant pays for the request: as the tenant says, unless it is asked for or not possible.
+    requester_pays: Option<bool>,
 }
 
 impl<'a> Placed<'a> {
@@ -34,11 +39,14 @@ impl<'a> Placed<'a> {
                 bound: Err(Refusal::field(&*place, nothing)),
                 operation: None,
                 called: Called::default(),
+                endpoint: Options::default(),
+                requester_pays: None,
                 place,
             };
         };
         let message = operations::message(variant);
         let operation = message.operation();
+        let options = command.options.unwrap_or_default();
         let mut bound = match &command.payload {
             None => message
                 .to_bound()
@@ -46,20 +54,32 @@ impl<'a> Placed<'a> {
             Some(payload) => payload::bind(message, payload)
                 .map_err(|violations| Refusal::Invalid(violations.below(&place))),
         };
-        if let (Some(options), Ok(command)) = (&command.options, &mut bound)
-            && let Err(violations) = command.set_options(options)
+        if let Ok(command) = &mut bound
+            && let Err(violations) = command.place_headers(options.header_placement)
         {
             bound = Err(Refusal::Invalid(violations.below(&place)));
+        }
+        let mut fields = message.fields().iter();
+        let mut requester_pays = options.requester_pays;
+        if !fields.any(|field| field.name == REQUEST_PAYER) {
+            if requester_pays == Some(true) && bound.is_ok() {
+                let field = format!("{place}.options.requester_pays");
+                let description = format!("is not for {}: leave it out", operation.name);
+                bound = Err(Refusal::field(field, description));
+            }
+            requester_pays = Some(false);
         }
         Self {
             bound,
             operation: Some(operation),
             called: Called::default(),
+            endpoint: endpoint_asked(&options),
+            requester_pays,
             place,
         }
     }
 
-    /// Puts buckets in the place of the tenant's names for them.
+    /// Puts buckets in the place of the tenant's names for them, and what goes there by default.
     pub(super) fn name_buckets(&mut self, buckets: &'a Buckets) {
         let Ok(command) = &mut self.bound else {
             return;
@@ -72,6 +92,23 @@ impl<'a> Placed<'a> {
         if let Some((called, real)) = renamed(source, buckets) {
             command.set_reference_bucket(real);
             self.called.source = Some(called);
+        }
+        let defaults = &buckets.place(command.bucket).defaults;
+        if self.requester_pays.unwrap_or(defaults.requester_pays) {
+            command.requester_pays();
+        }
+    }
+
+    /// Which endpoint is asked for.
+    pub(super) fn endpoint(&self) -> Options {
+        self.endpoint
+    }
+
+    /// The refusal of an endpoint, with the paths of the whole request.
+    pub(super) fn no_endpoint(&self, refused: NoEndpoint) -> NoEndpoint {
+        match self.operation {
+            Some(operation) => refused.in_command(&self.place, operation.field),
+            None => refused,
         }
     }
 
@@ -125,11 +162,20 @@ impl<'a> Placed<'a> {
                 violations,
             }) => Denied::Content {
                 command,
-                violations: placed(violations, &self.place, operation),
+                violations: in_command(violations, &self.place, operation),
             }
             .into(),
             other => other,
         }
+    }
+}
+
+/// Which endpoint the options ask for.
+pub(super) fn endpoint_asked(options: &SigningOptions) -> Options {
+    Options {
+        dual_stack: options.dual_stack,
+        fips: options.fips,
+        accelerate: options.accelerate,
     }
 }
 
@@ -143,9 +189,9 @@ pub(super) fn renamed<'a>(
 
 /// Violations with the paths of the whole request.
 fn inside(violations: Violations, place: &str, operation: &Operation) -> Refusal {
-    Refusal::Invalid(placed(violations, place, operation))
+    Refusal::Invalid(in_command(violations, place, operation))
 }
 
-fn placed(violations: Violations, place: &str, operation: &Operation) -> Violations {
+fn in_command(violations: Violations, place: &str, operation: &Operation) -> Violations {
     violations.below(operation.field).below(place)
 }

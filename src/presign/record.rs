@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::form::{FormItem, PlacedForm, SignedForm};
 use super::placed::Placed;
+use super::upload::{PlacedUpload, SignedUpload, UploadIds};
 use super::{Arrival, Issued, Item, Request};
 use crate::admit::source_ip::SourceIps;
 use crate::audit::{Batch, Record};
@@ -14,13 +15,14 @@ use crate::refusal::{Refusal, reason_name};
 use crate::sign::command::BoundCommand;
 use crate::sign::post_policy::KeyRule;
 use crate::sign::post_policy::bind::OPERATION;
+use crate::upload::division::runs;
 
 /// The record of one command.
 pub(super) fn of_command<'a>(
     now: SystemTime,
     arrival: &'a Arrival,
     request: &'a Request,
-    item: &Item,
+    item: &Item<'_>,
     placed: &'a Placed<'_>,
     decision: &'a Result<Issued, Refusal>,
 ) -> Record<'a> {
@@ -66,12 +68,67 @@ pub(super) fn of_form<'a>(
     record
 }
 
+/// The records of an upload in parts: one for its creation, one for the URLs of its parts, and one for each way to end it. Of an upload
+/// that was refused, one.
+pub(super) fn of_upload<'a>(
+    now: SystemTime,
+    arrival: &'a Arrival,
+    request: &'a Request,
+    ids: UploadIds,
+    placed: &'a PlacedUpload<'_>,
+    decision: &'a Result<Issued<SignedUpload>, Refusal>,
+) -> Vec<Record<'a>> {
+    let upload = placed.upload();
+    let record = |id, command| {
+        let mut record = arrived(arrival, id);
+        note_request(&mut record, request);
+        record.command = Some(command);
+        if let Ok(steps) = placed.steps() {
+            note_names(&mut record, steps.part());
+            record.bucket_alias = placed.called().bucket.map(Into::into);
+        }
+        record.object_size = upload.division.size();
+        record.upload_id = match decision {
+            Ok(issued) => Some(issued.signed.upload_id.as_str().into()),
+            // One that was to be begun has none, and whatever else came may be no id at all.
+            Err(_) => None,
+        };
+        match decision {
+            Ok(issued) => note_issued(&mut record, issued, now),
+            Err(refusal) => note_refusal(&mut record, refusal, now),
+        }
+        record
+    };
+    let of_parts = |id| {
+        let mut record = record(id, "UploadPart");
+        record.parts = Some(runs(&upload.numbers).into());
+        record
+    };
+    let (create, parts) = (upload.create.is_some(), !upload.numbers.is_empty());
+    if decision.is_err() {
+        return vec![if create {
+            record(ids.request, "CreateMultipartUpload")
+        } else {
+            of_parts(ids.request)
+        }];
+    }
+    let create = create.then(|| record(ids.request, "CreateMultipartUpload"));
+    let parts = parts.then(|| of_parts(ids.parts));
+    let ends = upload.ends.iter().flat_map(|_| {
+        [
+            record(ids.complete, "CompleteMultipartUpload"),
+            record(ids.abort, "AbortMultipartUpload"),
+        ]
+    });
+    create.into_iter().chain(parts).chain(ends).collect()
+}
+
 /// The records of a batch's commands.
 pub(super) fn of_batch<'a>(
     now: SystemTime,
     arrival: &'a Arrival,
     request: &'a Request,
-    items: &[Item],
+    items: &[Item<'_>],
     placed: &'a [Placed<'_>],
     decisions: &'a [Result<Issued, Refusal>],
 ) -> Vec<Record<'a>> {

@@ -107,15 +107,15 @@ pub struct SessionPolicy {
 }
 
 impl Role {
-    /// What a session for this command is narrowed to, from these addresses if the request names any.
+    /// What a session for these commands on one bucket is narrowed to, from these addresses if the request names any.
     pub(super) fn narrowed_for(
         &self,
-        command: &BoundCommand<'_>,
+        commands: &[&BoundCommand<'_>],
         source_ip: Option<&SourceIps>,
     ) -> Result<NarrowedTo, PolicyTooLong> {
         Ok(match &self.bounds {
             SessionBounds::Grants(policies) => {
-                NarrowedTo::Policy(policies.policy_for(command, source_ip)?)
+                NarrowedTo::Policy(policies.policy_for(commands, source_ip)?)
             }
             SessionBounds::Managed(arns) => NarrowedTo::Managed(Arc::clone(arns)),
         })
@@ -225,7 +225,7 @@ impl SessionPolicies {
                         ..DeleteObjects::default()
                     };
                     let command = command.to_bound().ok()?;
-                    let policy = policies.of_request(&command, None);
+                    let policy = policies.of_request(&[&command], None);
                     Some((Some(bucket.to_owned()), policy))
                 });
                 known.collect()
@@ -259,14 +259,17 @@ impl SessionPolicies {
 
     pub(super) fn policy_for(
         &self,
-        command: &BoundCommand<'_>,
+        commands: &[&BoundCommand<'_>],
         source_ip: Option<&SourceIps>,
     ) -> Result<Arc<SessionPolicy>, PolicyTooLong> {
         if source_ip.is_some() || self.scope == SessionScope::Object {
-            return fitting(self.of_request(command, source_ip));
+            return fitting(self.of_request(commands, source_ip));
         }
-        let bucket = command.bucket;
-        let source = command.reference.as_ref().map(|reference| reference.bucket);
+        let bucket = commands.first().and_then(|command| command.bucket);
+        let source = commands
+            .iter()
+            .find_map(|command| command.reference.as_ref());
+        let source = source.map(|reference| reference.bucket);
         let key = match self.scope {
             SessionScope::Bucket => bucket.map(str::to_owned),
             SessionScope::Tenant | SessionScope::Object => None,
@@ -287,10 +290,10 @@ impl SessionPolicies {
 
     fn of_request(
         &self,
-        command: &BoundCommand<'_>,
+        commands: &[&BoundCommand<'_>],
         source_ip: Option<&SourceIps>,
     ) -> Arc<SessionPolicy> {
-        SessionPolicy::new(&request_policy(&self.input(), command, source_ip), true)
+        SessionPolicy::new(&request_policy(&self.input(), commands, source_ip), true)
     }
 
     fn input(&self) -> SessionPolicyInput<'_> {
@@ -381,7 +384,7 @@ mod tests {
         ] {
             let role = role(scope, &["read"]);
             let own = |source_ip| {
-                let narrowed = role.narrowed_for(&command, source_ip).unwrap();
+                let narrowed = role.narrowed_for(&[&command], source_ip).unwrap();
                 narrowed.of_one_request()
             };
             assert_eq!(own(None), !ahead, "{scope:?}");

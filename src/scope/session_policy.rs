@@ -2,7 +2,8 @@
 //!
 //! AWS intersects it with the role's own permissions, so it can only take away. Invariant: it allows no action on no resource that a
 //! grant does not carry there, and from no address that the grant does not take. Names are literal: `*`, `?` and `$`, which a resource
-//! would read as wildcards and variables, are escaped as the IAM user guide's "Policy variables" says.
+//! would read as wildcards and variables, are escaped as the IAM user guide's "Policy variables" says. An access point is a resource by
+//! its own ARN, and a directory bucket one of another service; of what has no policy (see [`held`](crate::admit::held)) it says nothing.
 
 mod grants;
 #[cfg(test)]
@@ -20,6 +21,7 @@ pub use self::grants::policy;
 pub use self::request::{least_policy, request_policy};
 use crate::admit::grant::Grant;
 use crate::admit::source_ip::SourceIps;
+use crate::sign::bucket::{self, BucketKind};
 
 /// The longest session policy that STS takes, in characters.
 pub const MAX_SESSION_POLICY: usize = 2048;
@@ -69,6 +71,8 @@ type Actions = BTreeSet<&'static str>;
 struct Terms {
     actions: Actions,
     prefix: Option<ListedPrefix>,
+    /// Whether sessions of a directory bucket are to read alone.
+    read_only: bool,
     source_ip: Option<SourceIps>,
 }
 
@@ -145,6 +149,9 @@ fn condition(terms: &Terms, signature_age: Option<u32>) -> Map<String, Value> {
             demand("StringEquals", "s3:prefix", prefix.into());
         }
     }
+    if terms.read_only {
+        demand("StringEquals", "s3express:SessionMode", "ReadOnly".into());
+    }
     if let Some(source_ip) = &terms.source_ip {
         let networks = source_ip.networks().iter().map(ToString::to_string);
         demand("IpAddress", "aws:SourceIp", one_or_many(networks));
@@ -161,9 +168,27 @@ fn condition(terms: &Terms, signature_age: Option<u32>) -> Map<String, Value> {
     condition
 }
 
-fn arn(partition: &str, path: &str) -> String {
-    format!("arn:{partition}:s3:::{path}")
+/// The bucket, or the access point.
+fn bucket_arn(partition: &str, name: &str) -> String {
+    match bucket::kind(name) {
+        // The name has its zone in it, where there is no other bucket of the name, whoever's.
+        BucketKind::Directory => format!("arn:{partition}:s3express:*:*:bucket/{name}"),
+        _ if bucket::is_arn(name) => name.to_owned(),
+        _ => format!("arn:{partition}:s3:::{name}"),
+    }
 }
+
+/// Objects of the bucket, or of the access point. `keys` is a pattern.
+fn objects_arn(partition: &str, name: &str, keys: &str) -> String {
+    if bucket::is_arn(name) {
+        format!("{name}/object/{keys}")
+    } else {
+        format!("arn:{partition}:s3:::{name}/{keys}")
+    }
+}
+
+/// The one permission that there is in directory buckets.
+const CREATE_SESSION: &str = "s3express:CreateSession";
 
 /// Escapes what a resource or a `StringLike` would not take literally.
 fn literal(name: &str) -> String {

@@ -19,14 +19,14 @@ use arrayvec::ArrayString;
 use smallvec::SmallVec;
 
 use self::rules::{
-    bucket_problem, header_name_problem, header_problem, header_value_problem, key_problem,
-    parse_reference, query_problem,
+    header_name_problem, header_problem, header_value_problem, key_problem, parse_reference,
+    query_problem,
 };
 use super::command::{
     BoundCommand, Header, ObjectReference, Operation, PathForm, QueryParameter, Value,
 };
-use super::encode;
 use super::timestamp;
+use super::{bucket, encode};
 
 pub use self::field::{Field, Place, TimestampFormat};
 pub use self::violation::{Violation, Violations};
@@ -89,6 +89,21 @@ impl<'a> BoundCommand<'a> {
         self.bucket = Some(bucket);
     }
 
+    /// Says that the tenant pays for the request, as buckets may demand, unless the command says so already.
+    pub fn requester_pays(&mut self) {
+        if !self
+            .headers
+            .iter()
+            .any(|header| header.name == REQUEST_PAYER)
+        {
+            self.headers.push(Header {
+                name: REQUEST_PAYER,
+                suffix: Cow::Borrowed(""),
+                value: Value::Text("requester".into()),
+            });
+        }
+    }
+
     /// Puts the bucket of the object that the command reads in the place of what the caller called it, and writes its header anew.
     pub fn set_reference_bucket(&mut self, bucket: &'a str) {
         let Some(reference) = &mut self.reference else {
@@ -121,6 +136,9 @@ impl BoundCommand<'_> {
         ))
     }
 }
+
+/// The header that says who pays.
+pub const REQUEST_PAYER: &str = "x-amz-request-payer";
 
 /// The longest that all headers of a command may be together, in bytes of names and values.
 const MAX_HEADERS_BYTES: usize = 16_384;
@@ -323,10 +341,10 @@ impl<'a> Binder<'a> {
         }
     }
 
-    fn bucket(&mut self, field: &'static Field, bucket: &'a str) {
-        match bucket_problem(bucket) {
+    fn bucket(&mut self, field: &'static Field, name: &'a str) {
+        match bucket::problem(name) {
             Some(problem) => self.refuse(field, problem),
-            None => self.command.bucket = Some(bucket),
+            None => self.command.bucket = Some(name),
         }
     }
 
@@ -415,7 +433,11 @@ fn encoded(reference: &ObjectReference<'_>) -> String {
     let (bucket, key) = (reference.bucket, reference.key);
     let mut encoded = String::with_capacity(bucket.len() + key.len() + 16);
     encode::path_into(&mut encoded, bucket);
-    encoded.push('/');
+    encoded.push_str(if bucket::is_arn(bucket) {
+        "/object/"
+    } else {
+        "/"
+    });
     encode::path_into(&mut encoded, key);
     if let Some(version) = reference.version_id {
         encoded.push_str("?versionId=");

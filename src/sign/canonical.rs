@@ -100,11 +100,25 @@ pub(super) fn write_canonical_request(
     host: &Host<'_>,
     headers: &SignedHeaders<'_>,
 ) {
+    write_up_to_query(sink, method, url.path());
+    sink.put(url.query());
+    write_after_query(sink, host, headers);
+}
+
+/// Writes what comes before the query.
+pub(super) fn write_up_to_query(sink: &mut impl Sink, method: &str, path: &str) {
     sink.put(method);
     sink.put("\n");
-    sink.put(url.path());
+    sink.put(path);
     sink.put("\n");
-    sink.put(url.query());
+}
+
+/// Writes what comes after the query.
+pub(super) fn write_after_query(
+    sink: &mut impl Sink,
+    host: &Host<'_>,
+    headers: &SignedHeaders<'_>,
+) {
     sink.put("\n");
     headers.write_lines(sink, host);
     sink.put("\n");

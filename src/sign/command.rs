@@ -234,3 +234,25 @@ impl BoundCommand<'_> {
         self.sent_headers().map(owned).collect()
     }
 }
+
+impl<'a> BoundCommand<'a> {
+    /// Puts a value in the place of what a query parameter holds, if the command has it.
+    pub fn set_query(&mut self, name: &str, value: Value<'a>) {
+        let mut query = self.query.iter_mut();
+        if let Some(parameter) = query.find(|parameter| parameter.name == name) {
+            parameter.value = value;
+        }
+    }
+
+    /// Has the client send a header with this number, and with nothing else.
+    pub fn set_header(&mut self, name: &'static str, number: u64) {
+        self.headers.retain(|header| header.name != name);
+        let mut value = ArrayString::new();
+        value.push_str(itoa::Buffer::new().format(number));
+        self.headers.push(Header {
+            name,
+            suffix: Cow::Borrowed(""),
+            value: Value::Formatted(value),
+        });
+    }
+}

@@ -1,17 +1,19 @@
 //! Credentials with everything cached that repeats from one URL to the next.
 //!
-//! The session token is encoded once, and signing keys are kept per day, region and service. Invariant: a cached key is used
+//! The session token is encoded once, signing keys are kept per day, region and service, and so is the one for several regions. Invariant: a cached key is used
 //! only for the day, region and service it was derived for, so midnight and another region need no one to clear anything.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use secrecy::{ExposeSecret, SecretString};
 use smallvec::SmallVec;
 
+use super::asymmetric_key::AsymmetricKey;
 use super::encode::Kept;
+use super::endpoint::SigningEndpoint;
 use super::signing_key::SigningKey;
 use super::signing_time::Day;
 use super::sink::{Length, Sink};
@@ -30,6 +32,8 @@ pub struct Credentials {
     expires_at: Option<SystemTime>,
     /// Newest first.
     keys: ArcSwap<SmallVec<[Arc<SigningKey>; KEYS_KEPT]>>,
+    /// For several regions at once; derived for the first URL that is.
+    asymmetric_key: OnceLock<Box<AsymmetricKey>>,
 }
 
 impl Credentials {
@@ -50,6 +54,7 @@ impl Credentials {
             token_parameter,
             expires_at,
             keys: ArcSwap::default(),
+            asymmetric_key: OnceLock::new(),
         }
     }
 
@@ -73,44 +78,50 @@ impl Credentials {
         self.token_parameter.expose_secret()
     }
 
-    /// Runs `sign` with the key of that day, region and service.
+    /// Runs `sign` with the key of that day and place.
     pub(super) fn with_signing_key<T>(
         &self,
         day: Day,
-        region: &str,
-        service: &str,
+        endpoint: &SigningEndpoint,
         sign: impl FnOnce(&SigningKey) -> T,
     ) -> T {
         let keys = self.keys.load();
-        if let Some(key) = keys.iter().find(|key| key.is_for(day, region, service)) {
+        if let Some(key) = keys.iter().find(|key| key.is_for(day, endpoint)) {
             return sign(key);
         }
         drop(keys);
-        sign(&self.derive(day, region, service))
+        sign(&self.derive(day, endpoint))
     }
 
-    /// The key of that day, region and service, to keep for a while.
-    pub(super) fn signing_key(&self, day: Day, region: &str, service: &str) -> Arc<SigningKey> {
+    /// The key of that day and place, to keep for a while.
+    pub(super) fn signing_key(&self, day: Day, endpoint: &SigningEndpoint) -> Arc<SigningKey> {
         let keys = self.keys.load();
-        if let Some(key) = keys.iter().find(|key| key.is_for(day, region, service)) {
+        if let Some(key) = keys.iter().find(|key| key.is_for(day, endpoint)) {
             return Arc::clone(key);
         }
         drop(keys);
-        self.derive(day, region, service)
+        self.derive(day, endpoint)
+    }
+
+    /// The key for several regions at once, on any day.
+    pub(super) fn asymmetric_key(&self) -> &AsymmetricKey {
+        self.asymmetric_key.get_or_init(|| {
+            let key = AsymmetricKey::derive(&self.access_key_id, &self.secret_access_key);
+            Box::new(key)
+        })
     }
 
     /// Derives a key and keeps it in place of the oldest one.
     #[cold]
-    fn derive(&self, day: Day, region: &str, service: &str) -> Arc<SigningKey> {
+    fn derive(&self, day: Day, endpoint: &SigningEndpoint) -> Arc<SigningKey> {
         let key = Arc::new(SigningKey::derive(
             &self.access_key_id,
             &self.secret_access_key,
             day,
-            region,
-            service,
+            endpoint,
         ));
         self.keys.rcu(|keys| {
-            let others = keys.iter().filter(|key| !key.is_for(day, region, service));
+            let others = keys.iter().filter(|key| !key.is_for(day, endpoint));
             std::iter::once(&key)
                 .chain(others)
                 .take(KEYS_KEPT)

@@ -8,6 +8,15 @@ pub(super) const HEX_LENGTH: usize = 64;
 /// 32 bytes in hexadecimal.
 pub(super) type Hex = ArrayString<HEX_LENGTH>;
 
+/// Appends the hexadecimal form of these bytes.
+pub(super) fn push_hex<const N: usize>(digits: &mut ArrayString<N>, bytes: &[u8]) {
+    let digit = |half: u8| char::from(half + if half < 10 { b'0' } else { b'a' - 10 });
+    for byte in bytes {
+        digits.push(digit(byte >> 4));
+        digits.push(digit(byte & 15));
+    }
+}
+
 /// The hexadecimal form of a hash.
 pub(super) fn hex(bytes: &[u8; 32]) -> Hex {
     // Arithmetic instead of a table, which the compiler turns into vector instructions.

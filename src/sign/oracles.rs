@@ -10,9 +10,10 @@ use aws_sigv4::http_request::{
 use aws_sigv4::sign::v4;
 use proptest::prelude::*;
 
-use super::samples::{GET_OBJECT, Sample, command, samples, seconds};
+use super::samples::{GET_OBJECT, Sample, command, credentials, endpoint, samples, seconds};
 use super::{
-    BoundCommand, Credentials, SigningEndpoint, canonical_request, presign, string_to_sign,
+    Algorithm, BoundCommand, Credentials, SigningEndpoint, canonical_request, presign,
+    string_to_sign,
 };
 
 /// Amazon S3's API reference, "Authenticating requests: using query parameters", the example of a `GET`.
@@ -27,6 +28,7 @@ fn the_published_example_is_met_at_every_stage() {
         origin: "https://examplebucket.s3.amazonaws.com".to_owned(),
         host: "examplebucket.s3.amazonaws.com".to_owned(),
         base_path: String::new(),
+        algorithm: Algorithm::HmacSha256,
         region: "us-east-1".to_owned(),
         service: "s3".to_owned(),
     };
@@ -58,6 +60,85 @@ fn the_published_example_is_met_at_every_stage() {
             "https://examplebucket.s3.amazonaws.com/test.txt?{query}&X-Amz-Signature=\
              aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404"
         )
+    );
+}
+
+/// The credentials of the test suite that AWS publishes for Signature Version 4A, and the public key that it gives for them.
+const SUITE_SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
+const SUITE_X: &str = "b6618f6a65740a99e650b33b6b4b5bd0d43b176d721a3edfea7e7d2d56d936b1";
+const SUITE_Y: &str = "865ed22a7eadc9c5cb9d2cbaca1b3699139fedc5043dc6661864218330c8e518";
+
+/// The suite's `get-vanilla` in the query: what is signed, and a signature of it.
+const SUITE_STRING_TO_SIGN: &str = "AWS4-ECDSA-P256-SHA256\n20150830T123600Z\n20150830/service/aws4_request\n\
+    890c4ed28c1a1ac10b5862719b537afbe392e987dc1aab1efa16fe7de41d3c81";
+const SUITE_SIGNATURE: &str = "3045022100b3246f8e1442dd58e73292ae1294720c3256ee58f6cea50f3a3f83b4a4b0331a0220329693f7745c9008a588\
+    7c0529ceccb0fae4e16d707b712ea66acdbaf963769a";
+
+fn bytes(hex: &str) -> Vec<u8> {
+    let pair = |at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+    (0..hex.len()).step_by(2).map(pair).collect()
+}
+
+/// Whether the signature is one of the text with the private key of this public one, says aws-lc.
+fn verifies(public_key: &[u8], text: &str, signature: &str) -> bool {
+    use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
+    let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, public_key);
+    key.verify(text.as_bytes(), &bytes(signature)).is_ok()
+}
+
+#[test]
+fn keys_for_several_regions_are_those_of_the_published_suite() {
+    let credentials = credentials(SUITE_SECRET, None);
+    let public_key = credentials.asymmetric_key().public_key();
+    assert_eq!(public_key, bytes(&format!("04{SUITE_X}{SUITE_Y}")));
+    assert!(verifies(&public_key, SUITE_STRING_TO_SIGN, SUITE_SIGNATURE));
+}
+
+/// An access point for several regions.
+fn everywhere() -> SigningEndpoint {
+    SigningEndpoint {
+        algorithm: Algorithm::EcdsaP256Sha256,
+        region: "*".to_owned(),
+        ..endpoint(
+            "https://mfzwi23gnjvgw.mrap.accesspoint.s3-global.amazonaws.com",
+            "",
+        )
+    }
+}
+
+#[test]
+fn a_url_for_several_regions_is_written_as_the_suite_writes_them() {
+    let command = BoundCommand {
+        bucket: Some("arn:aws:s3::111122223333:accesspoint/mfzwi23gnjvgw.mrap"),
+        key: Some("test.txt"),
+        ..command(GET_OBJECT)
+    };
+    let (endpoint, time) = (everywhere(), seconds(1_440_938_160));
+    let credentials = credentials(SUITE_SECRET, Some("to/ken"));
+    let query = "X-Amz-Algorithm=AWS4-ECDSA-P256-SHA256&X-Amz-Credential=AKIDEXAMPLE%2F20150830%2Fs3%2Faws4_request\
+        &X-Amz-Date=20150830T123600Z&X-Amz-Expires=3600&X-Amz-Region-Set=%2A&X-Amz-Security-Token=to%2Fken&X-Amz-SignedHeaders=host";
+    assert_eq!(
+        canonical_request(&command, &endpoint, &credentials, time, 3600),
+        format!(
+            "GET\n/test.txt\n{query}\nhost:{}\n\nhost\nUNSIGNED-PAYLOAD",
+            endpoint.host
+        )
+    );
+    let text = string_to_sign(&command, &endpoint, &credentials, time, 3600);
+    let (head, _) = SUITE_STRING_TO_SIGN.rsplit_once('\n').unwrap();
+    let head = head.replace("/service/", "/s3/");
+    assert_eq!(text.rsplit_once('\n').unwrap().0, head);
+
+    let url = presign(&command, &endpoint, &credentials, time, 3600).into_string();
+    let (unsigned, signature) = url.rsplit_once("&X-Amz-Signature=").unwrap();
+    assert_eq!(unsigned, format!("{}/test.txt?{query}", endpoint.origin));
+    let public_key = bytes(&format!("04{SUITE_X}{SUITE_Y}"));
+    assert!(verifies(&public_key, &text, signature));
+    assert!(!verifies(&public_key, SUITE_STRING_TO_SIGN, signature));
+    // The core has no randomness.
+    assert_eq!(
+        url,
+        presign(&command, &endpoint, &credentials, time, 3600).as_str()
     );
 }
 
@@ -135,6 +216,18 @@ fn own_signature(sample: &Sample) -> String {
 }
 
 proptest! {
+    #[test]
+    fn signatures_for_several_regions_verify(sample in samples()) {
+        let (command, endpoint) = (sample.command(), everywhere());
+        let (credentials, time) = (sample.credentials(), sample.signed_at());
+        let url = presign(&command, &endpoint, &credentials, time, sample.expires_in);
+        let text = string_to_sign(&command, &endpoint, &credentials, time, sample.expires_in);
+        let signature = url.as_str().rsplit_once('=').unwrap().1;
+        let public_key = credentials.asymmetric_key().public_key();
+        prop_assert!(verifies(&public_key, &text, signature));
+        prop_assert!(url.as_str().contains("&X-Amz-Region-Set=%2A&"));
+    }
+
     #[test]
     fn signatures_equal_those_of_the_sdk(sample in samples()) {
         prop_assert_eq!(own_signature(&sample), signature_of_the_sdk(&sample, None));

@@ -140,7 +140,7 @@ pub fn presign_post<'a, 'f>(
     expires_at: SystemTime,
 ) -> PresignedForm<'a, 'f> {
     let time = SigningTime::new(signed_at);
-    let key = credentials.signing_key(time.day, &endpoint.region, &endpoint.service);
+    let key = credentials.signing_key(time.day, endpoint);
     let head = key.policy_head(credentials);
     let tail = policy::tail(form, time, SigningTime::new(expires_at));
     let (policy, signature) = head.signed(&tail);
@@ -176,7 +176,7 @@ impl PresignedForm<'_, '_> {
         let token = Some(("x-amz-security-token", self.token));
         let own = [
             ("x-amz-algorithm", policy::ALGORITHM),
-            ("x-amz-credential", self.key.credential()),
+            ("x-amz-credential", &self.key.scope.credential),
             ("x-amz-date", &self.date),
         ];
         let last = [

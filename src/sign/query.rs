@@ -11,9 +11,9 @@ use smallvec::SmallVec;
 
 use super::canonical::SignedHeaders;
 use super::command::{BoundCommand, Header, QueryParameter};
+use super::credential_scope::CredentialScope;
 use super::credentials::Credentials;
 use super::encode::{Kept, compare_encoded};
-use super::signing_key::SigningKey;
 use super::signing_time::SigningTime;
 use super::sink::Sink;
 
@@ -77,7 +77,7 @@ pub(super) struct Query<'a, 'h> {
     asked: SmallVec<[Parameter<'a>; 16]>,
     /// How many of these come before the signature's parameters.
     before_own: usize,
-    key: &'a SigningKey,
+    scope: &'a CredentialScope,
     credentials: &'a Credentials,
     /// What follows the date: the time of day, and the expiry.
     time_and_expiry: ArrayString<32>,
@@ -89,7 +89,7 @@ impl<'a, 'h> Query<'a, 'h> {
         command: &'a BoundCommand<'_>,
         headers: &'a SignedHeaders<'h>,
         credentials: &'a Credentials,
-        key: &'a SigningKey,
+        scope: &'a CredentialScope,
         time: SigningTime,
         expires_in: u32,
     ) -> Self {
@@ -109,7 +109,7 @@ impl<'a, 'h> Query<'a, 'h> {
         Self {
             asked,
             before_own,
-            key,
+            scope,
             credentials,
             time_and_expiry,
             headers,
@@ -122,8 +122,9 @@ impl<'a, 'h> Query<'a, 'h> {
             parameter.write(sink);
             sink.put("&");
         }
-        sink.put(&self.key.parameters);
+        sink.put(&self.scope.parameters);
         sink.put(&self.time_and_expiry);
+        sink.put(&self.scope.region_set);
         sink.put(self.credentials.token_parameter());
         sink.put("&X-Amz-SignedHeaders=");
         self.headers.write_encoded_names(sink);

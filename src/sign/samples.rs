@@ -9,7 +9,7 @@ use proptest::sample::{select, subsequence};
 
 use super::bind::Bind;
 use super::command::{BoundCommand, Header, Operation, QueryParameter, Value};
-use super::{Credentials, SigningEndpoint};
+use super::{Algorithm, Credentials, SigningEndpoint};
 use crate::proto::s3;
 
 pub(super) const GET_OBJECT: &Operation = <s3::GetObject as Bind>::OPERATION;
@@ -59,6 +59,7 @@ pub(super) fn endpoint(origin: &str, base_path: &str) -> SigningEndpoint {
         origin: origin.to_owned(),
         host: host.to_owned(),
         base_path: base_path.to_owned(),
+        algorithm: Algorithm::HmacSha256,
         region: "eu-west-1".to_owned(),
         service: "s3".to_owned(),
     }

@@ -9,7 +9,6 @@ use std::net::Ipv4Addr;
 use super::command::{BoundCommand, PathForm};
 use super::encode::Kept;
 use super::endpoint::SigningEndpoint;
-use super::hex::{HEX_LENGTH, Hex};
 use super::query::Query;
 use super::sink::{Length, Sink};
 
@@ -19,6 +18,11 @@ use super::sink::{Length, Sink};
 pub struct PresignedUrl(String);
 
 impl PresignedUrl {
+    /// A URL that ends in its signature.
+    pub(super) fn new(text: String) -> Self {
+        Self(text)
+    }
+
     /// The URL.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -43,7 +47,8 @@ pub(super) struct UnsignedUrl {
     query_start: usize,
 }
 
-const SIGNATURE: &str = "&X-Amz-Signature=";
+/// What comes before the signature.
+pub(super) const SIGNATURE: &str = "&X-Amz-Signature=";
 
 impl UnsignedUrl {
     pub(super) fn new(
@@ -51,13 +56,14 @@ impl UnsignedUrl {
         base_path: &str,
         host: &Host<'_>,
         query: &Query<'_, '_>,
+        signature_length: usize,
     ) -> Self {
         let mut length = Length::default();
         host.write_origin(&mut length);
         write_path(&mut length, command, base_path);
         query.write(&mut length);
 
-        let capacity = length.0 + "?".len() + SIGNATURE.len() + HEX_LENGTH;
+        let capacity = length.0 + "?".len() + SIGNATURE.len() + signature_length;
         let mut text = String::with_capacity(capacity);
         host.write_origin(&mut text);
         let path_start = text.len();
@@ -84,7 +90,12 @@ impl UnsignedUrl {
         self.text.get(self.query_start..).unwrap_or_default()
     }
 
-    pub(super) fn signed(mut self, signature: &Hex) -> PresignedUrl {
+    /// All that comes before the query, its `?` included.
+    pub(super) fn up_to_query(&self) -> &str {
+        self.text.get(..self.query_start).unwrap_or_default()
+    }
+
+    pub(super) fn signed(mut self, signature: &str) -> PresignedUrl {
         self.text.push_str(SIGNATURE);
         self.text.push_str(signature);
         PresignedUrl(self.text)

@@ -9,6 +9,7 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Region, RequestChecksumCalculation};
 use aws_sdk_s3::presigning::{PresignedRequest, PresigningConfig};
 use aws_sdk_s3::types::{ObjectCannedAcl, ServerSideEncryption, StorageClass};
+use presignd::endpoint::options::Options;
 use presignd::endpoint::{Endpoints, TenantEndpoint};
 use presignd::proto::s3;
 use presignd::proto::v1::command::Command;
@@ -281,7 +282,7 @@ async fn the_sdk_presigns_the_same() {
                 assert_eq!(own, sent.collect(), "{at}");
 
                 let endpoint = endpoints
-                    .resolve(&tenant, operation, bound.bucket)
+                    .resolve(&tenant, operation, bound.bucket, Options::default())
                     .await
                     .unwrap_or_else(|e| panic!("{at}: {e}"));
                 let bound = as_the_sdk_asks(bound, theirs.uri());

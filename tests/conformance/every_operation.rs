@@ -23,6 +23,7 @@ use aws_sdk_s3::error::BoxError;
 use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
 use aws_sigv4::http_request::SignableBody;
 use aws_smithy_async::time::StaticTimeSource;
+use presignd::endpoint::options::Options;
 use presignd::endpoint::{Endpoints, TenantEndpoint};
 use presignd::proto::FILE_DESCRIPTOR_SET;
 use presignd::sign::command::{BodyKind, BoundCommand, PathForm, QueryParameter, Value};
@@ -262,7 +263,7 @@ async fn the_sdk_signs_every_operation_the_same() {
             let EndpointOfCase { url, path_style } = &case.endpoint;
             let tenant = TenantEndpoint::new(case.region.clone(), url.clone(), *path_style);
             let endpoint = endpoints
-                .resolve(&tenant, bound.operation, bound.bucket)
+                .resolve(&tenant, bound.operation, bound.bucket, Options::default())
                 .await
                 .unwrap_or_else(|e| panic!("{at}: {e}"));
             // The SDK's habits, into which S3 reads nothing.

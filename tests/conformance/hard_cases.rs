@@ -7,9 +7,10 @@ mod signers;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use presignd::endpoint::options::Options;
 use presignd::endpoint::{Endpoints, TenantEndpoint};
 use presignd::proto::FILE_DESCRIPTOR_SET;
-use presignd::proto::v1::{HeaderPlacement, SigningOptions};
+use presignd::proto::v1::HeaderPlacement;
 use presignd::sign::command::{BoundCommand, PathForm, QueryParameter, Value};
 use presignd::sign::operations::message;
 use presignd::sign::{Credentials, SigningEndpoint, presign};
@@ -241,7 +242,7 @@ async fn five_signers_sign_the_hard_cases_alike() {
         let EndpointOfCase { url, path_style } = &case.endpoint;
         let tenant = TenantEndpoint::new(case.region.clone(), url.clone(), *path_style);
         let endpoint = endpoints
-            .resolve(&tenant, bound.operation, bound.bucket)
+            .resolve(&tenant, bound.operation, bound.bucket, Options::default())
             .await;
         let endpoint = (*endpoint.expect("an endpoint")).clone();
         let own = Own {
@@ -308,14 +309,13 @@ async fn the_sdk_for_javascript_signs_what_moves_into_the_query_alike() {
         let variant = command.command.as_ref().expect("a command");
         let mut bound = message(variant).to_bound().expect("it is valid");
         case.headers = headers(&bound);
-        let mut options = SigningOptions::default();
-        options.set_header_placement(HeaderPlacement::Query);
-        bound.set_options(&options).expect("they are known");
+        let placement = HeaderPlacement::Query.into();
+        bound.place_headers(placement).expect("they are known");
         let EndpointOfCase { url, path_style } = &case.endpoint;
         let tenant = TenantEndpoint::new(case.region.clone(), url.clone(), *path_style);
         let endpoint = Endpoints::default();
         let endpoint = endpoint
-            .resolve(&tenant, bound.operation, bound.bucket)
+            .resolve(&tenant, bound.operation, bound.bucket, Options::default())
             .await;
         let endpoint = endpoint.expect("an endpoint");
         let sent: BTreeMap<_, _> = bound.headers_to_send().into_iter().collect();

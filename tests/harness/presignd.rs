@@ -479,10 +479,10 @@ impl Sink for Records {
 pub(crate) fn request(tenant: &str, command: Variant) -> PresignRequest {
     PresignRequest {
         tenant: tenant.to_owned(),
-        command: Some(Command {
+        command: Some(Box::new(Command {
             command: Some(command),
             ..Command::default()
-        }),
+        })),
         ..PresignRequest::default()
     }
 }

@@ -12,6 +12,7 @@ use presignd::admit::policy::Called;
 use presignd::app::{callers, tenants};
 use presignd::authenticate::{Presented, Right};
 use presignd::clock::{Clock as _, SharedClock, SystemClock};
+use presignd::endpoint::options::Options;
 use presignd::endpoint::{Endpoints, TenantEndpoint};
 use presignd::names::TenantId;
 use presignd::proto::v1::command::Command as Variant;
@@ -127,7 +128,7 @@ impl HeldSession {
         let skews = Arc::new(skews);
         let sts = Arc::new(Sts::new(aws, Arc::clone(&skews)));
         let scoped = Scoper::new(sts, skews, clock)
-            .scope(&admitted, &anyone, &tenant.session, bound)
+            .scope(&admitted, &anyone, &tenant.session, &[bound])
             .await?;
         let place = tenant.buckets.place(bound.bucket);
         Ok(Self {
@@ -146,7 +147,12 @@ impl HeldSession {
         let bound = operations::message(command).to_bound().expect("valid");
         let endpoint = self
             .endpoints
-            .resolve(&self.endpoint, bound.operation, bound.bucket)
+            .resolve(
+                &self.endpoint,
+                bound.operation,
+                bound.bucket,
+                Options::default(),
+            )
             .await
             .expect("an endpoint");
         let url = sign::presign(
@@ -183,7 +189,12 @@ impl HeldSession {
         let command = &form.command;
         let endpoint = self
             .endpoints
-            .resolve(&self.endpoint, command.operation, command.bucket)
+            .resolve(
+                &self.endpoint,
+                command.operation,
+                command.bucket,
+                Options::default(),
+            )
             .await
             .expect("an endpoint");
         let now = SystemClock::new().now();

@@ -20,6 +20,7 @@ use presignd::scope::clock_skew::ClockSkews;
 use presignd::scope::sts::Sts;
 use presignd::scope::{AssumeRole, AssumeRoleCall, Assumed, BoxFuture, ScopeError, Scoper};
 use presignd::telemetry::{Otlp, Traces};
+use presignd::upload::S3;
 use tonic::{Code, Status};
 
 use super::GRANTS;
@@ -29,8 +30,14 @@ use crate::harness::refusal::Refused;
 use crate::harness::sts::FakeSts;
 
 fn settings(tenants: &[(&str, &str)]) -> Settings {
-    let mut text =
-        "server: { listen: 127.0.0.1:0 }\ncallers: [{ match: anyone }]\ntenants:\n".to_owned();
+    let mut text = format!(
+        "server: {{ listen: 127.0.0.1:0 }}
+callers: [{{ match: anyone }}]
+authentication: {{ api_keys: {{ billing: [\"sha256:{}\"] }} }}
+tenants:
+",
+        "0".repeat(64)
+    );
     for (id, tenant) in tenants {
         text += &format!("  {id}:\n");
         for line in tenant.lines() {
@@ -58,6 +65,7 @@ fn service(
         tenants: tenants::build(&settings.tenants, &clock).unwrap(),
         scoper: Scoper::new(sts, skews(Arc::clone(&clock)), Arc::clone(&clock)),
         endpoints: Endpoints::default(),
+        uploads: Box::new(S3::default()),
         recorder: Recorder::new(traces.sink(), sink),
         clock,
     };
@@ -237,9 +245,15 @@ async fn a_defect_in_a_room_ends_one_request_and_is_recorded() {
     assert_eq!(refusal.why(), (Code::Unavailable, "STS_UNAVAILABLE"));
     assert_eq!(records.of(&refusal.issuance_id)["outcome"], "failed");
 
-    for (reading, caller) in [(1, "unknown"), (3, "anyone")] {
-        clock.readings.store(reading, Ordering::Relaxed);
-        let status = presign(&api, of("acme")).await.unwrap_err();
+    // The clock is read to count that a key is wrong, and for the limit.
+    for (key, caller) in [(Some("wrong"), "unknown"), (None, "anyone")] {
+        clock.readings.store(1, Ordering::Relaxed);
+        let mut request = tonic::Request::new(of("acme"));
+        if let Some(key) = key {
+            let key = key.parse().expect("text");
+            request.metadata_mut().insert("x-api-key", key);
+        }
+        let status = api.presign(request).await.unwrap_err();
         assert!(!format!("{status:?}").contains("marker"), "{status:?}");
         let refusal = Refused::read(&status);
         assert_eq!(refusal.why(), (Code::Internal, "INTERNAL"));

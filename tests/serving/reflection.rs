@@ -141,10 +141,20 @@ async fn both_versions_serve_the_commands_with_their_options() {
             .methods()
             .map(|method| method.name().to_owned())
             .collect();
-        assert_eq!(methods, ["Presign", "BatchPresign", "PresignPost"]);
+        assert_eq!(
+            methods,
+            [
+                "Presign",
+                "BatchPresign",
+                "PresignPost",
+                "StartMultipartUpload",
+                "PresignParts"
+            ]
+        );
 
         let command = pool.get_message_by_name("presignd.v1.Command").unwrap();
-        assert_eq!(command.fields().count(), 116);
+        let operations = command.oneofs().next().expect("the oneof");
+        assert_eq!(operations.fields().count(), 116);
 
         let operation = pool
             .get_extension_by_name("presignd.s3.v1.operation")

@@ -105,7 +105,8 @@ async fn ten_thousand_cold_tenants_share_a_few_calls() {
             let authorized = tenant.rules.authorize(&command, called, asked, None);
             let authorized = authorized.expect("granted");
             let admitted = tenant.rules.admit(authorized).expect("no limits");
-            let asking = scoper.scope(&admitted, &anyone, &tenant.session, &command);
+            let commands = [&command];
+            let asking = scoper.scope(&admitted, &anyone, &tenant.session, &commands);
             asking.await.map(drop)
         });
     }

@@ -2,9 +2,15 @@
 
 use serde_json::Value;
 
-use super::{Actions, Allowed, ListedPrefix, SessionPolicyInput, Terms, arn, document, literal};
+use super::{
+    Actions, Allowed, CREATE_SESSION, ListedPrefix, SessionPolicyInput, Terms, bucket_arn,
+    document, literal, objects_arn,
+};
 use crate::admit::grant::Grant;
+use crate::admit::held::{SessionMode, session_mode};
 use crate::admit::resource::ResourcePattern;
+use crate::admit::source_ip::SourceIps;
+use crate::sign::bucket::{self, BucketKind};
 use crate::sign::command::IamResource;
 
 /// What the grants allow on these buckets, or what needs no bucket if there are none; with `None`, all that they allow, which is also
@@ -15,10 +21,23 @@ pub fn policy(input: &SessionPolicyInput<'_>, buckets: Option<&[&str]>) -> Value
     for grant in input.grants {
         let resources = grant.resources().iter();
         for resource in resources.filter(|resource| concerns(buckets, resource)) {
+            if let Some(bucket) = resource.bucket()
+                && !speaks_s3(bucket)
+            {
+                if let Some(mode) = session_mode(grant, bucket) {
+                    let read_only = mode == SessionMode::ReadOnly;
+                    allowed.add(
+                        session_of(read_only, grant.source_ip()),
+                        bucket_arn(input.partition, bucket),
+                    );
+                }
+                continue;
+            }
             for (actions, arn, prefix) in reach(grant, resource, input.partition) {
                 let terms = Terms {
                     actions,
                     prefix,
+                    read_only: false,
                     source_ip: grant.source_ip().cloned(),
                 };
                 allowed.add(terms, arn);
@@ -36,16 +55,33 @@ fn concerns(buckets: Option<&[&str]>, resource: &ResourcePattern) -> bool {
     }
 }
 
-/// The objects that a resource covers, as the path of an ARN; none if it covers no objects.
-pub(super) fn objects(resource: &ResourcePattern) -> Option<String> {
-    match resource {
-        ResourcePattern::Service | ResourcePattern::Bucket(_) => None,
-        ResourcePattern::WholeBucket(bucket) => Some(format!("{bucket}/*")),
-        ResourcePattern::Prefix { bucket, prefix } => {
-            Some(format!("{bucket}/{}*", literal(prefix)))
-        }
-        ResourcePattern::Key { bucket, key } => Some(format!("{bucket}/{}", literal(key))),
+/// Whether permissions there are S3's own, on an ARN that the name tells.
+pub(super) fn speaks_s3(name: &str) -> bool {
+    match bucket::kind(name) {
+        BucketKind::General | BucketKind::AccessPoint | BucketKind::MultiRegion => true,
+        BucketKind::Directory | BucketKind::ObjectLambda | BucketKind::Outposts => false,
     }
+}
+
+/// What allows a session of a directory bucket.
+pub(super) fn session_of(read_only: bool, source_ip: Option<&SourceIps>) -> Terms {
+    Terms {
+        actions: Actions::from([CREATE_SESSION]),
+        prefix: None,
+        read_only,
+        source_ip: source_ip.cloned(),
+    }
+}
+
+/// The objects that a resource covers, as an ARN; none if it covers no objects.
+pub(super) fn objects(resource: &ResourcePattern, partition: &str) -> Option<String> {
+    let (bucket, keys) = match resource {
+        ResourcePattern::Service | ResourcePattern::Bucket(_) => return None,
+        ResourcePattern::WholeBucket(bucket) => (bucket, "*".to_owned()),
+        ResourcePattern::Prefix { bucket, prefix } => (bucket, format!("{}*", literal(prefix))),
+        ResourcePattern::Key { bucket, key } => (bucket, literal(key)),
+    };
+    Some(objects_arn(partition, bucket, &keys))
 }
 
 /// What a grant allows through one of its resources: actions, the ARN, and the `s3:prefix` that bounds them.
@@ -62,12 +98,8 @@ fn reach(
             .collect()
     };
     let mut reached = Vec::new();
-    if let Some(path) = objects(resource) {
-        reached.push((
-            actions(IamResource::Object, None),
-            arn(partition, &path),
-            None,
-        ));
+    if let Some(arn) = objects(resource, partition) {
+        reached.push((actions(IamResource::Object, None), arn, None));
     }
     match resource {
         ResourcePattern::Service => {
@@ -76,7 +108,7 @@ fn reach(
         ResourcePattern::Bucket(bucket) | ResourcePattern::WholeBucket(bucket) => {
             reached.push((
                 actions(IamResource::Bucket, None),
-                arn(partition, bucket),
+                bucket_arn(partition, bucket),
                 None,
             ));
         }
@@ -84,7 +116,7 @@ fn reach(
             let prefix = Some(ListedPrefix::From(prefix.clone()));
             reached.push((
                 actions(IamResource::Bucket, Some(true)),
-                arn(partition, bucket),
+                bucket_arn(partition, bucket),
                 prefix,
             ));
         }

@@ -48,7 +48,7 @@ fn statements(grants: &[Grant], message: &dyn BindAny, source_ip: &[&str]) -> Ve
     let source_ip = addresses(source_ip);
     let command = message.to_bound().unwrap();
     decide(grants, &command, Called::default(), source_ip.as_ref()).unwrap();
-    let policy = request_policy(&input(grants, &[]), &command, source_ip.as_ref());
+    let policy = request_policy(&input(grants, &[]), &[&command], source_ip.as_ref());
     policy["Statement"].as_array().unwrap().clone()
 }
 
@@ -181,7 +181,7 @@ fn a_form_gets_its_own_actions_on_the_keys_that_it_lets_through() {
     ] {
         let form = bind(&request).unwrap();
         decide(&grants, &form.command, Called::default(), None).unwrap();
-        let policy = request_policy(&input(&grants, &[]), &form.command, None);
+        let policy = request_policy(&input(&grants, &[]), &[&form.command], None);
         assert_eq!(policy["Statement"], json!([expected]), "{request:?}");
     }
     let source_ip = addresses(&["10.0.0.0/8"]);
@@ -190,7 +190,7 @@ fn a_form_gets_its_own_actions_on_the_keys_that_it_lets_through() {
         json!({"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}}),
     );
     let form = bind(&request).unwrap();
-    let policy = request_policy(&input(&grants, &[]), &form.command, source_ip.as_ref());
+    let policy = request_policy(&input(&grants, &[]), &[&form.command], source_ip.as_ref());
     let expected = only(allow(&upload, "b/in/*"), condition);
     assert_eq!(policy["Statement"], json!([expected]));
 }
@@ -455,7 +455,7 @@ proptest! {
             if decide(&grants, &command, Called::default(), None).is_err() {
                 continue;
             }
-            let own = permissions(&request_policy(&input(&grants, &[]), &command, None));
+            let own = permissions(&request_policy(&input(&grants, &[]), &[&command], None));
             prop_assert!(!own.is_empty());
             let object = command.key.map(|key| format!("arn:aws:s3:::b/{}", literal(key)));
             let source = command.reference.as_ref().map(|r| format!("arn:aws:s3:::b/{}", literal(r.key)));
@@ -476,7 +476,7 @@ proptest! {
         let message = get(&key);
         let Ok(command) = message.to_bound() else { return Ok(()) };
         let input = SessionPolicyInput { signature_age: Some(60), ..input(&grants, &[]) };
-        let policy = request_policy(&input, &command, None);
+        let policy = request_policy(&input, &[&command], None);
         let text = session_policy(&policy);
         prop_assert!(text.is_ascii());
         prop_assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), policy);

@@ -8,24 +8,49 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::grants::objects;
-use super::{Actions, Allowed, ListedPrefix, SessionPolicyInput, Terms, arn, document, literal};
+use super::grants::{objects, session_of, speaks_s3};
+use super::{
+    Actions, Allowed, ListedPrefix, SessionPolicyInput, Terms, bucket_arn, document, literal,
+    objects_arn,
+};
 use crate::admit::grant::Grant;
+use crate::admit::held::{SessionMode, mode_of, session_mode};
 use crate::admit::policy::{Need, needs, takes};
 use crate::admit::resource::Target;
 use crate::admit::source_ip::SourceIps;
 use crate::sign::command::{BoundCommand, IamResource};
 
-/// What this request needs, from these addresses if it names any, else from those of the grants that give it.
+/// What these commands of a request need, from these addresses if it names any, else from those of the grants that give it.
 #[must_use]
 pub fn request_policy(
     input: &SessionPolicyInput<'_>,
-    command: &BoundCommand<'_>,
+    commands: &[&BoundCommand<'_>],
     source_ip: Option<&SourceIps>,
 ) -> Value {
     let mut actions: BTreeMap<(String, Option<ListedPrefix>, Option<SourceIps>), Actions> =
         BTreeMap::new();
-    for need in needs(command) {
+    let mut allowed = Allowed::default();
+    let needed = commands.iter().copied();
+    for (command, need) in needed.flat_map(|command| needs(command).map(move |n| (command, n))) {
+        if let Some(bucket) = need.target.bucket()
+            && !speaks_s3(bucket)
+        {
+            let mode = match need.action.resource {
+                IamResource::ReferencedObject => Some(SessionMode::ReadOnly),
+                _ => mode_of(command),
+            };
+            let giving = input.grants.iter().filter(|grant| {
+                mode.is_some() && session_mode(grant, bucket) >= mode && takes(grant, source_ip)
+            });
+            for grant in giving {
+                let read_only = mode == Some(SessionMode::ReadOnly);
+                allowed.add(
+                    session_of(read_only, source_ip.or(grant.source_ip())),
+                    bucket_arn(input.partition, bucket),
+                );
+            }
+            continue;
+        }
         let giving = input.grants.iter();
         let giving = giving.filter(|grant| need.met_by(grant, command) && takes(grant, source_ip));
         // Where a grant gives it from anywhere, what others give from their addresses is no more.
@@ -40,11 +65,11 @@ pub fn request_policy(
             }
         }
     }
-    let mut allowed = Allowed::default();
     for ((arn, prefix, source_ip), actions) in actions {
         let terms = Terms {
             actions,
             prefix,
+            read_only: false,
             source_ip,
         };
         allowed.add(terms, arn);
@@ -59,31 +84,40 @@ pub fn least_policy(input: &SessionPolicyInput<'_>) -> Value {
     let terms = Terms {
         actions: BTreeSet::from(["s3:GetObject"]),
         prefix: None,
+        read_only: false,
         source_ip: None,
     };
-    allowed.add(terms, arn(input.partition, "b/k"));
+    allowed.add(terms, objects_arn(input.partition, "b", "k"));
     document(input, allowed)
 }
 
 /// What the need is about.
 fn arns(need: &Need<'_>, grant: &Grant, partition: &str) -> Vec<String> {
-    let paths = match (need.action.resource, need.target) {
-        (IamResource::Service, _) => return vec!["*".to_owned()],
+    match (need.action.resource, need.target) {
+        (IamResource::Service, _) => vec!["*".to_owned()],
         (IamResource::Object, Target::BodyKeys(bucket)) => {
             let resources = grant.resources().iter();
             let inside = resources.filter(|resource| resource.bucket() == Some(bucket));
-            inside.filter_map(objects).collect()
+            inside
+                .filter_map(|resource| objects(resource, partition))
+                .collect()
         }
         (IamResource::Object | IamResource::ReferencedObject, Target::Object { bucket, key }) => {
-            vec![format!("{bucket}/{}", literal(key))]
+            vec![objects_arn(partition, bucket, &literal(key))]
         }
         (IamResource::Object, Target::Keys { bucket, prefix }) => {
-            vec![format!("{bucket}/{}*", literal(prefix))]
+            vec![objects_arn(
+                partition,
+                bucket,
+                &format!("{}*", literal(prefix)),
+            )]
         }
         (IamResource::Object | IamResource::ReferencedObject, _) => Vec::new(),
-        (IamResource::Bucket, target) => target.bucket().map(str::to_owned).into_iter().collect(),
-    };
-    paths.iter().map(|path| arn(partition, path)).collect()
+        (IamResource::Bucket, target) => {
+            let bucket = target.bucket().into_iter();
+            bucket.map(|bucket| bucket_arn(partition, bucket)).collect()
+        }
+    }
 }
 
 /// The prefix that a list is bounded to.

@@ -1,6 +1,7 @@
 //! What S3 or HTTP would misread in a value, by the place where it travels. Pure, and without a word of the value itself.
 
 use super::Field;
+use crate::sign::bucket::{self, BucketKind};
 use crate::sign::command::ObjectReference;
 use crate::sign::parameterized::{is_token, value_of};
 
@@ -69,22 +70,6 @@ pub(in crate::sign) fn header_value_problem(value: &str) -> Option<&'static str>
     }
 }
 
-/// What is wrong with a bucket name, if anything. Stores may be stricter: the store, or S3's endpoint rules, say so.
-pub(in crate::sign) fn bucket_problem(bucket: &str) -> Option<&'static str> {
-    let known = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
-    if bucket.starts_with("arn:") {
-        Some("is an ARN: give the name of a bucket")
-    } else if bucket.is_empty()
-        || bucket.len() > 255
-        || !bucket.bytes().all(known)
-        || bucket.starts_with('.')
-    {
-        Some("is not a bucket name: use 3 to 63 lower-case letters, digits, dots and hyphens")
-    } else {
-        None
-    }
-}
-
 /// What is wrong with a query value, if anything.
 pub(super) fn query_problem(name: &str, value: &str) -> Option<&'static str> {
     if name == "versionId" && value.len() > MAX_VERSION_BYTES {
@@ -114,14 +99,11 @@ pub(in crate::sign) fn key_problem(key: &str) -> Option<&'static str> {
     }
 }
 
-/// Reads `bucket/key` or `/bucket/key`, unencoded, with an optional `?versionId=`, that stands in this field.
+/// Reads `bucket/key`, `/bucket/key` or `ARN/object/key`, unencoded, with an optional `?versionId=`, that stands in this field.
 pub(super) fn parse_reference<'a>(
     field: &'static Field,
     text: &'a str,
 ) -> Result<ObjectReference<'a>, &'static str> {
-    if text.starts_with("arn:") {
-        return Err("is an ARN: name the source as bucket/key");
-    }
     let path = text.strip_prefix('/').unwrap_or(text);
     let (path, version_id) = match path.rsplit_once("?versionId=") {
         Some((path, version)) => (path, Some(version)),
@@ -135,10 +117,20 @@ pub(super) fn parse_reference<'a>(
     {
         return Err("names a version that is not one: use ASCII letters, digits and -._~");
     }
-    let (bucket, key) = path
-        .split_once('/')
-        .ok_or("is not of the form bucket/key")?;
-    if bucket_problem(bucket).is_some() {
+    let (bucket, key) = bucket::split(path);
+    let key = key.ok_or("is not of the form bucket/key")?;
+    let key = match bucket::kind(bucket) {
+        BucketKind::General | BucketKind::Directory => key,
+        BucketKind::AccessPoint | BucketKind::Outposts => key
+            .strip_prefix("object/")
+            .ok_or("is an access point: write it as ARN/object/key")?,
+        BucketKind::MultiRegion | BucketKind::ObjectLambda => {
+            return Err(
+                "is an access point that nothing is copied from: name the source as bucket/key",
+            );
+        }
+    };
+    if bucket::problem(bucket).is_some() {
         return Err("names a bucket that is not a bucket name: write it as bucket/key, unencoded");
     }
     if key_problem(key).is_some() {

@@ -15,9 +15,10 @@ use crate::proto::v1::form_condition::Rule as Condition;
 use crate::proto::v1::presign_post_request::{ContentTypeRule, KeyRule as AskedKey};
 use crate::proto::v1::{FormCondition, PresignPostRequest};
 use crate::sign::bind::rules::{
-    bucket_problem, header_name_problem, header_problem, header_value_problem, key_problem,
+    header_name_problem, header_problem, header_value_problem, key_problem,
 };
 use crate::sign::bind::{Bind, Violation, Violations};
+use crate::sign::bucket;
 use crate::sign::command::{BoundCommand, Header, LeftOpen, Operation, Value};
 
 /// What S3 replaces by the name of the uploaded file.
@@ -29,6 +30,9 @@ const TAGGING: &str = "tagging";
 /// The longest redirect, in bytes.
 const MAX_REDIRECT_BYTES: usize = 2048;
 
+/// What is wrong with the bucket of a form that is an ARN.
+pub const NO_ARN: &str = "is an ARN, and S3 takes forms for buckets by name: name the bucket, or the access point's alias";
+
 /// What a form does.
 pub const OPERATION: &Operation = <PutObject as Bind>::OPERATION;
 
@@ -38,7 +42,9 @@ pub const OPERATION: &Operation = <PutObject as Bind>::OPERATION;
 /// Every rule that a member breaks.
 pub fn bind(request: &PresignPostRequest) -> Result<PostForm<'_>, Violations> {
     let mut binder = FormBinder::default();
-    if let Some(problem) = bucket_problem(&request.bucket) {
+    if bucket::is_arn(&request.bucket) {
+        binder.refuse(Member::Named("bucket"), NO_ARN);
+    } else if let Some(problem) = bucket::problem(&request.bucket) {
         binder.refuse(Member::Named("bucket"), problem);
     }
     let key = binder.key(request.key_rule.as_ref());

@@ -155,9 +155,13 @@ fn the_published_example_is_met() {
     assert!(encoded.starts_with("eyAiZXhwaXJhdGlvbiI6ICIyMDE1LTEyLTMwVDEyOjAwOjAwLjAwMFoiLA0K"));
     let credentials = Credentials::new("AKIAIOSFODNN7EXAMPLE".into(), SECRET.into(), None, None);
     let day = SigningTime::new(seconds(1_451_347_200)).day;
-    let key = credentials.signing_key(day, "us-east-1", "s3");
+    let endpoint = SigningEndpoint {
+        region: "us-east-1".to_owned(),
+        ..endpoint("http://127.0.0.1:9000", "")
+    };
+    let key = credentials.signing_key(day, &endpoint);
     assert_eq!(
-        key.credential(),
+        key.scope.credential,
         "AKIAIOSFODNN7EXAMPLE/20151229/us-east-1/s3/aws4_request"
     );
     assert_eq!(

@@ -6,7 +6,7 @@ use super::{Called, copy, decide, delete, get, grants_of, list, put};
 
 use crate::admit::grant::Store;
 use crate::sign::bind::BindAny;
-use crate::sign::{Credentials, SigningEndpoint, presign};
+use crate::sign::{Algorithm, Credentials, SigningEndpoint, presign};
 
 /// The path of a signed URL, and the header that names a copy's source.
 fn signed(message: &dyn BindAny) -> (String, Option<String>) {
@@ -15,6 +15,7 @@ fn signed(message: &dyn BindAny) -> (String, Option<String>) {
         origin: "http://127.0.0.1:9000".to_owned(),
         host: "127.0.0.1:9000".to_owned(),
         base_path: "/files".to_owned(),
+        algorithm: Algorithm::HmacSha256,
         region: "eu-west-1".to_owned(),
         service: "s3".to_owned(),
     };
