@@ -62,7 +62,7 @@ fn may_name(room: &str, other: &str) -> bool {
 const OUTSIDE: [(&str, &[&str]); 5] = [
     ("tonic", &["grpc", "proto", "telemetry"]),
     ("hyper", &["authenticate", "grpc", "dev", "upload"]),
-    ("rustls", &["authenticate", "grpc", "upload"]),
+    ("rustls", &["authenticate", "grpc", "dev", "upload"]),
     ("tokio_rustls", &["grpc"]),
     ("x509_parser", &["authenticate", "grpc"]),
 ];
@@ -163,7 +163,14 @@ fn without_tests(text: &str) -> (String, Vec<String>) {
         if let [.., "mod", name] = words[..] {
             modules.push(name.to_owned());
         }
-        while !item.ends_with(';') && item != end {
+        // What ends in `;` on its first line is over; else its lines are indented more than its end.
+        let is_over = |line: &str| {
+            let own = line
+                .strip_prefix(indent)
+                .filter(|own| !own.starts_with(' '));
+            line.trim_end_matches(';') == end || own.is_some_and(|own| own.ends_with(';'))
+        };
+        while !is_over(item) {
             item = lines.next().expect("an item ends");
         }
     }

@@ -55,7 +55,7 @@ impl<'a> Placed<'a> {
                 .map_err(|violations| Refusal::Invalid(violations.below(&place))),
         };
         if let Ok(command) = &mut bound
-            && let Err(violations) = command.set_options(&options)
+            && let Err(violations) = command.place_headers(options.header_placement)
         {
             bound = Err(Refusal::Invalid(violations.below(&place)));
         }

@@ -8,7 +8,7 @@
 
 use super::bind::{Violation, Violations};
 use super::command::{BoundCommand, Header};
-use crate::proto::v1::{HeaderPlacement, SigningOptions};
+use crate::proto::v1::HeaderPlacement;
 
 /// The headers that may move, and why each may.
 const MAY_MOVE: [&str; 3] = [
@@ -22,12 +22,12 @@ const MAY_MOVE: [&str; 3] = [
 const METADATA: &str = "x-amz-meta-";
 
 impl BoundCommand<'_> {
-    /// Signs it as these options say.
+    /// Puts headers where this `HeaderPlacement` says.
     ///
     /// # Errors
-    /// What presignd does not know, by its path in `presignd.v1.Command`.
-    pub fn set_options(&mut self, options: &SigningOptions) -> Result<(), Violations> {
-        self.headers_in_query = match HeaderPlacement::try_from(options.header_placement) {
+    /// One that presignd does not know, by its path in `presignd.v1.Command`.
+    pub fn place_headers(&mut self, placement: i32) -> Result<(), Violations> {
+        self.headers_in_query = match HeaderPlacement::try_from(placement) {
             Ok(HeaderPlacement::Unspecified | HeaderPlacement::Headers) => false,
             Ok(HeaderPlacement::Query) => true,
             Err(_) => {

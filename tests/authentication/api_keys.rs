@@ -24,7 +24,7 @@ pub(crate) async fn new_key() -> (String, String) {
 }
 
 /// The key with its last digit changed.
-pub(super) fn flipped(key: &str) -> String {
+pub(crate) fn flipped(key: &str) -> String {
     let (start, last) = key.split_at(key.len() - 1);
     let last = u8::from_str_radix(last, 16).expect("a digit") ^ 1;
     format!("{start}{last:x}")

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use presignd::proto::FILE_DESCRIPTOR_SET;
-use presignd::proto::v1::{HeaderPlacement, SigningOptions};
+use presignd::proto::v1::HeaderPlacement;
 use presignd::sign::operations::message;
 use prost_reflect::DescriptorPool;
 
@@ -48,9 +48,8 @@ fn own() -> (BTreeSet<String>, BTreeSet<String>) {
         let variant = command.command.as_ref().expect("a request has a command");
         let mut bound = message(variant).to_bound().expect("it is valid");
         let with_all: BTreeSet<String> = headers(&bound).into_keys().collect();
-        let mut options = SigningOptions::default();
-        options.set_header_placement(HeaderPlacement::Query);
-        bound.set_options(&options).expect("they are known");
+        let placement = HeaderPlacement::Query.into();
+        bound.place_headers(placement).expect("they are known");
         let sent = bound.headers_to_send().into_iter().map(|(name, _)| name);
         let sent: BTreeSet<String> = sent.collect();
         assert!(sent.is_subset(&with_all), "{name}");
