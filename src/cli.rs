@@ -6,6 +6,7 @@ mod check;
 #[cfg(feature = "dev")]
 mod dev;
 mod health;
+mod presign;
 mod serve;
 
 use std::path::PathBuf;
@@ -40,6 +41,8 @@ enum Command {
     },
     /// Asks a presignd whether it serves, prints its status, and fails unless that is SERVING: for probes and operators.
     Health(health::HealthOptions),
+    /// Asks a presignd for a URL, or for an upload form: `curl "$(presignd presign get s3://bucket/key --tenant acme)"`.
+    Presign(Box<presign::PresignOptions>),
     /// Prints the IAM documents that a tenant's role needs, from the configuration.
     #[command(subcommand)]
     Aws(aws::AwsCommand),
@@ -61,6 +64,7 @@ impl Cli {
             Command::Serve { config } => serve::run(&config).await,
             Command::Check { config, live } => Ok(check::run(&config, live).await),
             Command::Health(options) => health::run(options).await,
+            Command::Presign(options) => presign::run(*options).await,
             Command::Aws(command) => aws::run(&command),
             Command::ApiKey(command) => api_key::run(&command),
             #[cfg(feature = "dev")]

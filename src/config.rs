@@ -51,7 +51,7 @@ pub use endpoint::Endpoint;
 pub use expiry::Expiry;
 pub use grant::{Grant, Limit, ResponseHeaders};
 pub use mistake::{Located, Location, Mistake};
-pub use quantity::{Rate, RatePeriod, duration_text};
+pub use quantity::{Rate, RatePeriod, duration, duration_text};
 pub use role::{AssumeRole, Identity, Role, WebIdentity};
 pub use server::{Server, Tls};
 pub use session::{Session, SessionScope};

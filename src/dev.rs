@@ -7,6 +7,9 @@
 mod access;
 mod actions;
 mod assume_role;
+mod connections;
+mod cors;
+pub mod page;
 mod policy;
 mod presented;
 mod refusals;
@@ -22,6 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use arc_swap::ArcSwap;
 use s3s::config::{S3Config, StaticConfigProvider};
 use s3s::service::{S3Service, S3ServiceBuilder};
 use secrecy::SecretString;
@@ -32,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::access::{Secrets, TenantAccess};
 use self::assume_role::AssumeRole;
+pub use self::cors::CorsRule;
 use self::server::{Front, MAX_FORM};
 use self::sessions::{Identity, RANDOM_LEN, Sessions};
 
@@ -100,7 +105,7 @@ pub enum SandboxError {
 pub struct Sandbox {
     endpoint_url: String,
     tenants: Arc<[SandboxTenant]>,
-    sessions: Arc<Sessions>,
+    front: Arc<Front>,
     stop: CancellationToken,
     server: JoinHandle<()>,
     /// Removed, with all that is in it, when the sandbox goes.
@@ -121,7 +126,9 @@ impl Sandbox {
             services: services.collect::<Result<_, _>>()?,
             sessions: Arc::clone(&sessions),
             clock,
+            cors: ArcSwap::default(),
         };
+        let front = Arc::new(front);
 
         let address = options.s3_listen;
         let listening = async {
@@ -133,14 +140,18 @@ impl Sandbox {
             .await
             .map_err(|source| SandboxError::Listen { address, source })?;
         let stop = CancellationToken::new();
-        let server = tokio::spawn(server::serve(listener, Arc::new(front), stop.clone()));
+        let server = tokio::spawn(connections::serve(
+            listener,
+            Arc::clone(&front),
+            stop.clone(),
+        ));
         Ok(Self {
             endpoint_url: format!("http://{}", reachable(bound)),
             tenants: tenants
                 .iter()
                 .map(|tenant| SandboxTenant::clone(tenant))
                 .collect(),
-            sessions,
+            front,
             stop,
             server,
             temporary,
@@ -154,17 +165,22 @@ impl Sandbox {
 
     /// The access key id of presignd's own identity, new at every start; it may assume the tenants' roles, and only that.
     pub fn access_key_id(&self) -> &str {
-        &self.sessions.presignd().access_key_id
+        &self.front.sessions.presignd().access_key_id
     }
 
     /// The secret of presignd's own identity.
     pub fn secret_access_key(&self) -> SecretString {
-        self.sessions.presignd().secret_access_key.clone()
+        self.front.sessions.presignd().secret_access_key.clone()
     }
 
     /// The tenants that the sandbox plays: `acme` and `globex`.
     pub fn tenants(&self) -> &[SandboxTenant] {
         &self.tenants
+    }
+
+    /// Gives every bucket these CORS rules. Until then pages of other origins, which all are, can send forms and nothing else.
+    pub fn put_cors(&self, rules: Vec<CorsRule>) {
+        self.front.cors.store(Arc::new(rules));
     }
 
     /// Stops accepting, lets requests in flight finish for a short time, and removes a temporary folder.

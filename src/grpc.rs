@@ -4,6 +4,7 @@
 //! Nor by a panic: that is a refusal like any other, to the caller and in the record.
 
 mod batch_presign;
+pub mod client;
 mod door;
 pub mod health;
 mod presign;

@@ -10,6 +10,7 @@
 //! | [`scope`]        | with whose permissions?                    | `ScopedCredentials`          |
 //! | [`endpoint`]     | where does the URL point?                  | `SigningEndpoint`            |
 //! | [`sign`]         | what is the signature?                     | `PresignedUrl`               |
+//! | [`upload`]       | in parts: how divided, and how begun?      | an upload's id               |
 //! | [`audit`]        | who will know?                             | a confirmed record           |
 //!
 //! [`presign`] is that corridor. [`grpc`] is its front door, [`app`] builds the rooms from the [`config`], and only `app` names the

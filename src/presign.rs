@@ -367,9 +367,13 @@ impl Presigner {
 
 impl Ready {
     fn signing(&self) -> Signing<'_> {
+        self.signing_with(&self.credentials)
+    }
+
+    fn signing_with<'a>(&'a self, credentials: &'a ScopedCredentials) -> Signing<'a> {
         Signing {
             endpoint: &self.endpoint,
-            credentials: self.credentials.credentials(),
+            credentials: credentials.credentials(),
             signed_at: self.now - Duration::from_secs(self.dating.earlier.into()),
             life: self.dating.life,
             expires_at: self.expires_at(),

@@ -313,6 +313,32 @@ impl Scoper {
         tenant: &TenantSession,
         commands: &[&BoundCommand<'_>],
     ) -> Result<ScopedCredentials, ScopeError> {
+        let narrowed = |role: &Role| role.narrowed_for(commands, admitted.source_ip());
+        self.narrowed(admitted, caller, tenant, narrowed).await
+    }
+
+    /// Credentials for the same, to be used by presignd itself and for no URL that leaves it: they hold wherever it is.
+    ///
+    /// # Errors
+    /// If STS gives no session, or none that lasts long enough.
+    pub async fn scope_for_own_use(
+        &self,
+        admitted: &Admitted,
+        caller: &Caller,
+        tenant: &TenantSession,
+        commands: &[&BoundCommand<'_>],
+    ) -> Result<ScopedCredentials, ScopeError> {
+        let narrowed = |role: &Role| role.narrowed_for_own_use(commands, admitted.source_ip());
+        self.narrowed(admitted, caller, tenant, narrowed).await
+    }
+
+    async fn narrowed(
+        &self,
+        admitted: &Admitted,
+        caller: &Caller,
+        tenant: &TenantSession,
+        narrowed: impl FnOnce(&Role) -> Result<NarrowedTo, PolicyTooLong>,
+    ) -> Result<ScopedCredentials, ScopeError> {
         let (role, calls) = match &tenant.source {
             Source::Static(session) => {
                 return Ok(ScopedCredentials {
@@ -323,7 +349,7 @@ impl Scoper {
         };
         let clock = calls.clock(&self.skews, &role.sts);
         self.skews.check(clock)?;
-        let narrowed_to = role.narrowed_for(commands, admitted.source_ip())?;
+        let narrowed_to = narrowed(role)?;
         let need = need(admitted, role, !narrowed_to.of_one_request())?;
         let key = SessionKey {
             role: role.digest(&tenant.tenant, &narrowed_to),

@@ -1,6 +1,6 @@
 //! Who asks: tokens, API keys and `anyone`, by the room itself and over gRPC.
 
-mod api_keys;
+pub(crate) mod api_keys;
 mod certificates;
 mod checking;
 mod failing;

@@ -66,7 +66,7 @@ fn assert_says(said: &str, wanted: &[&str]) {
 
 #[tokio::test]
 async fn help_says_what_each_command_is_for() {
-    let wanted: [(&[&str], &[&str]); 9] = [
+    let wanted: [(&[&str], &[&str]); 10] = [
         (
             &["--help"],
             &["presigned S3 URLs", "serve", "check", "aws", "dev"],
@@ -118,6 +118,19 @@ async fn help_says_what_each_command_is_for() {
                 "--s3 <ADDRESS>",
                 "127.0.0.1:9000",
                 "--data <FOLDER>",
+                "--page <ADDRESS>",
+                "--config <FILE>",
+                "--set-cors",
+            ],
+        ),
+        (
+            &["presign", "--help"],
+            &[
+                "Examples:",
+                "curl -T report.pdf",
+                "--param <NAME=VALUE>",
+                "PRESIGND_API_KEY",
+                "--expires-in <DURATION>",
             ],
         ),
         (&["help", "check"], &["every mistake"]),

@@ -1,5 +1,6 @@
 //! What the tests stand on: a real store, a plain HTTP client, and the programs that a caller would use.
 
+pub(crate) mod browser;
 pub(crate) mod ceph;
 pub(crate) mod certificates;
 pub(crate) mod collector;

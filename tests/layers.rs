@@ -62,7 +62,7 @@ fn may_name(room: &str, other: &str) -> bool {
 const OUTSIDE: [(&str, &[&str]); 5] = [
     ("tonic", &["grpc", "proto", "telemetry"]),
     ("hyper", &["authenticate", "grpc", "dev", "upload"]),
-    ("rustls", &["authenticate", "grpc", "upload"]),
+    ("rustls", &["authenticate", "grpc", "dev", "upload"]),
     ("tokio_rustls", &["grpc"]),
     ("x509_parser", &["authenticate", "grpc"]),
 ];

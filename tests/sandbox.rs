@@ -134,6 +134,16 @@ async fn the_printed_form_uploads_within_its_bounds() {
 }
 
 #[tokio::test]
+async fn the_printed_upload_in_parts_is_begun() {
+    let sandbox = presignd(DEV).start();
+    let welcome = welcome(&sandbox).await;
+    let answer = paste(&welcome, &["Begin an upload in parts"]).await;
+    let plan: serde_json::Value = serde_json::from_str(&answer).expect("JSON");
+    assert!(plan["uploadId"].is_string(), "{plan:#}");
+    assert_eq!(plan["parts"].as_array().map(Vec::len), Some(3), "{plan:#}");
+}
+
+#[tokio::test]
 async fn the_printed_look_around_describes_the_service() {
     let sandbox = presignd(DEV).start();
     let welcome = welcome(&sandbox).await;
@@ -142,6 +152,8 @@ async fn the_printed_look_around_describes_the_service() {
         "rpc Presign (",
         "rpc BatchPresign (",
         "rpc PresignPost (",
+        "rpc StartMultipartUpload (",
+        "rpc PresignParts (",
         "message GetObject {",
     ] {
         assert!(described.contains(words), "no {words:?} in\n{described}");

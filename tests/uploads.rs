@@ -8,8 +8,8 @@ use presignd::proto::s3;
 use presignd::proto::v1::presign_service_client::PresignServiceClient;
 use presignd::proto::v1::start_multipart_upload_request::Extent;
 use presignd::proto::v1::{
-    ExpiryBound, PresignPartsRequest, PresignedPart, PresignedStep, StartMultipartUploadRequest,
-    StartMultipartUploadResponse,
+    ExpiryBound, ExpiryMode, PresignPartsRequest, PresignedPart, PresignedStep,
+    StartMultipartUploadRequest, StartMultipartUploadResponse,
 };
 use prost::Message as _;
 use tonic::Status;
@@ -18,7 +18,7 @@ use crate::harness::ceph::Ceph;
 use crate::harness::commands::command;
 use crate::harness::fake_s3::FakeS3;
 use crate::harness::http::{self, Response};
-use crate::harness::presignd::{Presignd, static_credentials};
+use crate::harness::presignd::{Presignd, reason, static_credentials};
 use crate::harness::url::Presigned;
 
 const BUCKET: &str = "acme-files";
@@ -35,7 +35,7 @@ fn start(key: &str, extent: Extent) -> StartMultipartUploadRequest {
             ..Default::default()
         }),
         extent: Some(extent),
-        expires_in: seconds(300),
+        expires_in: Some(seconds(300)),
         ..Default::default()
     }
 }
@@ -50,13 +50,13 @@ fn further(key: &str, upload_id: &str) -> PresignPartsRequest {
             upload_id: Some(upload_id.to_owned()),
             ..Default::default()
         }),
-        expires_in: seconds(300),
+        expires_in: Some(seconds(300)),
         ..Default::default()
     }
 }
 
-fn seconds(seconds: i64) -> Option<prost_types::Duration> {
-    Some(prost_types::Duration { seconds, nanos: 0 })
+fn seconds(seconds: i64) -> prost_types::Duration {
+    prost_types::Duration { seconds, nanos: 0 }
 }
 
 async fn begin(
@@ -308,6 +308,103 @@ async fn where_a_grant_bounds_uploads_s3_holds_the_client_to_the_plan() {
     blind.part_size = 8 * MIB;
     let signed = parts(&presignd, blind).await.unwrap();
     assert_eq!(signed.parts[0].headers["content-length"], "8388608");
+}
+
+#[tokio::test]
+async fn an_upload_is_begun_for_addresses_that_presignd_does_not_have() {
+    let there = r#"[{ commands: [write, delete], resources: ["acme-files/*"], source_ip: [203.0.113.0/24, 127.0.0.0/8] }]"#;
+    let presignd = Presignd::with_ceph_tenant("acme", GRANTS)
+        .with_ceph_tenant("globex", &there.replace("acme", "globex"))
+        .start()
+        .await;
+    for (tenant, bucket) in [("acme", BUCKET), ("globex", "globex-files")] {
+        for (from, status) in [("203.0.113.7", 403), ("127.0.0.1", 200)] {
+            let mut request = start("uploads/from afar", Extent::Size(4));
+            request.tenant = tenant.to_owned();
+            request.source_ip = vec![from.to_owned()];
+            request.create.as_mut().unwrap().bucket = Some(bucket.to_owned());
+            let plan = begin(&presignd, request).await.unwrap();
+            let uploaded = put(&plan.parts[0], "part").await;
+            assert_eq!(uploaded.status, status, "{from}: {uploaded:?}");
+            let aborted = finish(plan.abort.as_ref(), "").await;
+            assert_eq!(aborted.status == 204, status == 200, "{from}: {aborted:?}");
+        }
+    }
+    let elsewhere = there.replace("127.0.0.0/8", "198.51.100.0/24");
+    let presignd = Presignd::with_ceph_tenant("acme", &elsewhere).start().await;
+    let key = "uploads/from elsewhere";
+    let plan = begin(&presignd, start(key, Extent::Size(4))).await;
+    let plan = plan.unwrap();
+    assert_eq!(put(&plan.parts[0], "part").await.status, 403);
+
+    // And is given up from there, too.
+    presignd
+        .records
+        .fail(Some(presignd::audit::AuditError::Closed));
+    let given_up = "uploads/given up from elsewhere";
+    let failed = begin(&presignd, start(given_up, Extent::Size(4))).await;
+    assert_eq!(failed.unwrap_err().code(), tonic::Code::Unavailable);
+    let ceph = Ceph::shared();
+    let under_way = ceph.as_owner("GET", BUCKET, "", "uploads=", "").await;
+    assert!(under_way.text().contains(key), "{}", under_way.text());
+    assert!(!under_way.text().contains(given_up), "{}", under_way.text());
+}
+
+#[tokio::test]
+async fn a_plan_lives_as_long_as_the_first_of_its_urls() {
+    let s3 = FakeS3::beginning("2~id").await;
+    let grants = r#"grants:
+  - { commands: [write], resources: ["acme-files/*"], max_expiry: 1h }
+  - { commands: [AbortMultipartUpload], resources: ["acme-files/*"], max_expiry: 2m }"#;
+    let presignd = Presignd::with_tenant("acme", &tenant_of(&s3, grants))
+        .start()
+        .await;
+    let mut request = start("k", Extent::PartCount(2));
+    let refused = begin(&presignd, request.clone()).await.unwrap_err();
+    assert_eq!(reason(&refused), "EXPIRY_ABOVE_CAP");
+    assert_eq!(s3.requests(), [""; 0]);
+    request.set_expiry_mode(ExpiryMode::Clamp);
+    let plan = begin(&presignd, request).await.unwrap();
+    assert_eq!(plan.expiry_bound(), ExpiryBound::GrantCap);
+    let ends = [plan.complete, plan.abort].map(|step| step.unwrap().url);
+    let urls = plan.parts.into_iter().map(|part| part.url).chain(ends);
+    for url in urls {
+        assert_eq!(Presigned::read(&url).expires_in(), 120);
+    }
+}
+
+#[tokio::test]
+async fn a_customers_key_goes_to_s3_and_to_the_client_and_nowhere_else() {
+    const KEY: &str = "cGxhbnRlZC1jdXN0b21lci1rZXktbWFya2VyLTMyYiE=";
+    let s3 = FakeS3::beginning("2~id").await;
+    let grants = format!("grants: {GRANTS}");
+    let presignd = Presignd::with_tenant("acme", &tenant_of(&s3, &grants))
+        .start()
+        .await;
+    let mut request = start("k", Extent::Size(9 * MIB));
+    request.complete = Some(s3::CompleteMultipartUpload {
+        if_none_match: Some("*".to_owned()),
+        ..Default::default()
+    });
+    let create = request.create.as_mut().unwrap();
+    create.sse_customer_algorithm = Some("AES256".to_owned());
+    create.sse_customer_key = Some(KEY.to_owned());
+    create.sse_customer_key_md5 = Some("c29tZXRoaW5nLWVsc2U=".to_owned());
+    let plan = begin(&presignd, request).await.unwrap();
+    let header = "x-amz-server-side-encryption-customer-key";
+    assert!(s3.requests()[0].contains(&format!("{header}: {KEY}\r\n")));
+    let complete = plan.complete.unwrap();
+    assert_eq!(complete.headers["if-none-match"], "*");
+    for headers in [
+        &plan.parts[0].headers,
+        &plan.parts[1].headers,
+        &complete.headers,
+    ] {
+        assert_eq!(headers[header], KEY);
+    }
+    assert!(!plan.abort.unwrap().headers.contains_key(header));
+    let records = format!("{:?}", presignd.records.all());
+    assert!(!records.contains(KEY), "{records}");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! URLs and forms per CPU-second of the signing core, beside other signers and the bare cost of the hashing, all in one run.
+//! URLs, forms and parts of uploads per CPU-second of the signing core, beside other signers and the bare cost of the hashing, all in one run.
 //!
 //! Each contender signs the same requests on one thread: 256 keys, in turn, with 16 credentials that carry a token of 900
 //! characters. Rounds are interleaved, so that a change of the machine's speed meets all alike, and ratios are taken within a
@@ -8,6 +8,7 @@
 
 mod contender;
 mod forms;
+mod parts;
 mod workload;
 
 use std::hint::black_box;
@@ -77,6 +78,7 @@ fn main() -> ExitCode {
         missed |= report(operation, blocks.len(), &contenders);
     }
     missed |= forms::measure(rounds);
+    missed |= parts::measure(rounds);
     if missed && rounds == ROUNDS {
         ExitCode::FAILURE
     } else {

@@ -183,6 +183,13 @@ fn check_url(command: &Command, response: &PresignResponse) {
     assert_eq!(response.method, text("method"));
 
     let mut asked = asked(inner);
+    if command
+        .options
+        .is_some_and(|options| options.requester_pays())
+    {
+        let payer = asked.headers.entry("x-amz-request-payer".to_owned());
+        payer.or_insert(Some("requester".to_owned()));
+    }
     if let Some(fixed) = operation.get_field_by_name("fixed_query") {
         for parameter in fixed.as_list().expect("a list") {
             let parameter = parameter.as_str().expect("text");

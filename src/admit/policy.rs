@@ -243,6 +243,20 @@ pub fn bounds_upload(grants: &[Grant], command: &BoundCommand<'_>) -> bool {
     })
 }
 
+/// Whether the command is allowed from certain addresses alone: from those that the request names, or those of grants.
+#[must_use]
+pub fn bound_to_addresses(
+    grants: &[Grant],
+    command: &BoundCommand<'_>,
+    source_ip: Option<&SourceIps>,
+) -> bool {
+    let from_anywhere = |need: Need<'_>| {
+        let mut grants = grants.iter();
+        grants.any(|grant| grant.source_ip().is_none() && need.met_by(grant, command))
+    };
+    source_ip.is_some() || !needs(command).all(from_anywhere)
+}
+
 /// The most bytes that the command may upload under the grants that allow it otherwise, from these addresses if it names any. `None`:
 /// nothing bounds it, or there is no such grant.
 fn most_upload(

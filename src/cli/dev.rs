@@ -1,7 +1,10 @@
-//! `presignd dev`: presignd with two demo tenants, over the embedded S3 and STS.
+//! `presignd dev`: presignd with two demo tenants, over the embedded S3 and STS, and a page to try it in a browser.
 //!
 //! The configuration is the text that an operator would write, and runs through the same code as `serve`; only presignd's own
-//! credentials come from the sandbox instead of the environment.
+//! credentials come from the sandbox instead of the environment. With `--config` the configuration is an operator's own.
+
+mod page;
+mod welcome;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -14,13 +17,15 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use clap::Args;
 use secrecy::ExposeSecret as _;
 
+use self::page::Served;
+use super::presign::connection::Connection;
 use super::serve::{start_logs, stop_signal};
 use crate::app::tenants::ProcessSurroundings;
 use crate::app::{App, Surroundings, aws_from_environment};
 use crate::audit::stdout::{Limits, StdoutSink};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config;
-use crate::dev::{Sandbox, SandboxOptions};
+use crate::dev::{CorsRule, Sandbox, SandboxOptions};
 use crate::grpc::server::ServerError;
 
 #[derive(Debug, Args)]
@@ -34,14 +39,30 @@ pub(super) struct DevOptions {
     /// The folder for buckets and objects. A temporary one, removed at the end, if it is left out.
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
+    /// Where the page listens. Port 0 takes a free one. [default: 127.0.0.1:8080, or a free port where that is taken]
+    #[arg(long, value_name = "ADDRESS")]
+    page: Option<SocketAddr>,
+    /// The page over this configuration, its tenants and their stores, instead of the sandbox's own.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["grpc", "s3", "data"])]
+    config: Option<PathBuf>,
+    /// Replace the CORS rules of the tenants' buckets by those that the page needs. The tenants have to be granted `PutBucketCors`.
+    #[arg(long, requires = "config")]
+    set_cors: bool,
+    #[command(flatten)]
+    connection: Connection,
 }
 
 pub(super) async fn run(options: DevOptions) -> anyhow::Result<ExitCode> {
-    for (flag, address) in [("--grpc", options.grpc), ("--s3", options.s3)] {
+    let addresses = [("--grpc", options.grpc), ("--s3", options.s3)];
+    let page = options.page.map(|address| ("--page", address));
+    for (flag, address) in addresses.into_iter().chain(page) {
         anyhow::ensure!(
             address.ip().is_loopback(),
             "{flag} {address} is not a loopback address: the sandbox lets in whoever can connect, so it stays on this machine"
         );
+    }
+    if let Some(path) = &options.config {
+        return over(path, &options).await;
     }
     let clock = Arc::new(SystemClock::new());
     let sandbox_clock = Arc::clone(&clock);
@@ -71,13 +92,61 @@ pub(super) async fn run(options: DevOptions) -> anyhow::Result<ExitCode> {
     let app = App::start(&settings, surroundings)
         .await
         .map_err(name_the_flag)?;
+    let place = page::place(options.page).await?;
+    let (grpc, s3) = (app.address().to_string(), sandbox.endpoint_url());
+    let client = options.connection.client(Some(&format!("http://{grpc}")))?;
+    sandbox.put_cors(vec![CorsRule::for_pages(&place.origins())]);
     let stop = stop_signal()?;
-    eprintln!(
-        "{}",
-        welcome(&app.address().to_string(), sandbox.endpoint_url())
+    let shown = page::sandbox(&sandbox, &grpc);
+    let url = place.url();
+    let page = place.serve(&shown, page::ask(client));
+    eprintln!("{}", welcome::welcome(&grpc, s3, &url));
+    let ran = app.run(stop).await;
+    page.shutdown().await;
+    sandbox.shutdown().await;
+    ran.map(|()| ExitCode::SUCCESS)
+}
+
+/// presignd and the page, with an operator's configuration.
+async fn over(path: &Path, options: &DevOptions) -> anyhow::Result<ExitCode> {
+    let settings = config::load(path, &ProcessSurroundings)?;
+    let _logs = start_logs(&settings)?;
+    for warning in &settings.warnings {
+        tracing::warn!("{warning}");
+    }
+    let place = page::place(options.page).await?;
+    let surroundings = Surroundings {
+        clock: Arc::new(SystemClock::new()),
+        aws: aws_from_environment().await,
+        sink: StdoutSink::stdout(Limits::default())?,
+    };
+    let app = App::start(&settings, surroundings).await?;
+    let address = app.address();
+    let scheme = if settings.server.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    let client = options
+        .connection
+        .client(Some(&format!("{scheme}://{address}")))?;
+    let stop = stop_signal()?;
+    // Whoever serves the page needs presignd's answers, to set CORS rules even before it is served.
+    let served = tokio::spawn(
+        Served {
+            ask: page::ask(client),
+            place,
+            shown: page::configured(&settings, &address.to_string()),
+            set_cors: options.set_cors,
+        }
+        .start(),
     );
     let ran = app.run(stop).await;
-    sandbox.shutdown().await;
+    if served.is_finished() {
+        served.await?.shutdown().await;
+    } else {
+        served.abort();
+    }
     ran.map(|()| ExitCode::SUCCESS)
 }
 
@@ -132,7 +201,7 @@ fn configuration(sandbox: &Sandbox, listen: SocketAddr) -> String {
       # Too wide on purpose: presignd would sign it, and the tenant's role is what stops the URL.
       - {{ commands: [GetObject], resources: [{theirs}] }}
     limits:
-      - {{ name: all, rate: 100/s, burst: 1000 }}
+      - {{ name: all, rate: 100/s, burst: 2000 }}
 ",
             role = tenant.role_arn,
             external_id = tenant.external_id,
@@ -140,51 +209,4 @@ fn configuration(sandbox: &Sandbox, listen: SocketAddr) -> String {
         );
     }
     text
-}
-
-fn welcome(grpc: &str, s3: &str) -> String {
-    // grpcurl writes `&` as \u0026, and sed takes that back: what is printed needs no other tool.
-    format!(
-        r#"presignd dev: a SANDBOX. It lets in whoever can connect, and its S3 keeps nothing of worth.
-
-  PresignService   {grpc}   (gRPC without TLS, with reflection)
-  S3 and STS       {s3}   (embedded; tenants acme and globex, buckets acme-files and globex-files)
-
-To try it, tell another terminal how to ask for a URL:
-
-  presign() {{ # presign TENANT COMMAND
-    grpcurl -plaintext -d "{{\"tenant\":\"$1\",\"command\":$2,\"reason\":\"a first try\"}}" \
-      {grpc} presignd.v1.PresignService/Presign |
-      sed -n 's/\\u0026/\&/g; s/.*"url": *"\([^"]*\)".*/\1/p'
-  }}
-
-Upload as acme, and download it again:
-
-  echo 'hello from acme' | curl -fsS -T - "$(presign acme '{{"putObject":{{"bucket":"acme-files","key":"hello.txt"}}}}')"
-  curl -fsS "$(presign acme '{{"getObject":{{"bucket":"acme-files","key":"hello.txt"}}}}')"
-
-Upload by a form, as a browser would: to this key, of 1 byte to 1 MiB. curl gets its fields in their order:
-
-  form() {{ # form TENANT REQUEST
-    grpcurl -plaintext -d "{{\"tenant\":\"$1\",$2}}" {grpc} presignd.v1.PresignService/PresignPost |
-      sed -n 's/\\u0026/\&/g; s/^  "url": \("[^"]*"\).*/url = \1/p
-        /^      "name": /{{N; s/^ *"name": "\(.*\)",\n *"value": "\(.*\)"$/form-string = "\1=\2"/p}}'
-  }}
-  echo 'hello by form' | curl -fsS -K <(form acme \
-    '"bucket":"acme-files","key":"forms/hello.txt","contentLengthRange":{{"min":1,"max":1048576}}') -F 'file=@-;filename=hello.txt'
-  curl -fsS "$(presign acme '{{"getObject":{{"bucket":"acme-files","key":"forms/hello.txt"}}}}')"
-
-Reach for the other tenant: acme's grants here are too wide on purpose, so presignd signs, and S3 refuses, because a URL
-carries no more than the permissions of acme's own role:
-
-  curl -sS "$(presign acme '{{"getObject":{{"bucket":"globex-files","key":"hello.txt"}}}}')"
-
-Look around:
-
-  grpcurl -plaintext {grpc} describe presignd.v1.PresignService
-  grpcurl -plaintext {grpc} describe presignd.s3.v1.GetObject
-
-Every decision is one JSON line on standard output. Ctrl-C stops the sandbox.
-"#
-    )
 }

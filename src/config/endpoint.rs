@@ -9,6 +9,7 @@ use super::tree::Node;
 use super::url::{BaseUrl, base_url};
 
 /// Where requests go.
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of its own")]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Endpoint {
     /// An S3-compatible store; `None`: AWS.
@@ -79,11 +80,11 @@ pub(super) fn endpoint(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Endpo
         return None;
     }
     let set = |flag: &Option<Located<bool>>| flag.as_ref().is_some_and(|flag| flag.value);
-    let mut fits = true;
+    let mut adds_up = true;
     let mut refuse = |setting: &Option<Located<bool>>, wrong: bool, message: &str| {
         if let Some(setting) = setting.as_ref().filter(|setting| setting.value && wrong) {
             reader.mistake_in(setting, message);
-            fits = false;
+            adds_up = false;
         }
     };
     let of_aws = "is for AWS, and `url` names another store: remove one of the two";
@@ -97,9 +98,9 @@ pub(super) fn endpoint(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Endpo
     if let (None, Some(region)) = (&url, &signing_region) {
         let message = "is for a store at `url`: AWS is signed for in the `region` of the bucket";
         reader.mistake_in(region, message);
-        fits = false;
+        adds_up = false;
     }
-    fits.then(|| Endpoint {
+    adds_up.then(|| Endpoint {
         url,
         path_style: set(&path_style),
         signing_region: signing_region.map(|region| region.value),

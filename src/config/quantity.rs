@@ -70,8 +70,8 @@ impl Rate {
 
 const UNITS: [(char, u64); 4] = [('d', 86_400), ('h', 3600), ('m', 60), ('s', 1)];
 
-/// `15m`, `1h30m`, `7d`.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+/// The duration that a text names: `15m`, `1h30m`, `7d`.
+pub fn duration(text: &str) -> Result<Duration, String> {
     let form = "write it as `90s`, `15m`, `1h30m` or `7d`";
     let shown = quoted(text);
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {

@@ -4,33 +4,24 @@
 //! files to another's; the claim only chooses the server, which then verifies it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use http::{HeaderValue, Method, Request, Response, header::CONTENT_LENGTH, header::CONTENT_TYPE};
+use arc_swap::ArcSwap;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use s3s::service::S3Service;
 use s3s::{Body, HttpError, S3Error, s3_error};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
 use super::SandboxClock;
 use super::access::Claim;
 use super::assume_role::{is_sts, restate_error};
+use super::connections::Answers;
+use super::cors::{Asked, CorsRule};
 use super::presented::{Presented, form_fields};
 use super::sessions::{Principal, Sessions};
 
 /// The largest POST form, in bytes, its file included: forms are held in memory.
 pub(super) const MAX_FORM: usize = 64 << 20;
-/// Connections served at once; more wait to be accepted.
-const MAX_CONNECTIONS: usize = 1024;
-/// For how long a client may take to send a request's head.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// For how long requests in flight may go on after a shutdown was asked for.
-const DRAIN: Duration = Duration::from_secs(2);
 
 /// Answers requests for S3 and STS.
 pub(super) struct Front {
@@ -38,16 +29,39 @@ pub(super) struct Front {
     pub(super) services: Vec<S3Service>,
     pub(super) sessions: Arc<Sessions>,
     pub(super) clock: SandboxClock,
+    /// The CORS rules of every bucket.
+    pub(super) cors: ArcSwap<Vec<CorsRule>>,
+}
+
+impl Answers for Front {
+    type Body = Body;
+    type Error = HttpError;
+
+    /// Answers browsers by the CORS rules too: a preflight is theirs alone, and S3's errors are for scripts to read as well.
+    async fn answer(&self, request: Request<Incoming>) -> Result<Response<Body>, HttpError> {
+        let Some(asked) = Asked::read(request.method(), request.headers()) else {
+            return self.answer_any(request).await;
+        };
+        let allowed = asked.answer(&self.cors.load());
+        let mut response = match (asked.is_preflight(), &allowed) {
+            (false, _) => self.answer_any(request).await?,
+            (true, Some(_)) => Response::new(Body::empty()),
+            (true, None) => refused(s3_error!(
+                AccessDenied,
+                "CORSResponse: no CORS rule of the bucket allows this origin, method and these headers"
+            ))?,
+        };
+        response.headers_mut().extend(allowed.unwrap_or_default());
+        Ok(response)
+    }
 }
 
 impl Front {
-    async fn answer(&self, request: Request<Incoming>) -> Result<Response<Body>, HttpError> {
+    async fn answer_any(&self, request: Request<Incoming>) -> Result<Response<Body>, HttpError> {
         let sts = is_sts(request.method(), request.uri());
         let response = match self.claim(request.map(Body::from)).await {
             Ok((service, request)) => service.call(request).await?,
-            Err(error) => error
-                .to_http_response()
-                .map_err(|error| HttpError::new(Box::new(error)))?,
+            Err(error) => refused(error)?,
         };
         let failed = sts && !response.status().is_success();
         let text = response.body().bytes().filter(|_| failed);
@@ -88,6 +102,11 @@ impl Front {
     }
 }
 
+fn refused(error: S3Error) -> Result<Response<Body>, HttpError> {
+    let response = error.to_http_response();
+    response.map_err(|error| HttpError::new(Box::new(error)))
+}
+
 /// Reads a POST form's fields, leaving the body as it was.
 async fn form_of(request: &mut Request<Body>) -> Result<Option<Vec<(String, String)>>, S3Error> {
     let content_type = request
@@ -121,48 +140,4 @@ async fn form_of(request: &mut Request<Body>) -> Result<Option<Vec<(String, Stri
             "The body is not a well-formed POST form"
         )
     })
-}
-
-/// Accepts connections until `stop`, then lets those in flight finish within a short time.
-pub(super) async fn serve(listener: TcpListener, front: Arc<Front>, stop: CancellationToken) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => break,
-            Some(_) = connections.join_next() => {}
-            accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(connection(stream, Arc::clone(&front), stop.clone()));
-                }
-                // Out of file descriptors, say: closing connections is what helps, so wait for that.
-                Err(error) => {
-                    tracing::warn!(%error, "the sandbox could not accept a connection");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            },
-        }
-    }
-    drop(listener);
-    let drained = async { while connections.join_next().await.is_some() {} };
-    // What is left is aborted as the set is dropped.
-    let _ = tokio::time::timeout(DRAIN, drained).await;
-}
-
-async fn connection(stream: TcpStream, front: Arc<Front>, stop: CancellationToken) {
-    let _ = stream.set_nodelay(true);
-    let service = service_fn(move |request| {
-        let front = Arc::clone(&front);
-        async move { front.answer(request).await }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut connection = std::pin::pin!(connection);
-    // A connection's failure is its client's affair.
-    tokio::select! {
-        _ = connection.as_mut() => return,
-        () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
-    }
-    let _ = connection.await;
 }

@@ -1,5 +1,7 @@
 //! What the rules answer to which options, and that answers are kept.
 
+use futures_util::FutureExt as _;
+
 use super::*;
 use crate::sign::operations::operation;
 
@@ -519,6 +521,7 @@ async fn options_lead_where_s3_says() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 async fn what_s3_refuses_is_told_by_the_option_at_fault() {
     let (dual_stack, fips, accelerate) =
         ("options.dual_stack", "options.fips", "options.accelerate");
@@ -692,4 +695,24 @@ async fn answers_are_kept_apart_by_what_is_asked() {
         }
     }
     assert_eq!(hosts.len(), 6);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_kept_costs_no_allocation() {
+    let endpoints = Endpoints::default();
+    let tenant = TenantEndpoint::new("eu-west-1".into(), None, false);
+    let get = operation("GetObject").unwrap();
+    let resolve = || endpoints.resolve(&tenant, get, Some("acme"), Options::default());
+    for _ in 0..3 {
+        resolve().await.unwrap();
+    }
+    let mut host = 0;
+    let counted = allocation_counter::measure(|| {
+        let known = resolve().now_or_never().expect("it is kept");
+        host = known.map_or(0, |endpoint| endpoint.host.len());
+    });
+    assert_eq!(
+        (counted.count_total, host),
+        (0, "acme.s3.eu-west-1.amazonaws.com".len())
+    );
 }

@@ -92,7 +92,7 @@ pub async fn health(
 pub const SERVING: &str = "SERVING";
 
 /// The error and what caused it: the outermost of a transport says little.
-fn whole(error: impl std::error::Error) -> String {
+pub(super) fn whole(error: impl std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

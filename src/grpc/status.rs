@@ -86,8 +86,8 @@ fn details(refusal: &Refusal, issuance_id: Option<Uuid>) -> ErrorDetails {
         Refusal::NotAuthorized(denied @ NotAuthorized::SourceIpNotHeld) => {
             details.add_bad_request_violation("source_ip", denied.to_string());
         }
-        Refusal::NoEndpoint(none) => {
-            details.add_bad_request_violation(&*none.field, &*none.detail);
+        Refusal::NoEndpoint(refused) => {
+            details.add_bad_request_violation(&*refused.field, &*refused.detail);
         }
         Refusal::Scope(ScopeError::PolicyTooLong(too_long)) => {
             note("policy_characters", &too_long.length);

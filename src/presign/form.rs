@@ -59,11 +59,11 @@ impl<'a> PlacedForm<'a> {
         let options = item.form.options.unwrap_or_default();
         let bound = bind::bind(&item.form);
         Self {
-            bound: match url_options(&options) {
+            bound: match url_options(options) {
                 violations if violations.is_empty() => bound,
                 violations => Err(with_more(violations, bound)),
             },
-            endpoint: endpoint_asked(&options),
+            endpoint: endpoint_asked(options),
             called: Called::default(),
             item,
         }
@@ -160,7 +160,7 @@ impl<'a> PlacedForm<'a> {
 }
 
 /// Options that are set and mean nothing in a form.
-fn url_options(options: &SigningOptions) -> Vec<Violation> {
+fn url_options(options: SigningOptions) -> Vec<Violation> {
     let set = [
         ("options.header_placement", options.header_placement != 0),
         ("options.requester_pays", options.requester_pays.is_some()),

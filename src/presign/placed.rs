@@ -73,7 +73,7 @@ impl<'a> Placed<'a> {
             bound,
             operation: Some(operation),
             called: Called::default(),
-            endpoint: endpoint_asked(&options),
+            endpoint: endpoint_asked(options),
             requester_pays,
             place,
         }
@@ -171,7 +171,7 @@ impl<'a> Placed<'a> {
 }
 
 /// Which endpoint the options ask for.
-pub(super) fn endpoint_asked(options: &SigningOptions) -> Options {
+pub(super) fn endpoint_asked(options: SigningOptions) -> Options {
     Options {
         dual_stack: options.dual_stack,
         fips: options.fips,

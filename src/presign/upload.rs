@@ -65,6 +65,8 @@ pub struct SignedUpload {
     pub parts: Vec<SignedPart>,
     /// The completion and the abortion.
     pub ends: Option<(SignedUrl, SignedUrl)>,
+    /// The abortion as presignd itself would send it, where that is another.
+    own_abort: Option<SignedUrl>,
 }
 
 /// The URL of a part.
@@ -89,6 +91,18 @@ pub struct SentHeaders(pub Vec<(String, String)>);
 impl std::fmt::Debug for SentHeaders {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("SentHeaders(..)")
+    }
+}
+
+impl SignedUrl {
+    /// As presignd itself sends it.
+    fn call(&self, name: &'static str) -> SignedCall<'_> {
+        SignedCall {
+            name,
+            method: self.method,
+            url: self.url.as_str(),
+            headers: &self.headers,
+        }
     }
 }
 
@@ -117,30 +131,31 @@ impl Presigner {
             let tenant = tenant.as_ref().map_err(|denied| *denied)?;
             let (first, others) = placed.authorize(steps, tenant, request)?;
             let admitted = tenant.rules.admit_together(first, others)?;
+            let own = match steps.sent_from_elsewhere(tenant, request) {
+                Some(sent) => {
+                    let (caller, session) = (&arrival.caller, &tenant.session);
+                    let own = self
+                        .scoper
+                        .scope_for_own_use(&admitted, caller, session, &sent);
+                    Some(own.await?)
+                }
+                None => None,
+            };
             let (commands, options) = (steps.commands(), Options::default());
             let endpoint = self.endpoint(tenant, &steps.part, options).await?;
             let ready = self.ready(arrival, tenant, &commands, endpoint, admitted);
             let ready = ready.await?;
             let signing = ready.signing();
+            let own = own.as_ref().map(|own| ready.signing_with(own));
             let upload_id = match &steps.create {
                 Some(create) => {
-                    let SignedUrl {
-                        url,
-                        method,
-                        headers,
-                        ..
-                    } = sign_url(create)(&signing)?;
-                    let call = SignedCall {
-                        name: create.operation.name,
-                        method,
-                        url: url.as_str(),
-                        headers: &headers,
-                    };
+                    let create = sign_url(create)(own.as_ref().unwrap_or(&signing))?;
+                    let call = create.call("CreateMultipartUpload");
                     self.uploads.begin(call).await?
                 }
                 None => upload.part.upload_id.clone().unwrap_or_default(),
             };
-            let signed = placed.sign(steps, &signing, upload_id)?;
+            let signed = placed.sign(steps, &signing, own.as_ref(), upload_id)?;
             Ok(ready.issued(signed))
         };
         let decision = within(arrival.patience, pin!(decide)).await;
@@ -160,16 +175,12 @@ impl Presigner {
 
     /// Gives up an upload that nobody will hear of.
     async fn give_up(&self, ids: UploadIds, signed: &SignedUpload) {
-        let Some((_, abort)) = &signed.ends else {
+        let of_the_plan = signed.ends.as_ref().map(|(_, abort)| abort);
+        let Some(abort) = signed.own_abort.as_ref().or(of_the_plan) else {
             return;
         };
-        let call = SignedCall {
-            name: "AbortMultipartUpload",
-            method: abort.method,
-            url: abort.url.as_str(),
-            headers: &abort.headers,
-        };
         let issuance_id = ids.request;
+        let call = abort.call("AbortMultipartUpload");
         match self.uploads.give_up(call).await {
             Ok(()) => tracing::warn!(%issuance_id, "an upload without a record was given up"),
             Err(error) => {
@@ -289,22 +300,28 @@ impl<'a> PlacedUpload<'a> {
         &self,
         steps: &Steps<'_>,
         signing: &Signing<'_>,
+        own: Option<&Signing<'_>>,
         upload_id: String,
     ) -> Result<SignedUpload, Refusal> {
-        let named = |command: &BoundCommand<'_>| {
+        let named = |command: &BoundCommand<'_>, signing: &Signing<'_>| {
             let mut command = command.clone();
             command.set_query(UPLOAD_ID, Value::Text(upload_id.clone().into()));
             sign_url(&command)(signing)
         };
         let ends = match &steps.ends {
-            Some((complete, abort)) => Some((named(complete)?, named(abort)?)),
+            Some((complete, abort)) => Some((named(complete, signing)?, named(abort, signing)?)),
             None => None,
+        };
+        let own_abort = match (&steps.ends, own) {
+            (Some((_, abort)), Some(own)) => Some(named(abort, own)?),
+            _ => None,
         };
         let parts = self.sign_parts(steps, signing, &upload_id);
         Ok(SignedUpload {
             upload_id,
             parts,
             ends,
+            own_abort,
         })
     }
 
@@ -392,6 +409,21 @@ impl<'a> Steps<'a> {
         let ends = ends.flat_map(|(complete, abort)| [complete, abort]);
         let part = std::iter::once(&self.part);
         part.chain(&self.create).chain(ends).collect()
+    }
+
+    /// What presignd itself would send of an upload that is to be begun, if the plan's session is only good for the addresses of others.
+    fn sent_from_elsewhere(
+        &self,
+        tenant: &Tenant,
+        request: &Request,
+    ) -> Option<Vec<&BoundCommand<'a>>> {
+        let create = self.create.as_ref()?;
+        let abort = self.ends.iter().map(|(_, abort)| abort);
+        let sent: Vec<_> = std::iter::once(create).chain(abort).collect();
+        let (grants, source_ip) = (&tenant.rules.grants, request.source_ip.as_ref());
+        let mut commands = sent.iter();
+        let bound = commands.any(|command| policy::bound_to_addresses(grants, command, source_ip));
+        (bound && tenant.rules.has_session_policy).then_some(sent)
     }
 
     fn commands_mut(&mut self) -> impl Iterator<Item = &mut BoundCommand<'a>> {

@@ -13,7 +13,8 @@ use sha2::{Digest as _, Sha256};
 use super::identity::Identity;
 use super::session_name::role_session_name;
 use super::session_policy::{
-    MAX_SESSION_POLICY, SessionPolicyInput, least_policy, policy, request_policy, session_policy,
+    MAX_SESSION_POLICY, SessionPolicyInput, least_policy, own_policy, policy, request_policy,
+    session_policy,
 };
 use super::{AssumeRoleCall, NarrowedTo, StsEndpoint};
 use crate::admit::grant::Grant;
@@ -116,6 +117,21 @@ impl Role {
         Ok(match &self.bounds {
             SessionBounds::Grants(policies) => {
                 NarrowedTo::Policy(policies.policy_for(commands, source_ip)?)
+            }
+            SessionBounds::Managed(arns) => NarrowedTo::Managed(Arc::clone(arns)),
+        })
+    }
+
+    /// What a session is narrowed to that presignd itself uses for these commands, allowed for these addresses if the request names any.
+    pub(super) fn narrowed_for_own_use(
+        &self,
+        commands: &[&BoundCommand<'_>],
+        source_ip: Option<&SourceIps>,
+    ) -> Result<NarrowedTo, PolicyTooLong> {
+        Ok(match &self.bounds {
+            SessionBounds::Grants(policies) => {
+                let policy = own_policy(&policies.input(), commands, source_ip);
+                NarrowedTo::Policy(fitting(SessionPolicy::new(&policy, true))?)
             }
             SessionBounds::Managed(arns) => NarrowedTo::Managed(Arc::clone(arns)),
         })

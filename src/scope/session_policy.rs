@@ -18,7 +18,7 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value, json};
 
 pub use self::grants::policy;
-pub use self::request::{least_policy, request_policy};
+pub use self::request::{least_policy, own_policy, request_policy};
 use crate::admit::grant::Grant;
 use crate::admit::source_ip::SourceIps;
 use crate::sign::bucket::{self, BucketKind};

@@ -7,7 +7,7 @@ use crate::harness::presignd::TestClock;
 use crate::harness::process::presignd;
 
 /// A key and its hash, as `presignd api-key new` prints them.
-pub(super) async fn new_key() -> (String, String) {
+pub(crate) async fn new_key() -> (String, String) {
     let ended = presignd(["api-key", "new"]).run().await;
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let mut lines = ended.stdout.lines();
@@ -24,7 +24,7 @@ pub(super) async fn new_key() -> (String, String) {
 }
 
 /// The key with its last digit changed.
-pub(super) fn flipped(key: &str) -> String {
+pub(crate) fn flipped(key: &str) -> String {
     let (start, last) = key.split_at(key.len() - 1);
     let last = u8::from_str_radix(last, 16).expect("a digit") ^ 1;
     format!("{start}{last:x}")

@@ -1,6 +1,7 @@
-//! Every combination of endpoint options and kinds of buckets, against aws-sdk-s3: the same URL, or a refusal by both.
+//! Every combination of endpoint options and kinds of buckets, against aws-sdk-s3 and botocore: the same URL, or a refusal by both.
 //!
-//! Access points of several regions are left out: the SDK does not presign for them in this build.
+//! Access points of several regions are left out, since neither presigns for them here, and of botocore's vectors (see
+//! `tools/commands/endpoint_vectors.py`) directory buckets.
 
 use std::time::{Duration, SystemTime};
 
@@ -14,11 +15,16 @@ use presignd::proto::v1::command::Command;
 use presignd::sign::command::{QueryParameter, Value};
 use presignd::sign::{Credentials, operations, presign};
 
+use serde::Deserialize;
+
 use super::Url;
+use crate::harness::tools::repository;
 
 const ID: &str = "ASIAIOSFODNN7EXAMPLE";
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
 const TOKEN: &str = "IQoJb3JpZ2luX2VjEJr3//wEaCWV1+LXdlc3QtMSJHMEUCIQDx7Kq2h9PbT4vZs0mY==";
+const BOTOCORE_TOKEN: &str =
+    "IQoJb3JpZ2luX2VjEXAMPLE//////////wEaCWV1LXdlc3QtMSJGMEQCIB+Zk/9yF0+EXAMPLETOKEN+/==";
 const KEY: &str = "a b/é+%41.pdf";
 
 const REGIONS: [&str; 4] = ["eu-central-1", "us-east-1", "cn-north-1", "us-gov-west-1"];
@@ -167,4 +173,75 @@ async fn the_sdk_goes_to_the_same_places() {
         REGIONS.len() * STORES.len() * 32 * BUCKETS.len()
     );
     assert!(same > 300 && refused > 300, "{same} and {refused}");
+}
+
+/// A row of botocore's.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Row {
+    region: String,
+    endpoint_url: Option<String>,
+    path_style: bool,
+    dual_stack: bool,
+    fips: bool,
+    accelerate: bool,
+    bucket: String,
+    url: Option<String>,
+    refused: Option<String>,
+}
+
+#[tokio::test]
+async fn botocore_goes_to_the_same_places() {
+    let text = std::fs::read_to_string(repository().join("tests/vectors/endpoints.json"));
+    let rows: Vec<Row> = serde_json::from_str(&text.expect("the vectors")).expect("rows");
+    let endpoints = Endpoints::default();
+    let credentials = Credentials::new(
+        ID.to_owned(),
+        SECRET.into(),
+        Some(BOTOCORE_TOKEN.into()),
+        None,
+    );
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_323_045);
+    let (mut same, mut refused) = (0, 0);
+    let mut wrong = Vec::new();
+    for row in &rows {
+        let tenant =
+            TenantEndpoint::new(row.region.clone(), row.endpoint_url.clone(), row.path_style);
+        let options = Options {
+            dual_stack: Some(row.dual_stack),
+            fips: Some(row.fips),
+            accelerate: Some(row.accelerate),
+        };
+        let command = Command::GetObject(s3::GetObject {
+            bucket: Some(row.bucket.clone()),
+            key: Some("a b/é.pdf".to_owned()),
+            ..Default::default()
+        });
+        let bound = operations::message(&command).to_bound().expect("valid");
+        let own = endpoints
+            .resolve(&tenant, bound.operation, bound.bucket, options)
+            .await
+            .map(|endpoint| presign(&bound, &endpoint, &credentials, time, 900));
+        let agree = match (&own, &row.url) {
+            (Ok(own), Some(theirs)) => Url::parse(own.as_str()) == Url::parse(theirs),
+            (Err(_), None) => row.refused.is_some(),
+            _ => false,
+        };
+        if !agree {
+            let own = own.map(presignd::sign::PresignedUrl::into_string);
+            wrong.push(format!("{row:?}\n  {own:?}"));
+        }
+        match row.url {
+            Some(_) => same += 1,
+            None => refused += 1,
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} of {}:\n{}",
+        wrong.len(),
+        rows.len(),
+        wrong.join("\n")
+    );
+    assert!(same >= 40 && refused >= 40, "{same} and {refused}");
 }

@@ -81,6 +81,12 @@ pub(crate) async fn serve(yaml: &str) -> (Process, PresignServiceClient<Channel>
 }
 
 impl Start {
+    /// With another argument.
+    pub(crate) fn argument(mut self, argument: &str) -> Self {
+        self.command.arg(argument);
+        self
+    }
+
     /// With a variable in its environment.
     pub(crate) fn env(mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) -> Self {
         self.command.env(name, value);

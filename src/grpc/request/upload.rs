@@ -321,6 +321,8 @@ impl Numbers {
 mod tests {
     use super::*;
 
+    const MIB: u64 = 1 << 20;
+
     fn start(extent: Option<Extent>) -> StartMultipartUploadRequest {
         StartMultipartUploadRequest {
             tenant: "acme".into(),
@@ -430,7 +432,6 @@ mod tests {
             };
             read_parts(request)
         };
-        const MIB: u64 = 1 << 20;
         for (list, first, last, size, numbers, next) in [
             (&[3, 9][..], 0, 0, 0, &[3, 9][..], None),
             (&[10_000], 0, 0, 0, &[10_000], None),

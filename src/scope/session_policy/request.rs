@@ -2,7 +2,8 @@
 //!
 //! The permissions are those that admission asked the grants for, so a policy never holds one that no grant gives. Invariant: it
 //! allows them on the request's own object, bucket or prefix, on the keys that a form lets through, and on the source that it names;
-//! only keys that the body names are bounded by the grants instead.
+//! only keys that the body names are bounded by the grants instead. What presignd itself sends comes from no address that a grant knows:
+//! its policy has none, and no URL is signed by such a session.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,6 +27,25 @@ pub fn request_policy(
     input: &SessionPolicyInput<'_>,
     commands: &[&BoundCommand<'_>],
     source_ip: Option<&SourceIps>,
+) -> Value {
+    policy(input, commands, source_ip, true)
+}
+
+/// The same for commands that presignd itself sends for whoever has the addresses, from its own.
+#[must_use]
+pub fn own_policy(
+    input: &SessionPolicyInput<'_>,
+    commands: &[&BoundCommand<'_>],
+    source_ip: Option<&SourceIps>,
+) -> Value {
+    policy(input, commands, source_ip, false)
+}
+
+fn policy(
+    input: &SessionPolicyInput<'_>,
+    commands: &[&BoundCommand<'_>],
+    source_ip: Option<&SourceIps>,
+    from_there: bool,
 ) -> Value {
     let mut actions: BTreeMap<(String, Option<ListedPrefix>, Option<SourceIps>), Actions> =
         BTreeMap::new();
@@ -54,9 +74,10 @@ pub fn request_policy(
         let giving = input.grants.iter();
         let giving = giving.filter(|grant| need.met_by(grant, command) && takes(grant, source_ip));
         // Where a grant gives it from anywhere, what others give from their addresses is no more.
-        let from_anywhere = source_ip.is_none()
-            && !matches!(need.target, Target::BodyKeys(_))
-            && giving.clone().any(|grant| grant.source_ip().is_none());
+        let from_anywhere = !from_there
+            || source_ip.is_none()
+                && !matches!(need.target, Target::BodyKeys(_))
+                && giving.clone().any(|grant| grant.source_ip().is_none());
         for grant in giving {
             let from = source_ip.or(grant.source_ip()).filter(|_| !from_anywhere);
             for arn in arns(&need, grant, input.partition) {
