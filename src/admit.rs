@@ -6,6 +6,7 @@
 
 pub mod content;
 pub mod expiry;
+pub mod explain;
 pub mod grant;
 pub mod held;
 pub mod limit;
@@ -158,6 +159,20 @@ impl TenantRules {
         limit::take(&self.limits, &operations)?;
         let admit = |item: Result<Authorized, E>| item.map(|authorized| Admitted { authorized });
         Ok(batch.into_iter().map(admit).collect())
+    }
+}
+
+impl Authorized {
+    /// For how long the URL may work, as far as the caps go.
+    #[must_use]
+    pub fn expiry(&self) -> Expiry {
+        self.expiry
+    }
+
+    /// The only addresses that the URL is to work from. `None`: those that the grants say.
+    #[must_use]
+    pub fn source_ip(&self) -> Option<&SourceIps> {
+        self.source_ip.as_ref()
     }
 }
 

@@ -156,6 +156,20 @@ impl<'a> Record<'a> {
         self.detail = None;
     }
 
+    /// Notes that the request was explained; `refusal` is the reason and the sentence of what would refuse it.
+    pub fn explained(
+        &mut self,
+        decided: SystemTime,
+        refusal: Option<(&'static str, Cow<'a, str>)>,
+    ) {
+        let (reason_code, detail) = refusal.unzip();
+        self.decided = decided;
+        self.outcome = Outcome::Explained;
+        self.status = "OK";
+        self.reason_code = reason_code;
+        self.detail = detail;
+    }
+
     /// Notes that no URL was issued: `outcome` is [`Outcome::Denied`] or [`Outcome::Failed`].
     pub fn refused(
         &mut self,
@@ -182,6 +196,8 @@ pub enum Outcome {
     Denied,
     /// presignd, or something it needs, could not do its part.
     Failed,
+    /// Nothing was asked for but what would become of it.
+    Explained,
 }
 
 impl Outcome {
@@ -191,6 +207,7 @@ impl Outcome {
             Self::Issued => "issued",
             Self::Denied => "denied",
             Self::Failed => "failed",
+            Self::Explained => "explained",
         }
     }
 }

@@ -6,6 +6,7 @@
 mod batch_presign;
 pub mod client;
 mod door;
+mod explain_presign;
 pub mod health;
 mod presign;
 mod presign_parts;
@@ -15,6 +16,7 @@ mod request;
 pub mod server;
 mod start_multipart_upload;
 mod status;
+mod stream_presign;
 mod to_the_end;
 
 use std::convert::Infallible;
@@ -27,16 +29,18 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use http::{Extensions, HeaderMap};
 use tokio_util::task::TaskTracker;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 use uuid::Uuid;
 
 use self::batch_presign::BatchPresign;
 use self::door::Ticket;
+use self::explain_presign::ExplainPresign;
 use self::presign::Presign;
 use self::presign_parts::PresignParts;
 use self::presign_post::PresignPost;
-use self::server::Peer;
+use self::server::{Ending, Peer};
 use self::start_multipart_upload::StartMultipartUpload;
+use self::stream_presign::Taking;
 use self::to_the_end::{Panicked, ToTheEnd};
 use crate::audit::TraceContext;
 use crate::authenticate::{Authenticator, Caller, Presented, Unauthenticated};
@@ -44,19 +48,22 @@ use crate::names::TenantId;
 use crate::presign::{Arrival, Presigner, at_once};
 use crate::proto::v1::presign_service_server::PresignService;
 use crate::proto::v1::{
-    BatchPresignRequest, BatchPresignResponse, PresignPartsRequest, PresignPartsResponse,
-    PresignPostRequest, PresignPostResponse, PresignRequest, PresignResponse,
-    StartMultipartUploadRequest, StartMultipartUploadResponse,
+    BatchPresignRequest, BatchPresignResponse, ExplainPresignRequest, ExplainPresignResponse,
+    PresignPartsRequest, PresignPartsResponse, PresignPostRequest, PresignPostResponse,
+    PresignRequest, PresignResponse, StartMultipartUploadRequest, StartMultipartUploadResponse,
+    StreamPresignRequest,
 };
 use crate::refusal::Refusal;
 
 /// The service's full name.
 pub const SERVICE: &str = "presignd.v1.PresignService";
 /// Its methods' full names.
-const METHODS: [&str; 5] = [
+const METHODS: [&str; 7] = [
     Presign::METHOD,
     BatchPresign::METHOD,
+    stream_presign::METHOD,
     PresignPost::METHOD,
+    ExplainPresign::METHOD,
     StartMultipartUpload::METHOD,
     PresignParts::METHOD,
 ];
@@ -65,7 +72,7 @@ const METHODS: [&str; 5] = [
 #[derive(Debug, Clone)]
 pub struct PresignApi(Arc<Inner>);
 
-/// An RPC with one message and one reply: what is its own between the door and the reply.
+/// A message and its reply, the only ones of an RPC or some of a stream: what is its own between the door and the reply.
 trait Unary: 'static {
     /// Its full name.
     const METHOD: &'static str;
@@ -92,7 +99,7 @@ trait Unary: 'static {
 }
 
 /// A request whose sender is not known yet.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Unidentified {
     arrival: Arrival,
     presented: Presented,
@@ -123,6 +130,11 @@ impl PresignApi {
     #[must_use]
     pub fn presigner(&self) -> &Presigner {
         &self.0.presigner
+    }
+
+    /// The longest that signing may take, or a message to come.
+    fn patience(&self) -> Duration {
+        self.0.patience
     }
 
     /// Waits for the requests under way, whether or not their callers still do.
@@ -172,18 +184,7 @@ impl PresignApi {
         let issuance_id = inner.issuance_id();
         let work = Box::pin(async move {
             let _ticket = ticket;
-            let (arrival, known) = inner.identified(arriving, issuance_id).await;
-            let tenant = TenantId::parse(R::tenant(&message)).ok();
-            let tenant = tenant.as_ref();
-            let work = async {
-                match known.and_then(|()| R::read(message)) {
-                    Ok(asked) => R::work(&inner, &arrival, issuance_id, asked).await,
-                    Err(refusal) => Err(inner.refuse(&arrival, issuance_id, tenant, refusal).await),
-                }
-            };
-            inner
-                .unless_it_panics(&arrival, issuance_id, tenant, pin!(work))
-                .await
+            inner.answer::<R>(arriving, issuance_id, message).await
         });
         self.run(issuance_id, work).await
     }
@@ -223,6 +224,26 @@ impl PresignApi {
 }
 
 impl Inner {
+    /// Knows the caller of a message, reads it, and does its work.
+    async fn answer<R: Unary>(
+        &self,
+        arriving: Unidentified,
+        issuance_id: Uuid,
+        message: R::Message,
+    ) -> Result<R::Reply, Refusal> {
+        let (arrival, known) = self.identified(arriving, issuance_id).await;
+        let tenant = TenantId::parse(R::tenant(&message)).ok();
+        let tenant = tenant.as_ref();
+        let work = async {
+            match known.and_then(|()| R::read(message)) {
+                Ok(asked) => R::work(self, &arrival, issuance_id, asked).await,
+                Err(refusal) => Err(self.refuse(&arrival, issuance_id, tenant, refusal).await),
+            }
+        };
+        self.unless_it_panics(&arrival, issuance_id, tenant, pin!(work))
+            .await
+    }
+
     /// What comes of the work; if it panics, a refusal with a record of its own.
     async fn unless_it_panics<T>(
         &self,
@@ -356,11 +377,27 @@ impl PresignService for PresignApi {
         self.answer::<BatchPresign>(request).await
     }
 
+    type StreamPresignStream = Taking;
+
+    async fn stream_presign(
+        &self,
+        request: Request<Streaming<StreamPresignRequest>>,
+    ) -> Result<Response<Taking>, Status> {
+        self.open(request).await
+    }
+
     async fn presign_post(
         &self,
         request: Request<PresignPostRequest>,
     ) -> Result<Response<PresignPostResponse>, Status> {
         self.answer::<PresignPost>(request).await
+    }
+
+    async fn explain_presign(
+        &self,
+        request: Request<ExplainPresignRequest>,
+    ) -> Result<Response<ExplainPresignResponse>, Status> {
+        self.answer::<ExplainPresign>(request).await
     }
 
     async fn start_multipart_upload(

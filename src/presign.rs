@@ -4,6 +4,7 @@
 //!
 //! Invariant: a URL leaves [`Presigner`] only after its record was confirmed, and a refusal leaves a record too.
 
+pub mod explain;
 mod form;
 mod placed;
 mod record;
@@ -56,7 +57,7 @@ pub struct Presigner {
 }
 
 /// What is known of a request before anything is decided.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Arrival {
     /// The full name of the RPC's method.
     pub method: &'static str,

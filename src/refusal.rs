@@ -37,6 +37,12 @@ pub enum Refusal {
         "presignd has as many requests under way as it takes: try again later, or ask another replica"
     )]
     Overloaded,
+    /// A stream ends, though its client did not end it.
+    #[error(
+        "the stream ends, because its connection closes or because it was idle: all that it read is answered; ask for the rest on \
+         another stream"
+    )]
+    StreamClosed,
     /// The caller could not be identified.
     #[error(transparent)]
     Unauthenticated(#[from] Unauthenticated),
@@ -216,6 +222,7 @@ impl Refusal {
             }
             Self::Audit(_) => (Outcome::Failed, Code::Unavailable, Reason::AuditUnavailable),
             Self::Overloaded => (Outcome::Failed, Code::Unavailable, Reason::Overloaded),
+            Self::StreamClosed => (Outcome::Failed, Code::Unavailable, Reason::StreamClosed),
             Self::DeadlineExceeded => (
                 Outcome::Failed,
                 Code::DeadlineExceeded,

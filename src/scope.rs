@@ -10,6 +10,7 @@ pub mod clock_skew;
 mod fit;
 mod flight;
 pub mod identity;
+pub mod preview;
 mod refresh;
 mod role;
 pub mod session_name;
@@ -33,7 +34,8 @@ use self::identity::{Identity, TrustRights};
 pub use self::role::{
     PolicyTerms, PolicyTooLong, Role, SessionBounds, SessionPolicies, SessionPolicy, SessionScope,
 };
-use crate::admit::{Admitted, expiry::BeyondSession};
+use crate::admit::Admitted;
+use crate::admit::expiry::{BeyondSession, Expiry};
 use crate::authenticate::Caller;
 use crate::clock::SharedClock;
 use crate::names::TenantId;
@@ -350,7 +352,7 @@ impl Scoper {
         let clock = calls.clock(&self.skews, &role.sts);
         self.skews.check(clock)?;
         let narrowed_to = narrowed(role)?;
-        let need = need(admitted, role, !narrowed_to.of_one_request())?;
+        let need = need(admitted.expiry(), role, !narrowed_to.of_one_request())?;
         let key = SessionKey {
             role: role.digest(&tenant.tenant, &narrowed_to),
             caller: caller.name().into(),
@@ -363,7 +365,7 @@ impl Scoper {
         let session = session.map_err(|error| error.spread(fastrand::f64()))?;
         if need.or_else.is_none() && session.life < need.at_least {
             // A new one would be no better: what this one has left is not the point.
-            return Err(beyond(admitted, session.life).into());
+            return Err(beyond(admitted.expiry(), session.life).into());
         }
         Ok(ScopedCredentials { session })
     }
@@ -383,8 +385,7 @@ impl Scoper {
 
 /// How long the session must last. A request that does not insist takes a session with half its life, rather than have STS called
 /// for every request whose expiry is near the session's own. A session that is not asked for again is not `renewed` ahead of need.
-fn need(admitted: &Admitted, role: &Role, renewed: bool) -> Result<Need, BeyondSession> {
-    let expiry = admitted.expiry();
+fn need(expiry: Expiry, role: &Role, renewed: bool) -> Result<Need, BeyondSession> {
     let ahead_for = renewed.then_some(role.longest_expiry);
     if expiry.may_shorten {
         let wanted = expiry.seconds.min(role.duration / 2);
@@ -396,8 +397,7 @@ fn need(admitted: &Admitted, role: &Role, renewed: bool) -> Result<Need, BeyondS
         })
     } else {
         let at_least = Duration::from_secs(expiry.seconds.into()) + MARGIN;
-        let duration = Duration::from_secs(role.duration.into());
-        let sure = duration.saturating_sub(LACKING.min(duration / LACKING_PART));
+        let sure = sure(role);
         if at_least <= sure {
             return Ok(Need {
                 at_least,
@@ -406,15 +406,21 @@ fn need(admitted: &Admitted, role: &Role, renewed: bool) -> Result<Need, BeyondS
             });
         }
         // No session of the role is sure to last so long: STS need not be asked.
-        Err(beyond(admitted, sure))
+        Err(beyond(expiry, sure))
     }
 }
 
+/// How long a new session of the role lasts at the least.
+fn sure(role: &Role) -> Duration {
+    let duration = Duration::from_secs(role.duration.into());
+    duration.saturating_sub(LACKING.min(duration / LACKING_PART))
+}
+
 /// A session that lasts so long at the most cannot do what is asked.
-fn beyond(admitted: &Admitted, life: Duration) -> BeyondSession {
+fn beyond(expiry: Expiry, life: Duration) -> BeyondSession {
     let remaining = life.saturating_sub(MARGIN).as_secs();
     BeyondSession {
-        asked: admitted.expiry().seconds,
+        asked: expiry.seconds,
         remaining: u32::try_from(remaining).unwrap_or(u32::MAX),
     }
 }

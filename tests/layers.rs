@@ -163,7 +163,14 @@ fn without_tests(text: &str) -> (String, Vec<String>) {
         if let [.., "mod", name] = words[..] {
             modules.push(name.to_owned());
         }
-        while !item.ends_with(';') && item != end {
+        // What ends in `;` on its first line is over; else its lines are indented more than its end.
+        let is_over = |line: &str| {
+            let own = line
+                .strip_prefix(indent)
+                .filter(|own| !own.starts_with(' '));
+            line.trim_end_matches(';') == end || own.is_some_and(|own| own.ends_with(';'))
+        };
+        while !is_over(item) {
             item = lines.next().expect("an item ends");
         }
     }

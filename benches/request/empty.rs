@@ -6,16 +6,18 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream as StdTcpStream};
 
 use presignd::proto::v1::presign_service_server::{PresignService, PresignServiceServer};
 use presignd::proto::v1::{
-    BatchPresignRequest, BatchPresignResponse, PresignPartsRequest, PresignPartsResponse,
-    PresignPostRequest, PresignPostResponse, PresignRequest, PresignResponse,
-    StartMultipartUploadRequest, StartMultipartUploadResponse,
+    BatchPresignRequest, BatchPresignResponse, ExplainPresignRequest, ExplainPresignResponse,
+    PresignPartsRequest, PresignPartsResponse, PresignPostRequest, PresignPostResponse,
+    PresignRequest, PresignResponse, StartMultipartUploadRequest, StartMultipartUploadResponse,
+    StreamPresignRequest, StreamPresignResponse,
 };
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::{TcpListenerStream, UnboundedReceiverStream};
+use tonic::codegen::BoxStream;
 use tonic::transport::Server;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 /// Makes this process the empty service.
 const ARGUMENT: &str = "--serve-empty";
@@ -71,6 +73,22 @@ impl PresignService for Empty {
         _: Request<BatchPresignRequest>,
     ) -> Result<Response<BatchPresignResponse>, Status> {
         Err(Status::unimplemented("the empty service has no batches"))
+    }
+
+    type StreamPresignStream = BoxStream<StreamPresignResponse>;
+
+    async fn stream_presign(
+        &self,
+        _: Request<Streaming<StreamPresignRequest>>,
+    ) -> Result<Response<Self::StreamPresignStream>, Status> {
+        Err(Status::unimplemented("the empty service has no streams"))
+    }
+
+    async fn explain_presign(
+        &self,
+        _: Request<ExplainPresignRequest>,
+    ) -> Result<Response<ExplainPresignResponse>, Status> {
+        Err(Status::unimplemented("the empty service explains nothing"))
     }
 
     async fn presign_post(

@@ -9,9 +9,12 @@ use presignd::proto::s3::GetObject;
 use presignd::proto::v1::batch_presign_result::Result as ItemResult;
 use presignd::proto::v1::command::Command as Variant;
 use presignd::proto::v1::presign_service_client::PresignServiceClient;
-use presignd::proto::v1::{BatchPresignRequest, Command, PresignRequest};
+use presignd::proto::v1::stream_presign_response::Result as StreamedResult;
+use presignd::proto::v1::{BatchPresignRequest, Command, PresignRequest, StreamPresignRequest};
 use prost::Message as _;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::transport::Channel;
 
 const CONNECTIONS: usize = 4;
@@ -26,6 +29,8 @@ pub(crate) enum Ask {
     One,
     /// So many URLs.
     Batch(usize),
+    /// URLs, one by one on a stream.
+    Streamed,
 }
 
 /// Connections to one server.
@@ -68,6 +73,7 @@ impl Load {
         let requests = match self.ask {
             Ask::One => urls,
             Ask::Batch(size) => urls.div_ceil(size),
+            Ask::Streamed => return self.stream(urls).await,
         };
         let next = Arc::new(AtomicUsize::new(0));
         let mut workers = JoinSet::new();
@@ -93,6 +99,41 @@ impl Load {
 }
 
 impl Load {
+    /// Asks for at least this many URLs on a stream of each connection, and returns how many came.
+    async fn stream(&self, urls: usize) -> usize {
+        let each = urls.div_ceil(CONNECTIONS);
+        let mut streams = JoinSet::new();
+        for client in &self.clients {
+            let mut client = client.clone();
+            streams.spawn(async move {
+                let (asking, asked) = mpsc::unbounded_channel();
+                let ask = |n: usize| {
+                    let request = StreamPresignRequest {
+                        request_id: n.to_string(),
+                        request: Some(request(n)),
+                    };
+                    asking.send(request).expect("the stream is open");
+                };
+                let mut next = IN_FLIGHT.min(each);
+                (0..next).for_each(ask);
+                let asked = UnboundedReceiverStream::new(asked);
+                let answers = client.stream_presign(asked).await;
+                let mut answers = answers.expect("a stream is opened").into_inner();
+                for _ in 0..each {
+                    let answer = answers.message().await.expect("the stream goes on");
+                    let result = answer.expect("there is an answer to each").result;
+                    assert!(matches!(result, Some(StreamedResult::Response(_))));
+                    if next < each {
+                        ask(next);
+                        next += 1;
+                    }
+                }
+                each
+            });
+        }
+        streams.join_all().await.into_iter().sum()
+    }
+
     /// Asks at this rate, whatever becomes of the requests before, and returns how long each took from the time at which it was
     /// to begin.
     pub(crate) async fn pace(&self, rate: f64, within: Duration) -> Vec<Duration> {
@@ -145,6 +186,7 @@ async fn issue(client: &mut PresignServiceClient<Channel>, ask: Ask, n: usize) -
             );
             results.len()
         }
+        Ask::Streamed => unreachable!("a stream has more than one request"),
     }
 }
 

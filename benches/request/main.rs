@@ -3,6 +3,7 @@
 //! The servers are processes of their own; this one is the load, four connections with 32 requests in flight on each. Rounds are
 //! interleaved, so that a change of the machine's speed meets all alike, and ratios are taken within a round. presignd signs with
 //! static credentials that carry a token of 900 characters, under a limit, and writes its JSON lines into a pipe that is read.
+//! On a stream 32 requests are in flight, with a stream for each connection.
 //! Beside a batch stands the bare cost of the hashing of its URLs.
 //!
 //! Latency is taken at half of the rate that each server came to in this run at full load (the median of the rounds), with requests that begin at their times
@@ -76,6 +77,12 @@ fn main() -> ExitCode {
                 "presignd, batch of 500",
                 Server::presignd(None),
                 Ask::Batch(BATCH),
+            )
+            .await,
+            Row::new(
+                "presignd, stream with 32 in flight",
+                Server::presignd(None),
+                Ask::Streamed,
             )
             .await,
         ];
@@ -180,12 +187,12 @@ fn report(rows: &[Row], floor: &[f64]) {
     let empty = &rows[0];
     println!("\nServer CPU, load from another process: {request} bytes in, {reply} bytes out");
     println!(
-        "  {:<32}{:>12}{:>12}{:>14}{:>12}",
+        "  {:<36}{:>12}{:>12}{:>14}{:>12}",
         "", "µs a URL", "of empty", "URLs/s, full", "p99 µs*"
     );
     for row in rows {
         print!(
-            "  {:<32}{:>12.2}{:>11.2}x{:>14.0}",
+            "  {:<36}{:>12.2}{:>11.2}x{:>14.0}",
             row.name,
             median(row.micros.clone()),
             over(&row.micros, &empty.micros),
@@ -202,7 +209,7 @@ fn report(rows: &[Row], floor: &[f64]) {
         }
     }
     println!(
-        "  {:<32}{:>12.2}{:>11.2}x",
+        "  {:<36}{:>12.2}{:>11.2}x",
         format!("SHA-256 of {BLOCKS} blocks alone"),
         median(floor.to_vec()),
         over(floor, &empty.micros)
@@ -212,6 +219,10 @@ fn report(rows: &[Row], floor: &[f64]) {
         "  A batch costs a URL {:.2} of a unary request, and {:.1} of its hashing.",
         over(&rows[4].micros, &rows[2].micros),
         over(&rows[4].micros, floor)
+    );
+    println!(
+        "  A stream with 32 in flight has {:.2} times the URLs per CPU-second of unary requests.",
+        over(&rows[2].micros, &rows[5].micros)
     );
 }
 

@@ -3,6 +3,8 @@
 //! A URL leads to the store's own host, so a type that browsers run makes whatever was uploaded a page of that host. Invariant: where a
 //! rule lists types, what is allowed carries one of them.
 
+use std::fmt;
+
 use super::media_type::{MediaRange, MediaType};
 use crate::sign::bind::Violation;
 use crate::sign::command::BoundCommand;
@@ -56,6 +58,22 @@ impl ContentRules {
             ResponseRule::Nothing => broken.extend(nothing(command)),
         }
         broken
+    }
+}
+
+/// As a configuration writes what is not the default, after the rest of a grant.
+impl fmt::Display for ContentRules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(types) = &self.uploads {
+            write!(f, ", content_types: [{}]", all(types))?;
+        }
+        match &self.responses {
+            ResponseRule::Inert => Ok(()),
+            ResponseRule::Types(types) => {
+                write!(f, ", response_content_types: [{}]", all(types))
+            }
+            ResponseRule::Nothing => f.write_str(", response_headers: deny"),
+        }
     }
 }
 

@@ -171,6 +171,12 @@ impl Grant {
         self.terms.source_ip.as_ref()
     }
 
+    /// The commands and classes.
+    #[must_use]
+    pub fn commands(&self) -> &[CommandSelector] {
+        &self.commands
+    }
+
     /// The resources.
     #[must_use]
     pub fn resources(&self) -> &[ResourcePattern] {

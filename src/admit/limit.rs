@@ -27,6 +27,8 @@ pub struct Limit {
     interval: Duration,
     state: TheoreticalArrival,
     limiter: RateLimiter<NotKeyed, TheoreticalArrival, MonotonicClock, NoOpMiddleware<Duration>>,
+    /// From when the state counts.
+    began: Duration,
     clock: SharedClock,
 }
 
@@ -53,6 +55,19 @@ pub enum RateLimited {
         /// How many fit.
         burst: u32,
     },
+}
+
+/// What is left of a limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Left {
+    /// The limit's name.
+    pub limit: Arc<str>,
+    /// How many URLs there is room for now.
+    pub left: u32,
+    /// How many it holds.
+    pub burst: u32,
+    /// When there is room for one; `None`: there is.
+    pub retry_after: Option<Duration>,
 }
 
 impl RateLimited {
@@ -85,6 +100,8 @@ impl Limit {
             burst,
             interval: quota.replenish_interval(),
             limiter: RateLimiter::new(quota, state.clone(), MonotonicClock(Arc::clone(&clock))),
+            // Not before the limiter did: what is told of it is never too much.
+            began: clock.monotonic(),
             state,
             clock,
         })
@@ -118,10 +135,40 @@ impl Limit {
         }
     }
 
+    /// What is left, by governor's own arithmetic.
+    fn left(&self) -> Left {
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let now = nanos(self.clock.monotonic().saturating_sub(self.began));
+        let interval = nanos(self.interval).max(1);
+        let burst = self.burst.get();
+        let known = self.state.0.load(Ordering::Acquire);
+        let arrival = if known == 0 { now } else { known };
+        // What may come early: all but the first.
+        let latest = now.saturating_add(interval.saturating_mul(u64::from(burst - 1)));
+        let wait = arrival.checked_sub(latest).filter(|wait| *wait > 0);
+        let fitting = 1 + latest.saturating_sub(arrival) / interval;
+        Left {
+            limit: Arc::clone(&self.name),
+            left: match wait {
+                Some(_) => 0,
+                None => u32::try_from(fitting).unwrap_or(u32::MAX).min(burst),
+            },
+            burst,
+            retry_after: wait.map(Duration::from_nanos),
+        }
+    }
+
     fn refund(&self, count: NonZeroU32) {
         self.state
             .bring_forward(self.interval.saturating_mul(count.get()));
     }
+}
+
+/// What is left of every limit that counts an operation.
+#[must_use]
+pub fn left(limits: &[Limit], operation: &Operation) -> Vec<Left> {
+    let counting = limits.iter().filter(|limit| limit.counts(operation));
+    counting.map(Limit::left).collect()
 }
 
 /// Takes one URL for each operation from every limit that counts it, or nothing at all.
@@ -212,6 +259,36 @@ mod tests {
             limits,
             &std::iter::repeat_n(operation(name).unwrap(), count),
         )
+    }
+
+    proptest::proptest! {
+        /// So many URLs as are left can be taken at once, and no more; when there are none, one can after the wait and not before.
+        #[test]
+        fn what_is_left_is_what_can_be_taken(
+            burst in 1_u32..6,
+            steps in proptest::collection::vec((0_u32..8, 0_u64..700), 0..12),
+        ) {
+            let clock = Arc::new(SetClock::default());
+            let limits = [limit(&clock, &[], Duration::from_millis(100), burst)];
+            for (count, millis) in steps {
+                let _ = take_n(&limits, "GetObject", usize::try_from(count).unwrap());
+                clock.advance(Duration::from_millis(millis));
+            }
+            let one = operation("GetObject").unwrap();
+            let before = left(&limits, one);
+            proptest::prop_assert_eq!(&before, &left(&limits, one), "looking costs nothing");
+            let told = before[0].left;
+            proptest::prop_assert!(take_n(&limits, "GetObject", usize::try_from(told).unwrap() + 1).is_err());
+            if let Some(wait) = before[0].retry_after {
+                proptest::prop_assert_eq!(told, 0);
+                clock.advance(wait.checked_sub(Duration::from_nanos(1)).unwrap());
+                proptest::prop_assert!(take_n(&limits, "GetObject", 1).is_err());
+                clock.advance(Duration::from_nanos(1));
+                proptest::prop_assert!(take_n(&limits, "GetObject", 1).is_ok());
+            } else {
+                proptest::prop_assert!(take_n(&limits, "GetObject", usize::try_from(told).unwrap()).is_ok());
+            }
+        }
     }
 
     #[test]

@@ -322,12 +322,27 @@ pub fn needs<'a>(command: &'a BoundCommand<'_>) -> impl Iterator<Item = Need<'a>
 }
 
 impl Need<'_> {
+    /// The command that an operator has to grant for it.
+    pub(super) fn owner(&self) -> &'static Operation {
+        self.owner
+    }
+
+    /// Whether it is a need of the command's own, rather than another's permission that a field adds.
+    pub(super) fn is_own(&self, operation: &Operation) -> bool {
+        self.owner.name == operation.name
+    }
+
+    /// Whether this grant carries the permission, wherever.
+    pub(super) fn carried_by(&self, grant: &Grant) -> bool {
+        carries(grant, self.owner, self.action)
+    }
+
     /// Whether this grant alone meets the need of the command that has it.
     #[must_use]
     pub fn met_by(&self, grant: &Grant, command: &BoundCommand<'_>) -> bool {
         // What objects are is a matter of the command's own grants, and not of those that lend it a permission.
-        let own = self.owner.name == command.operation.name;
-        carries(grant, self.owner, self.action)
+        let own = self.is_own(command.operation);
+        self.carried_by(grant)
             && grant.covers(&self.target)
             && (!own || keeps_terms(command, grant))
     }
@@ -360,7 +375,7 @@ pub fn takes(grant: &Grant, source_ip: Option<&SourceIps>) -> bool {
 }
 
 /// What the command reaches for.
-fn target_of<'a>(command: &'a BoundCommand<'_>) -> Target<'a> {
+pub(super) fn target_of<'a>(command: &'a BoundCommand<'_>) -> Target<'a> {
     let operation = command.operation;
     let beginning = command.left_open.and_then(|open| open.key_starts_with);
     match (operation.path, command.bucket, command.key) {

@@ -17,6 +17,7 @@ use clap::Args;
 use serde_json::Value;
 
 use self::connection::Connection;
+use self::curl::Upload;
 use self::request::Asked;
 use super::check::say;
 use crate::sign::command::BodyKind;
@@ -92,12 +93,20 @@ pub(super) async fn run(options: PresignOptions) -> anyhow::Result<ExitCode> {
         let url = text(&answer, "url");
         let headers = headers(&answer);
         let method = text(&answer, "method");
+        let checksum = answer["checksumRequired"] == true;
         if options.curl {
-            let upload = operation.body != BodyKind::None;
+            let upload = match operation.body {
+                BodyKind::None => Upload::Nothing,
+                _ if checksum => Upload::FileWithMd5,
+                _ => Upload::File,
+            };
             let line = curl::request(method, url, &headers, upload, file, &asked.file_name);
             say(&format!("{line}\n"));
         } else {
             note(&asked, method, &headers);
+            if checksum {
+                eprintln!("presignd: S3 wants a content-md5 with the body (--curl writes one)");
+            }
             say(&format!("{url}\n"));
         }
     } else if options.html {

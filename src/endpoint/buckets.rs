@@ -57,8 +57,8 @@ impl Buckets {
 #[cfg(test)]
 mod tests {
     use super::super::Endpoints;
-    use super::super::options::Options;
     use super::*;
+    use crate::endpoint::options::Options;
     use crate::sign::operations::operation;
 
     fn aws(region: &str) -> TenantEndpoint {

@@ -2,7 +2,8 @@
 //!
 //! Invariant: a request holds its place until it is decided and answered, whether or not its caller still waits. What is refused
 //! because its message does not come whole, is too large or no protobuf leaves a record like any other refusal. What is refused for
-//! want of room does not: nothing was read, and it has to stay cheap.
+//! want of room does not: nothing was read, and it has to stay cheap. A stream has a place until its caller is known; then each of
+//! its requests has one of its own.
 
 mod arriving;
 
@@ -20,7 +21,7 @@ use tonic::{Code, Status};
 use tower::Service as _;
 
 use self::arriving::Arriving;
-use super::{METHODS, PresignApi, Unidentified, status};
+use super::{METHODS, PresignApi, Unidentified, status, stream_presign};
 use crate::proto::v1::presign_service_server::PresignServiceServer;
 use crate::refusal::Refusal;
 
@@ -37,12 +38,12 @@ pub(super) struct Door {
     api: PresignApi,
     service: PresignServiceServer<PresignApi>,
     room: Arc<Room>,
-    max_request_bytes: usize,
 }
 
-/// How many requests may be under way.
+/// How many requests may be under way, and how large one may be.
 #[derive(Debug)]
-struct Room {
+pub(super) struct Room {
+    max_request_bytes: usize,
     most: usize,
     taken: AtomicUsize,
     /// Those for which there was none, and which were not told of yet.
@@ -53,9 +54,13 @@ struct Room {
 #[derive(Debug, Clone)]
 pub(super) struct Ticket(Arc<Place>);
 
+/// One request's part of the room.
+#[derive(Debug)]
+pub(super) struct Held(Arc<Room>);
+
 #[derive(Debug)]
 struct Place {
-    room: Arc<Room>,
+    held: Held,
     arriving: Mutex<Option<Unidentified>>,
     /// Whether the message was read, so that what becomes of it is the service's business.
     read: AtomicBool,
@@ -70,11 +75,11 @@ impl Door {
             api,
             service,
             room: Arc::new(Room {
+                max_request_bytes,
                 most: max_in_flight,
                 taken: AtomicUsize::new(0),
                 refused: AtomicU64::new(0),
             }),
-            max_request_bytes,
         }
     }
 
@@ -83,26 +88,33 @@ impl Door {
         let Some(method) = method(request.uri().path()) else {
             return self.service.clone().call(request);
         };
-        if !self.room.take() {
-            return Box::pin(ready(Ok(answer(status::overloaded()))));
-        }
+        let Some(held) = self.room.take() else {
+            return Box::pin(ready(Ok(answer(status::unrecorded(&Refusal::Overloaded)))));
+        };
         let (headers, extensions) = (request.headers(), request.extensions());
         let arriving = self.api.arriving(method, headers, extensions);
         let patience = arriving.arrival.patience;
+        let is_stream = method == stream_presign::METHOD;
         let ticket = Ticket(Arc::new(Place {
-            room: Arc::clone(&self.room),
+            held,
             arriving: Mutex::new(Some(arriving)),
             read: AtomicBool::new(false),
         }));
-        let mut request = request.map(|body| Arriving::new(body, patience));
+        let mut request = request.map(|body| {
+            if is_stream {
+                Arriving::one_by_one(body, self.api.patience())
+            } else {
+                Arriving::new(body, patience)
+            }
+        });
         request.extensions_mut().insert(ticket.clone());
         let answering = self.service.clone().call(request);
-        let (api, most) = (self.api.clone(), self.max_request_bytes);
+        let (api, room) = (self.api.clone(), Arc::clone(&self.room));
         Box::pin(async move {
             let answered = answering.await?;
             let unread = ticket.unread();
             Ok(
-                match unread.and_then(|arriving| Some((arriving, refusal(&answered, most)?))) {
+                match unread.and_then(|arriving| Some((arriving, room.refusal(&answered)?))) {
                     Some((arriving, refusal)) => answer(api.refuse(arriving, refusal).await),
                     None => answered,
                 },
@@ -125,17 +137,6 @@ impl Door {
     }
 }
 
-/// What tonic refused before the service saw it, in presignd's words.
-fn refusal(answered: &Response<Body>, most: usize) -> Option<Refusal> {
-    match Status::from_header_map(answered.headers())?.code() {
-        Code::OutOfRange => Some(Refusal::TooLarge { most }),
-        Code::DeadlineExceeded => Some(Refusal::DeadlineExceeded),
-        Code::Internal => Some(Refusal::NotProtobuf),
-        // Compressed, say, or the client took it back.
-        _ => None,
-    }
-}
-
 /// The method's full name, where it is one.
 fn method(path: &str) -> Option<&'static str> {
     let name = path.strip_prefix('/')?;
@@ -147,17 +148,41 @@ fn answer(status: Status) -> Response<Body> {
 }
 
 impl Room {
-    fn take(&self) -> bool {
+    /// A part of it for one more request, if there is any.
+    pub(super) fn take(self: &Arc<Self>) -> Option<Held> {
         if self.taken.fetch_add(1, Ordering::Relaxed) < self.most {
-            return true;
+            return Some(Held(Arc::clone(self)));
         }
         self.taken.fetch_sub(1, Ordering::Relaxed);
         self.refused.fetch_add(1, Ordering::Relaxed);
-        false
+        None
+    }
+
+    /// What tonic refused before the service saw it, in presignd's words.
+    fn refusal(&self, answered: &Response<Body>) -> Option<Refusal> {
+        self.unreadable(&Status::from_header_map(answered.headers())?)
+    }
+
+    /// Why tonic could not read a message, in presignd's words.
+    pub(super) fn unreadable(&self, status: &Status) -> Option<Refusal> {
+        match status.code() {
+            Code::OutOfRange => Some(Refusal::TooLarge {
+                most: self.max_request_bytes,
+            }),
+            Code::DeadlineExceeded => Some(Refusal::DeadlineExceeded),
+            Code::Internal => Some(Refusal::NotProtobuf),
+            // Compressed, say, or the client took it back.
+            _ => None,
+        }
     }
 }
 
 impl Ticket {
+    /// The room, for the requests of a stream.
+    pub(super) fn room(&self) -> Arc<Room> {
+        Arc::clone(&self.0.held.0)
+    }
+
     /// What is known of the request, once its message was read: once.
     pub(super) fn arrival(&self) -> Option<Unidentified> {
         self.0.read.store(true, Ordering::Relaxed);
@@ -180,8 +205,8 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Held {
     fn drop(&mut self) {
-        self.room.taken.fetch_sub(1, Ordering::Relaxed);
+        self.0.taken.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -83,7 +83,7 @@ pub(super) fn batch_response(
     }
 }
 
-fn published(bound: Bound) -> ExpiryBound {
+pub(super) fn published(bound: Bound) -> ExpiryBound {
     match bound {
         Bound::Request => ExpiryBound::Request,
         Bound::Default => ExpiryBound::Default,

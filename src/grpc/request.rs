@@ -11,7 +11,8 @@ use crate::admit::source_ip::{self, SourceIps};
 use crate::names::TenantId;
 use crate::presign::Request;
 use crate::proto::v1::{
-    BatchPresignRequest, Command, ExpiryMode, PresignPostRequest, PresignRequest,
+    BatchPresignRequest, Command, ExpiryMode, ExplainPresignRequest, PresignPostRequest,
+    PresignRequest, StreamPresignRequest,
 };
 use crate::refusal::Refusal;
 use crate::sign::bind::{Violation, Violations};
@@ -22,12 +23,46 @@ const MAX_BATCH: usize = 500;
 const MAX_SOURCE_IPS: usize = 16;
 /// The longest `reason` and `subject`, in bytes.
 const MAX_FREE_TEXT: usize = 256;
+/// The longest `request_id` on a stream, in bytes.
+pub(super) const MAX_REQUEST_ID: usize = 128;
 
 /// The most of a caller's deadline that is kept for the way back.
 const MAX_HEADROOM: Duration = Duration::from_millis(100);
 
 /// What a request asks for, and its command.
 pub(super) fn read_presign(request: PresignRequest) -> Result<(Request, Box<Command>), Refusal> {
+    read_with(request, Vec::new())
+}
+
+/// The same, of a request on a stream.
+pub(super) fn read_on_stream(
+    message: StreamPresignRequest,
+) -> Result<(Request, Box<Command>), Refusal> {
+    let unfit = match message.request_id.len() {
+        0 => Some("is required: it tags the answer"),
+        1..=MAX_REQUEST_ID => None,
+        _ => Some("is longer than 128 bytes"),
+    };
+    let unfit = unfit.map(|description| violation("request_id", description));
+    let request = message.request.unwrap_or_default();
+    read_with(request, unfit.into_iter().collect())
+}
+
+/// The same, of a request that is to be explained.
+pub(super) fn read_explain(
+    message: ExplainPresignRequest,
+) -> Result<(Request, Box<Command>), Refusal> {
+    let read = read_presign(message.request.unwrap_or_default());
+    read.map_err(|refusal| match refusal {
+        Refusal::Invalid(violations) => Refusal::Invalid(violations.below("request")),
+        other => other,
+    })
+}
+
+fn read_with(
+    request: PresignRequest,
+    mut violations: Vec<Violation>,
+) -> Result<(Request, Box<Command>), Refusal> {
     let command = request.command.unwrap_or_default();
     let missing = command.command.is_none();
     let missing = missing.then(|| {
@@ -44,7 +79,8 @@ pub(super) fn read_presign(request: PresignRequest) -> Result<(Request, Box<Comm
         subject: request.subject,
         source_ip: request.source_ip,
     };
-    let request = common.read(missing.into_iter().collect())?;
+    violations.extend(missing);
+    let request = common.read(violations)?;
     Ok((request, command))
 }
 

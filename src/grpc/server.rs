@@ -26,7 +26,7 @@ use tokio_util::task::TaskTracker;
 use tonic_health::server::HealthReporter;
 
 pub use self::connection::ConnectionLimits;
-pub(super) use self::connection::Peer;
+pub(super) use self::connection::{Ending, Peer, Requests, idle};
 pub use self::tls::{BadPair, TlsFiles, inspect};
 
 use self::accept::Acceptor;

@@ -33,16 +33,25 @@ pub(super) fn status(refusal: &Refusal, issuance_id: Uuid) -> tonic::Status {
     )
 }
 
-/// The status of a request for which there is no room: it has no record to be found by, and its log is kept elsewhere.
-pub(super) fn overloaded() -> tonic::Status {
-    let refusal = Refusal::Overloaded;
+/// The status of what has no record to be found by, and whose log is kept elsewhere: a request for which there is no room, or the end
+/// of a stream.
+pub(super) fn unrecorded(refusal: &Refusal) -> tonic::Status {
     let code = code(refusal.verdict().code);
-    tonic::Status::with_error_details(code, refusal.sentence(), details(&refusal, None))
+    tonic::Status::with_error_details(code, refusal.sentence(), details(refusal, None))
 }
 
-/// The status of one command of a batch.
+/// The same, of one request on a stream.
+pub(super) fn unrecorded_item(refusal: &Refusal) -> pb::Status {
+    within(&unrecorded(refusal))
+}
+
+/// The status of one command of a batch, or of one request on a stream.
 pub(super) fn item_status(refusal: &Refusal, issuance_id: Uuid) -> pb::Status {
-    let status = status(refusal, issuance_id);
+    within(&status(refusal, issuance_id))
+}
+
+/// A status within a message.
+fn within(status: &tonic::Status) -> pb::Status {
     // The details of a tonic status are a google.rpc.Status in bytes, which with_error_details has just written.
     pb::Status::decode(status.details()).unwrap_or_else(|_| pb::Status {
         code: status.code().into(),
@@ -56,7 +65,7 @@ fn log(refusal: &Refusal, issuance_id: Uuid) {
     let reason = reason_name(verdict.reason);
     match verdict.outcome {
         Outcome::Failed => tracing::warn!(%issuance_id, reason, "not issued: {refusal}"),
-        Outcome::Denied | Outcome::Issued => {
+        Outcome::Denied | Outcome::Issued | Outcome::Explained => {
             tracing::debug!(%issuance_id, reason, "not issued: {refusal}");
         }
     }
@@ -140,6 +149,7 @@ fn details(refusal: &Refusal, issuance_id: Option<Uuid>) -> ErrorDetails {
         | Refusal::Tenant(_)
         | Refusal::TooLarge { .. }
         | Refusal::NotProtobuf
+        | Refusal::StreamClosed
         | Refusal::DeadlineExceeded
         | Refusal::Internal => {}
     }

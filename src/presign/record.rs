@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use uuid::Uuid;
 
+use super::explain::Explained;
 use super::form::{FormItem, PlacedForm, SignedForm};
 use super::placed::Placed;
 use super::upload::{PlacedUpload, SignedUpload, UploadIds};
@@ -63,6 +64,36 @@ pub(super) fn of_form<'a>(
     }
     match decision {
         Ok(issued) => note_issued(&mut record, issued, now),
+        Err(refusal) => note_refusal(&mut record, refusal, now),
+    }
+    record
+}
+
+/// The record of an explanation.
+pub(super) fn of_explained<'a>(
+    now: SystemTime,
+    arrival: &'a Arrival,
+    request: &'a Request,
+    item: &Item<'_>,
+    placed: &'a Placed<'_>,
+    explained: &'a Result<Explained, Refusal>,
+) -> Record<'a> {
+    let mut record = arrived(arrival, item.issuance_id);
+    note_request(&mut record, request);
+    record.command = placed.operation().map(|operation| operation.name);
+    if let Ok(command) = placed.command() {
+        note_names(&mut record, command);
+        record.bucket_alias = placed.called().bucket.map(Into::into);
+    }
+    match explained {
+        Ok(explained) => {
+            let refusal = explained.refusal.as_ref();
+            let refusal = refusal.map(|refusal| {
+                let reason = reason_name(refusal.verdict().reason);
+                (reason, refusal.sentence().into())
+            });
+            record.explained(now, refusal);
+        }
         Err(refusal) => note_refusal(&mut record, refusal, now),
     }
     record

@@ -89,6 +89,24 @@ impl SessionCache {
         }
     }
 
+    /// A session that is known and covers the need.
+    pub(super) fn known(
+        &self,
+        key: &SessionKey,
+        need: Duration,
+        now: SystemTime,
+    ) -> Option<Arc<Session>> {
+        self.slots_of(key).get(key)?.covering(need, now)
+    }
+
+    fn slots_of(&self, key: &SessionKey) -> &moka::sync::Cache<SessionKey, Arc<Slot>> {
+        if key.of_one_request {
+            &self.slots_of_one_request
+        } else {
+            &self.slots
+        }
+    }
+
     /// A session that covers the need: a known one, or a new one from STS.
     pub(super) async fn session(
         &self,
@@ -97,12 +115,7 @@ impl SessionCache {
         calls: &Arc<TenantCalls>,
         call: impl FnOnce() -> AssumeRoleCall,
     ) -> Result<Arc<Session>, ScopeError> {
-        let slots = if key.of_one_request {
-            &self.slots_of_one_request
-        } else {
-            &self.slots
-        };
-        let slot = slots.get_with(key, Arc::default);
+        let slot = self.slots_of(&key).get_with(key, Arc::default);
         let now = self.clock.now();
         if let Some(session) = slot.covering(need.at_least, now) {
             if need.renews(&session, now) {

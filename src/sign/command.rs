@@ -69,6 +69,20 @@ pub enum CommandClass {
     Admin,
 }
 
+impl CommandClass {
+    /// The word in grants and limits.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Delete => "delete",
+            Self::List => "list",
+            Self::Admin => "admin",
+        }
+    }
+}
+
 /// What the client sends as the request's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyKind {

@@ -21,6 +21,9 @@ use super::sink::{Length, Sink};
 /// Enough for a tenant in two regions on both sides of midnight; more only costs derivations.
 const KEYS_KEPT: usize = 4;
 
+/// What stands where a token would.
+const REDACTED: &str = "REDACTED";
+
 /// An access key, with the token of its session if it has one.
 pub struct Credentials {
     access_key_id: String,
@@ -56,6 +59,21 @@ impl Credentials {
             keys: ArcSwap::default(),
             asymmetric_key: OnceLock::new(),
         }
+    }
+
+    /// The same name with no secret, and the word REDACTED for a token: for what is shown of a request before it is signed.
+    #[must_use]
+    pub fn redacted(&self) -> Self {
+        let token = (!self.session_token().is_empty()).then(|| REDACTED.into());
+        let id = self.access_key_id.clone();
+        Self::new(id, SecretString::default(), token, self.expires_at)
+    }
+
+    /// What stands for the credentials of a session that there is not yet.
+    #[must_use]
+    pub fn of_no_session_yet() -> Self {
+        let nothing = SecretString::default();
+        Self::new(REDACTED.to_owned(), nothing, Some(REDACTED.into()), None)
     }
 
     /// The access key id. Not a secret: every URL and every log of the store shows it.

@@ -52,8 +52,8 @@ pub fn presign_parts(
                 sha256.put(&rest);
                 let hash = hex(&sha256.finalize().into());
                 let signed = |signature: &str| {
-                    let pieces = [head, before, digits, after, SIGNATURE, signature];
                     // Concatenated in one allocation.
+                    let pieces = [head, before, digits, after, SIGNATURE, signature];
                     PresignedUrl::new(pieces.concat())
                 };
                 match draft.signer {

@@ -178,6 +178,10 @@ async fn the_sdk_goes_to_the_same_places() {
 /// A row of botocore's.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a setting of its own"
+)]
 struct Row {
     region: String,
     endpoint_url: Option<String>,

@@ -1,6 +1,7 @@
 //! What the grants allow, as tables: a grant is written `commands on resources [for seconds] [up to bytes]`, as briefly as a configuration does.
 
 mod content;
+mod explaining;
 mod fields;
 mod laws;
 mod uploads;

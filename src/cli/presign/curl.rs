@@ -5,12 +5,23 @@ use std::fmt::Write as _;
 /// Says nothing but errors, and answers of S3 that are some too.
 const CURL: &str = "curl -sS --fail-with-body";
 
+/// What a request takes along.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Upload {
+    /// Nothing.
+    Nothing,
+    /// A file.
+    File,
+    /// A file, and its MD5: the one checksum that may travel unsigned.
+    FileWithMd5,
+}
+
 /// The command for a URL. Without `file` an upload sends the file `named`, and a download goes to standard output.
 pub(super) fn request(
     method: &str,
     url: &str,
     headers: &[(&str, &str)],
-    upload: bool,
+    upload: Upload,
     file: Option<&str>,
     named: &str,
 ) -> String {
@@ -19,7 +30,7 @@ pub(super) fn request(
     match method {
         "GET" => {}
         "HEAD" => line += " --head",
-        "PUT" if upload => {}
+        "PUT" if upload != Upload::Nothing => {}
         method => line += &format!(" -X {method}"),
     }
     for (name, value) in headers {
@@ -31,8 +42,15 @@ pub(super) fn request(
         };
         let _ = write!(line, " -H {}", quoted(&header));
     }
-    if upload {
-        let _ = write!(line, " -T {}", quoted(&file_name(file.unwrap_or(named))));
+    if upload != Upload::Nothing {
+        let file = quoted(&file_name(file.unwrap_or(named)));
+        if upload == Upload::FileWithMd5 {
+            let _ = write!(
+                line,
+                " -H \"content-md5: $(openssl md5 -binary < {file} | base64)\""
+            );
+        }
+        let _ = write!(line, " -T {file}");
     } else if matches!(method, "PUT" | "POST") {
         line += " -H 'content-length: 0'";
     } else if let (Some(file), "GET") = (file, method) {
@@ -94,24 +112,45 @@ mod tests {
         let with = |options: &str| format!("curl -sS --fail-with-body -g{options} 'u?a&b'");
         let header = " -H 'x-a: 1 2'";
         for (method, upload, file, options) in [
-            ("GET", false, None, header.to_owned()),
-            ("GET", false, Some("f"), format!("{header} -o f")),
-            ("HEAD", false, Some("f"), format!(" --head{header}")),
-            ("DELETE", false, None, format!(" -X DELETE{header}")),
-            ("PUT", true, None, format!("{header} -T k")),
-            ("PUT", true, Some("-"), format!("{header} -T ./-")),
-            ("POST", true, Some("f"), format!(" -X POST{header} -T f")),
+            ("GET", Upload::Nothing, None, header.to_owned()),
+            ("GET", Upload::Nothing, Some("f"), format!("{header} -o f")),
+            (
+                "HEAD",
+                Upload::Nothing,
+                Some("f"),
+                format!(" --head{header}"),
+            ),
+            (
+                "DELETE",
+                Upload::Nothing,
+                None,
+                format!(" -X DELETE{header}"),
+            ),
+            ("PUT", Upload::File, None, format!("{header} -T k")),
+            ("PUT", Upload::File, Some("-"), format!("{header} -T ./-")),
+            (
+                "POST",
+                Upload::File,
+                Some("f"),
+                format!(" -X POST{header} -T f"),
+            ),
             (
                 "PUT",
-                false,
+                Upload::Nothing,
                 None,
                 format!(" -X PUT{header} -H 'content-length: 0'"),
             ),
         ] {
             assert_eq!(line(method, upload, file), with(&options));
         }
-        let empty = request("GET", "u", &[("x-a", "")], false, None, "k");
+        let empty = request("GET", "u", &[("x-a", "")], Upload::Nothing, None, "k");
         assert_eq!(empty, "curl -sS --fail-with-body -g -H 'x-a;' u");
+        let rules = request("PUT", "u", &[], Upload::FileWithMd5, Some("a b"), "k");
+        let md5 = "\"content-md5: $(openssl md5 -binary < 'a b' | base64)\"";
+        assert_eq!(
+            rules,
+            format!("curl -sS --fail-with-body -g -H {md5} -T 'a b' u")
+        );
     }
 
     #[test]

@@ -9,7 +9,7 @@ use futures_util::FutureExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
 
-use super::connection::{self, Peer, Shared};
+use super::connection::{self, Ending, Peer, Shared};
 use super::seats::{Full, Seats};
 use super::workers::Workers;
 
@@ -87,6 +87,10 @@ impl Acceptor<'_> {
                 let peer = Peer {
                     address,
                     certificate: None,
+                    ending: Arc::new(Ending {
+                        closing: self.shared.stopping.child_token(),
+                        idle_timeout: self.shared.limits.idle_timeout,
+                    }),
                 };
                 let serving = connection::serve(stream, peer, Arc::clone(&self.shared), place);
                 self.open.track_future(async move {

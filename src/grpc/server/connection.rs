@@ -43,6 +43,11 @@ const LOOKS: u32 = 4;
 /// Requests that a client may take back before they are looked at, and broken ones that presignd may: beyond, the connection is
 /// closed. It has to send them faster than they are looked at, which no client does that means no harm.
 const MAX_RESETS: usize = 100;
+/// What a client may send on one stream, and on the whole connection, before it is read. HTTP/2 closes a connection on which frames wait
+/// whose bookkeeping takes more than half of the connection's window: small messages, on a stream that is not read on because its
+/// answers are untaken, are to be held back by the stream's window before that.
+const STREAM_WINDOW: u32 = 64 << 10;
+const CONNECTION_WINDOW: u32 = 2 << 20;
 
 /// Who is at the other end of a connection: an extension of each of its requests.
 #[derive(Debug, Clone)]
@@ -51,6 +56,17 @@ pub(in crate::grpc) struct Peer {
     pub(in crate::grpc) address: SocketAddr,
     /// Whom their certificate names, if they have one and it was verified.
     pub(in crate::grpc) certificate: Option<PeerCertificate>,
+    /// When streams on the connection have to end.
+    pub(in crate::grpc) ending: Arc<Ending>,
+}
+
+/// When streams on a connection have to end, whose requests would never end otherwise.
+#[derive(Debug)]
+pub(in crate::grpc) struct Ending {
+    /// The connection closes.
+    pub(in crate::grpc) closing: CancellationToken,
+    /// How long there may be no request on a stream: as on a connection.
+    pub(in crate::grpc) idle_timeout: Duration,
 }
 
 /// What a client may take on one connection, and for how long.
@@ -168,6 +184,7 @@ where
 {
     let limits = &shared.limits;
     let moved = stream.moved();
+    let closing = peer.ending.closing.clone();
     let requests = Arc::new(Requests::default());
     let (services, under_way) = (shared.services.clone(), Arc::clone(&requests));
     let service = service_fn(move |mut request: Request<Incoming>| {
@@ -185,6 +202,8 @@ where
     let (stream, outgoing) = gathering(stream);
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(limits.max_streams)
         .max_header_list_size(limits.max_header_bytes)
         .max_pending_accept_reset_streams(MAX_RESETS)
@@ -200,6 +219,7 @@ where
         () = idle(&requests, limits.idle_timeout) => {}
         () = age.as_mut() => {}
     }
+    closing.cancel();
     connection.as_mut().graceful_shutdown();
     // The server's own grace ends where this one may not.
     tokio::select! {
@@ -212,7 +232,7 @@ where
 }
 
 /// Until there was no request for so long, or for a look's time longer.
-async fn idle(requests: &Requests, timeout: Duration) {
+pub(in crate::grpc) async fn idle(requests: &Requests, timeout: Duration) {
     let mut quiet = Quiet::default();
     let mut look = pin!(tokio::time::sleep(timeout / LOOKS));
     loop {
@@ -266,14 +286,24 @@ fn jittered(age: Duration) -> Duration {
     age / 10_000 * (9_000 + u32::try_from(share).unwrap_or_default())
 }
 
-/// The requests of one connection.
+/// The requests of one connection, or of one stream.
 #[derive(Debug, Default)]
-struct Requests {
+pub(in crate::grpc) struct Requests {
     begun: AtomicU64,
     ended: AtomicU64,
 }
 
 impl Requests {
+    /// One begins.
+    pub(in crate::grpc) fn begin(&self) {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One has ended.
+    pub(in crate::grpc) fn end(&self) {
+        self.ended.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn begun(&self) -> u64 {
         self.begun.load(Ordering::Relaxed)
     }
@@ -292,7 +322,7 @@ struct Counted {
 
 impl Counted {
     fn new(requests: &Arc<Requests>, under_way: UnderWay) -> Self {
-        requests.begun.fetch_add(1, Ordering::Relaxed);
+        requests.begin();
         Self {
             requests: Arc::clone(requests),
             _under_way: under_way,
@@ -302,7 +332,7 @@ impl Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.requests.ended.fetch_add(1, Ordering::Relaxed);
+        self.requests.end();
     }
 }
 

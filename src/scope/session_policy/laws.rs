@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::tests::{addresses, grant_from, input};
-use super::{SessionPolicyInput, literal, policy, request_policy, session_policy};
+use super::{SessionPolicyInput, literal, own_policy, policy, request_policy, session_policy};
 use crate::admit::grant::{CommandSelector, Grant, Store, Terms};
 use crate::admit::policy::{Called, decide};
 use crate::admit::resource::ResourcePattern;
@@ -193,6 +193,50 @@ fn a_form_gets_its_own_actions_on_the_keys_that_it_lets_through() {
     let policy = request_policy(&input(&grants, &[]), &[&form.command], source_ip.as_ref());
     let expected = only(allow(&upload, "b/in/*"), condition);
     assert_eq!(policy["Statement"], json!([expected]));
+}
+
+#[test]
+fn the_steps_of_an_upload_are_allowed_together_and_what_presignd_sends_from_anywhere() {
+    let create = s3::CreateMultipartUpload {
+        bucket: some("b"),
+        key: some("k"),
+        tagging: some("a=b"),
+        ..Default::default()
+    };
+    let abort = s3::AbortMultipartUpload {
+        bucket: some("b"),
+        key: some("k"),
+        upload_id: some("u"),
+        ..Default::default()
+    };
+    let (create, abort) = (create.to_bound().unwrap(), abort.to_bound().unwrap());
+    let steps = [&create, &abort];
+    let all = json!([
+        "s3:AbortMultipartUpload",
+        "s3:PutObject",
+        "s3:PutObjectTagging"
+    ]);
+    let from = |network: &str| json!({"IpAddress": {"aws:SourceIp": network}});
+    let narrowed = addresses(&["10.0.0.1"]);
+    let bound = [grant_from(&["write", "delete"], &["b/*"], &["10.0.0.0/8"])];
+    for (grants, source_ip, expected) in [
+        (&everything()[..], None, allow(&all, "b/k")),
+        (&bound, None, only(allow(&all, "b/k"), from("10.0.0.0/8"))),
+        (
+            &bound,
+            narrowed.as_ref(),
+            only(allow(&all, "b/k"), from("10.0.0.1/32")),
+        ),
+    ] {
+        let policy = request_policy(&input(grants, &[]), &steps, source_ip);
+        assert_eq!(policy["Statement"], json!([expected]));
+        let own = own_policy(&input(grants, &[]), &steps, source_ip);
+        assert_eq!(own["Statement"], json!([allow(&all, "b/k")]));
+    }
+    // Nor is there anything from addresses that no grant takes.
+    let elsewhere = addresses(&["192.0.2.1"]);
+    let own = own_policy(&input(&bound, &[]), &steps, elsewhere.as_ref());
+    assert_eq!(own["Statement"][0]["Effect"], "Deny");
 }
 
 #[test]

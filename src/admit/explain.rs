@@ -1,0 +1,221 @@
+//! Why the grants allow a command, or do not: grant by grant. Pure.
+//!
+//! Asks of each grant what [`policy`](super::policy) asks, one thing at a time. Invariant: a command is allowed exactly if each of its
+//! requirements has a grant with nothing in the way; a law holds that.
+
+use std::fmt::Write as _;
+
+use super::grant::{CommandSelector, Grant};
+use super::policy::{self, Called};
+use super::resource::Target;
+use super::source_ip::SourceIps;
+use super::upload::Upload;
+use crate::sign::command::{BoundCommand, IamResource};
+
+/// The most grants that are told where none allows what is required.
+const MOST_NEAR: usize = 20;
+
+/// What a grant has to allow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Requirement {
+    /// The command that the grant has to be of.
+    pub command: &'static str,
+    /// The IAM permission that it has to carry; `None` for the command itself.
+    pub action: Option<&'static str>,
+    /// What it has to cover.
+    pub target: String,
+    /// Those that do; where there are none, those that nearly do.
+    pub grants: Vec<Considered>,
+}
+
+/// A grant that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Considered {
+    /// Its place among the tenant's grants.
+    pub index: usize,
+    /// What it says, as a configuration does.
+    pub text: String,
+    /// What is in the way.
+    pub why_not: Vec<String>,
+}
+
+impl Requirement {
+    /// Whether a grant allows it.
+    #[must_use]
+    pub fn is_met(&self) -> bool {
+        self.grants.iter().any(|grant| grant.why_not.is_empty())
+    }
+
+    /// `named` is what the caller called the target's bucket.
+    fn of(
+        grants: &[Grant],
+        command: &'static str,
+        action: Option<&'static str>,
+        (target, named): (Target<'_>, Option<&str>),
+        obstacles: impl Fn(&Grant) -> Obstacles,
+    ) -> Self {
+        let target = target.called(named).to_string();
+        let considered = |allowing: bool| {
+            let looked_at = grants.iter().enumerate();
+            let kept = looked_at.filter_map(|(index, grant)| {
+                let obstacles = obstacles(grant);
+                let kept = obstacles.none() == allowing && obstacles.near();
+                kept.then(|| Considered {
+                    index,
+                    text: text(grant),
+                    why_not: obstacles.told(command, action, &target),
+                })
+            });
+            kept.take(MOST_NEAR).collect::<Vec<_>>()
+        };
+        let allowing = considered(true);
+        let grants = if allowing.is_empty() {
+            considered(false)
+        } else {
+            allowing
+        };
+        Self {
+            command,
+            action,
+            target,
+            grants,
+        }
+    }
+}
+
+/// What is in the way of a grant.
+#[derive(Debug)]
+struct Obstacles {
+    other_command: bool,
+    other_resource: bool,
+    /// What the grant says of objects, and the command does not keep.
+    terms: Vec<String>,
+    other_addresses: bool,
+}
+
+impl Obstacles {
+    fn none(&self) -> bool {
+        !self.other_command
+            && !self.other_resource
+            && self.terms.is_empty()
+            && !self.other_addresses
+    }
+
+    /// Whether the grant has anything to do with what is asked.
+    fn near(&self) -> bool {
+        !(self.other_command && self.other_resource)
+    }
+
+    fn told(self, command: &str, action: Option<&str>, target: &str) -> Vec<String> {
+        let mut told = Vec::new();
+        if self.other_command {
+            told.push(match action {
+                Some(action) => {
+                    format!("it does not carry {action}: a grant that names {command} does")
+                }
+                None => format!("it is not of {command}"),
+            });
+        }
+        if self.other_resource {
+            told.push(format!("it does not cover {target}"));
+        }
+        told.extend(self.terms);
+        if self.other_addresses {
+            told.push("its source_ip does not hold every address in source_ip".to_owned());
+        }
+        told
+    }
+}
+
+/// What the grants have to allow for the command, to be used from these addresses if there are any, and which of them do.
+#[must_use]
+pub fn explain(
+    grants: &[Grant],
+    command: &BoundCommand<'_>,
+    called: Called<'_>,
+    source_ip: Option<&SourceIps>,
+) -> Vec<Requirement> {
+    let operation = command.operation;
+    let target = policy::target_of(command);
+    let itself = Requirement::of(
+        grants,
+        operation.name,
+        None,
+        (target, called.bucket),
+        |grant| Obstacles {
+            other_command: !grant.is_of(operation),
+            other_resource: !grant.covers(&target),
+            terms: terms_broken(grant, command),
+            other_addresses: !policy::takes(grant, source_ip),
+        },
+    );
+    let needs = policy::needs(command).map(|need| {
+        let named = match need.action.resource {
+            IamResource::ReferencedObject => called.source,
+            _ => called.bucket,
+        };
+        let own = need.is_own(operation);
+        Requirement::of(
+            grants,
+            need.owner().name,
+            Some(need.action.action),
+            (need.target, named),
+            |grant| Obstacles {
+                other_command: !need.carried_by(grant),
+                other_resource: !grant.covers(&need.target),
+                terms: if own {
+                    terms_broken(grant, command)
+                } else {
+                    Vec::new()
+                },
+                other_addresses: !policy::takes(grant, source_ip),
+            },
+        )
+    });
+    std::iter::once(itself).chain(needs).collect()
+}
+
+/// What the grant says of objects, and the command does not keep.
+fn terms_broken(grant: &Grant, command: &BoundCommand<'_>) -> Vec<String> {
+    let upload = Upload::of(command);
+    let most = grant.max_upload();
+    let too_large = (!upload.fits(most)).then(|| {
+        let most = most.unwrap_or_default();
+        match upload {
+            Upload::AtMost(bytes) => {
+                format!("its max_upload is {most} bytes, and this would upload up to {bytes}")
+            }
+            _ => format!("its max_upload is {most} bytes, and nothing bounds this upload: declare content_length"),
+        }
+    });
+    let broken = grant.content().broken_by(command).into_iter();
+    let broken = broken.map(|rule| format!("{} {}", rule.field, rule.description));
+    too_large.into_iter().chain(broken).collect()
+}
+
+/// What a grant says, as a configuration does.
+fn text(grant: &Grant) -> String {
+    let commands = grant.commands().iter().map(|selector| match selector {
+        CommandSelector::Class(class) => class.name().to_owned(),
+        CommandSelector::Named(operation) => operation.name.to_owned(),
+    });
+    let mut text = format!("commands: [{}]", joined(commands));
+    let resources = grant.resources().iter().map(ToString::to_string);
+    // Writing to a string does not fail.
+    let _ = write!(text, ", resources: [{}]", joined(resources));
+    if let Some(seconds) = grant.max_expiry() {
+        let _ = write!(text, ", max_expiry: {seconds}s");
+    }
+    if let Some(bytes) = grant.max_upload() {
+        let _ = write!(text, ", max_upload: {bytes}");
+    }
+    if let Some(source_ip) = grant.source_ip() {
+        let networks = source_ip.networks().iter().map(ToString::to_string);
+        let _ = write!(text, ", source_ip: [{}]", joined(networks));
+    }
+    text + &grant.content().to_string()
+}
+
+fn joined(parts: impl Iterator<Item = String>) -> String {
+    parts.collect::<Vec<_>>().join(", ")
+}
