@@ -103,6 +103,23 @@ impl<'e> Reader<'e> {
         value
     }
 
+    /// Reads another file, whose settings are reached by `root`.
+    pub(super) fn in_file<T>(
+        &mut self,
+        file: &str,
+        root: &str,
+        read: impl FnOnce(&mut Self) -> Option<T>,
+    ) -> Option<T> {
+        let outer = (
+            std::mem::replace(&mut self.report.file, file.into()),
+            std::mem::replace(&mut self.path, root.to_owned()),
+            std::mem::replace(&mut self.key_at, Mark::START),
+        );
+        let value = read(self);
+        (self.report.file, self.path, self.key_at) = outer;
+        value
+    }
+
     /// Opens a mapping whose keys are settings.
     pub(super) fn section<'r, 'n>(&'r mut self, node: &'n Node<'n>) -> Option<Section<'r, 'e, 'n>> {
         let Content::Mapping(entries) = &node.content else {

@@ -1,4 +1,4 @@
-//! `tenants`: whom presignd signs for.
+//! One of `tenants`: for whom presignd signs.
 //!
 //! Invariant: what belongs to the sessions of a role is not given beside static credentials, and a role that AWS is to answer
 //! for has an account of AWS.
@@ -118,17 +118,22 @@ pub(super) fn tenant(
     }
 }
 
-fn tenant_id(reader: &mut Reader<'_>, id: &str, at: Mark) -> Option<()> {
+/// What a tenant's name is.
+pub(super) const TENANT_NAME: &str =
+    "1 to 63 lower-case letters, digits, `_` or `-`, the first a letter or a digit";
+
+pub(super) fn is_tenant_name(id: &str) -> bool {
     let start = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let allowed = |b: u8| start(b) || b == b'_' || b == b'-';
-    let good = id.len() <= 63 && id.bytes().next().is_some_and(start) && id.bytes().all(allowed);
+    id.len() <= 63 && id.bytes().next().is_some_and(start) && id.bytes().all(allowed)
+}
+
+fn tenant_id(reader: &mut Reader<'_>, id: &str, at: Mark) -> Option<()> {
+    let good = is_tenant_name(id);
     if !good {
         reader.mistake(
             at,
-            format!(
-                "{} is not a tenant's name: 1 to 63 lower-case letters, digits, `_` or `-`, the first a letter or a digit",
-                quoted(id)
-            ),
+            format!("{} is not a tenant's name: {TENANT_NAME}", quoted(id)),
         );
     }
     good.then_some(())
