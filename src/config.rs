@@ -16,6 +16,7 @@ mod credentials;
 mod deny;
 mod endpoint;
 mod expiry;
+mod fingerprint;
 mod grant;
 mod mistake;
 mod quantity;
@@ -50,6 +51,7 @@ pub use credentials::{Credentials, StaticCredentials};
 pub use deny::DenyStatement;
 pub use endpoint::Endpoint;
 pub use expiry::Expiry;
+pub use fingerprint::Fingerprint;
 pub use grant::{Grant, Limit, ResponseHeaders};
 pub use mistake::{Located, Location, Mistake};
 pub use quantity::{Rate, RatePeriod, duration, duration_text};
@@ -82,9 +84,16 @@ pub struct Settings {
     pub tenants: BTreeMap<String, Located<Tenant>>,
     /// The folder of those that have a file each.
     pub tenants_dir: Option<PathBuf>,
+    /// The files of secrets that were read.
+    pub secret_files: Vec<PathBuf>,
+    /// What the sections besides the tenants said, each by its key.
+    pub sections: Vec<(&'static str, Option<Fingerprint>)>,
     /// What is allowed and probably not meant, in the order of the file.
     pub warnings: Vec<Mistake>,
 }
+
+/// The sections besides the tenants.
+const SECTIONS: [&str; 4] = ["server", "telemetry", "authentication", "callers"];
 
 /// What is wrong with a file of nothing.
 const NOTHING: &str = "the file holds no settings: `tenants` at least is required";
@@ -141,6 +150,7 @@ pub fn parse(
     let tree = tree::read(text, "", NOTHING, &mut report);
     let mut reader = Reader::new(report, folder, surroundings);
     let settings = tree.and_then(|tree| settings(&mut reader, &tree));
+    let secret_files = std::mem::take(&mut reader.secret_files);
     let Report {
         mut mistakes,
         mut warnings,
@@ -150,6 +160,7 @@ pub fn parse(
     warnings.sort();
     match settings {
         Some(settings) if mistakes.is_empty() => Ok(Settings {
+            secret_files,
             warnings,
             ..settings
         }),
@@ -159,14 +170,20 @@ pub fn parse(
 
 fn settings(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Settings> {
     let mut section = reader.section(node)?;
-    let server = section.or("server", Server::default(), server::server);
-    let telemetry = section.or("telemetry", Telemetry::default(), telemetry::telemetry);
-    let authentication = section.or(
-        "authentication",
-        Authentication::default(),
-        authentication::authentication,
-    );
-    let callers = section.required_or("callers", callers::MISSING, callers::callers);
+    let mut prints = [None; 4];
+    let [of_server, of_telemetry, of_authentication, of_callers] = &mut prints;
+    let server = section.or("server", Server::default(), |r, n| {
+        r.fingerprinted(n, of_server, server::server)
+    });
+    let telemetry = section.or("telemetry", Telemetry::default(), |r, n| {
+        r.fingerprinted(n, of_telemetry, telemetry::telemetry)
+    });
+    let authentication = section.or("authentication", Authentication::default(), |r, n| {
+        r.fingerprinted(n, of_authentication, authentication::authentication)
+    });
+    let callers = section.required_or("callers", callers::MISSING, |r, n| {
+        r.fingerprinted(n, of_callers, callers::callers)
+    });
     let mut places = tenants::Places::default();
     let written = section.optional("tenants", |r, n| tenants::written(r, n, &mut places));
     let folder = section.optional("tenants_dir", |r, n| tenants::folder(r, n, &mut places));
@@ -184,6 +201,8 @@ fn settings(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Settings> {
         callers: callers?,
         tenants: tenants?,
         tenants_dir: tenants_dir?,
+        secret_files: Vec::new(),
+        sections: SECTIONS.into_iter().zip(prints).collect(),
         warnings: Vec::new(),
     };
     callers::check(reader, &settings)?;

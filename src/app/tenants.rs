@@ -30,7 +30,7 @@ use crate::scope::{
 };
 use crate::sign::operations::{OPERATIONS, operation};
 use crate::sign::{Credentials, bucket};
-use crate::tenant::{Tenant, Tenants};
+use crate::tenant::{ById, Tenant, Tenants};
 
 /// The process's environment, and what this build of presignd knows of S3.
 #[derive(Debug, Clone, Copy)]
@@ -210,6 +210,78 @@ pub fn build(
         .collect()
 }
 
+/// Tenants as a configuration that was read anew has them.
+#[derive(Debug)]
+pub struct Renewed {
+    /// All of them.
+    pub tenants: ById,
+    /// How many there were not before.
+    pub added: usize,
+    /// How many were otherwise before.
+    pub changed: usize,
+    /// How many there are no more.
+    pub removed: usize,
+}
+
+impl Renewed {
+    /// Whether nothing is new.
+    #[must_use]
+    pub const fn is_as_before(&self) -> bool {
+        self.added == 0 && self.changed == 0 && self.removed == 0
+    }
+}
+
+/// The tenants of a configuration that has been read anew. Those whose settings are as before stay the very same, with all that is known of
+/// them; of the others, limits and roles that are as before go on where they were.
+///
+/// # Errors
+/// If a command or resource is not one: reading has reported those already.
+pub fn renew(
+    current: &ById,
+    tenants: &BTreeMap<String, Located<config::Tenant>>,
+    clock: &SharedClock,
+) -> anyhow::Result<Renewed> {
+    let mut renewed = Renewed {
+        tenants: ById::with_capacity(tenants.len()),
+        added: 0,
+        changed: 0,
+        removed: 0,
+    };
+    for (name, tenant) in tenants {
+        let id = TenantId::parse(name)?;
+        let earlier = current.get(&id);
+        let same = earlier.filter(|earlier| earlier.settings == tenant.value.fingerprint.bytes());
+        let tenant = if let Some(same) = same {
+            Arc::clone(same)
+        } else {
+            let built = build_one(name, &tenant.value, clock);
+            let built = built.with_context(|| format!("the tenant {name:?}"))?;
+            Arc::new(if let Some(earlier) = earlier {
+                renewed.changed += 1;
+                continuing(built, earlier)
+            } else {
+                renewed.added += 1;
+                built
+            })
+        };
+        renewed.tenants.insert(id, tenant);
+    }
+    renewed.removed = current.len() + renewed.added - renewed.tenants.len();
+    Ok(renewed)
+}
+
+/// A tenant with what still holds of what is known from its earlier settings.
+fn continuing(mut tenant: Tenant, earlier: &Tenant) -> Tenant {
+    for limit in &mut tenant.rules.limits {
+        let mut known = earlier.rules.limits.iter();
+        if let Some(known) = known.find(|known| known.says_the_same_as(limit)) {
+            *limit = known.clone();
+        }
+    }
+    tenant.session = tenant.session.continuing(&earlier.session);
+    tenant
+}
+
 fn build_one(id: &str, tenant: &config::Tenant, clock: &SharedClock) -> anyhow::Result<Tenant> {
     let id = TenantId::parse(id)?;
     let session = match &tenant.credentials {
@@ -245,6 +317,7 @@ fn build_one(id: &str, tenant: &config::Tenant, clock: &SharedClock) -> anyhow::
         },
         session,
         buckets: build_buckets(tenant),
+        settings: tenant.fingerprint.bytes(),
         id,
     })
 }

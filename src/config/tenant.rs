@@ -8,6 +8,7 @@ use super::buckets::{Bucket, buckets, warn_of_buckets};
 use super::credentials::{Credentials, credentials};
 use super::endpoint::{Endpoint, endpoint};
 use super::expiry::{Expiry, WrittenExpiry, check_age, expiry, warn_of_expiry, warn_of_grants};
+use super::fingerprint::Fingerprint;
 use super::grant::{Grant, Limit, grant, limits};
 use super::mistake::{Located, Mark, quoted};
 use super::reader::Reader;
@@ -35,6 +36,8 @@ pub struct Tenant {
     pub limits: Vec<Located<Limit>>,
     /// The KMS keys that its objects are encrypted with, each once.
     pub kms_keys: Vec<Located<KmsKeyArn>>,
+    /// Tells these settings from others.
+    pub fingerprint: Fingerprint,
 }
 
 /// Reads one tenant, named by its key.
@@ -44,6 +47,30 @@ pub(super) fn tenant(
     id_at: Mark,
     node: &Node<'_>,
 ) -> Option<Located<Tenant>> {
+    let mut print = None;
+    let tenant = reader.fingerprinted(node, &mut print, |r, n| settings(r, id_text, id_at, n));
+    let fingerprint = print?;
+    let tenant = Tenant {
+        fingerprint,
+        ..tenant?
+    };
+    let tenant = reader.locate(id_at, tenant);
+    let mistakes = reader.surroundings.tenant(id_text, &tenant);
+    if mistakes.is_empty() {
+        Some(tenant)
+    } else {
+        reader.report.mistakes.extend(mistakes);
+        None
+    }
+}
+
+/// Reads its settings; the fingerprint is that of none.
+fn settings(
+    reader: &mut Reader<'_>,
+    id_text: &str,
+    id_at: Mark,
+    node: &Node<'_>,
+) -> Option<Tenant> {
     let id = tenant_id(reader, id_text, id_at);
     let mut section = reader.section(node)?;
     let region = section.required("region", |r, n| r.parsed(n, region));
@@ -97,7 +124,7 @@ pub(super) fn tenant(
     }
 
     id?;
-    let tenant = Tenant {
+    Some(Tenant {
         region: region?,
         endpoint: endpoint?,
         buckets: buckets?,
@@ -107,15 +134,8 @@ pub(super) fn tenant(
         grants: grants?,
         limits: limits?,
         kms_keys: kms_keys?.map_or_else(Vec::new, |keys| keys.value),
-    };
-    let tenant = reader.locate(id_at, tenant);
-    let mistakes = reader.surroundings.tenant(id_text, &tenant);
-    if mistakes.is_empty() {
-        Some(tenant)
-    } else {
-        reader.report.mistakes.extend(mistakes);
-        None
-    }
+        fingerprint: Fingerprint::NONE,
+    })
 }
 
 /// What a tenant's name is.
