@@ -769,4 +769,39 @@ mod tests {
         let fixed = "    credentials: { static: { access_key_id: A, secret_access_key: { env: PATH } } }\n    grants:\n";
         assert!(parse(&(fixed.to_owned() + &prefixes("files", 50))).is_ok());
     }
+
+    #[test]
+    fn a_tenant_that_says_the_same_stays_the_same() {
+        let clock: SharedClock = Arc::new(crate::clock::SystemClock::new());
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("secret");
+        let text = |age: &str| {
+            format!(
+                "callers: [{{ match: anyone }}]
+tenants:
+  acme: {{ region: eu-west-1, expiry: {{ max: {age} }}, credentials: {{ static: {{ access_key_id: A, secret_access_key: {{ file: secret }} }} }} }}
+"
+            )
+        };
+        let renewed = |current: &ById, text: &str| {
+            let settings = config::parse(text, "a.yaml", folder.path(), &ProcessSurroundings);
+            renew(current, &settings.unwrap().tenants, &clock).unwrap()
+        };
+        std::fs::write(&file, "one").unwrap();
+        let first = renewed(&ById::new(), &text("1h"));
+        assert_eq!((first.added, first.changed, first.removed), (1, 0, 0));
+        let first = first.tenants;
+
+        let moved = renewed(&first, &format!("# A comment.\n\n{}", text("1h")));
+        assert!(moved.is_as_before());
+        let id = TenantId::parse("acme").unwrap();
+        assert!(Arc::ptr_eq(&first[&id], &moved.tenants[&id]));
+
+        assert_eq!(renewed(&first, &text("2h")).changed, 1);
+        std::fs::write(&file, "two").unwrap();
+        assert_eq!(renewed(&first, &text("1h")).changed, 1);
+        let other = text("1h").replace("acme", "globex");
+        let other = renewed(&first, &other);
+        assert_eq!((other.added, other.changed, other.removed), (1, 0, 1));
+    }
 }
