@@ -4,6 +4,7 @@
 //! requirements has a grant with nothing in the way; a law holds that.
 
 use std::fmt::Write as _;
+use std::time::SystemTime;
 
 use super::grant::{CommandSelector, Grant};
 use super::policy::{self, Called};
@@ -91,6 +92,8 @@ struct Obstacles {
     /// What the grant says of objects, and the command does not keep.
     terms: Vec<String>,
     other_addresses: bool,
+    /// When it ended, as a configuration says it.
+    ended: Option<String>,
 }
 
 impl Obstacles {
@@ -99,6 +102,7 @@ impl Obstacles {
             && !self.other_resource
             && self.terms.is_empty()
             && !self.other_addresses
+            && self.ended.is_none()
     }
 
     /// Whether the grant has anything to do with what is asked.
@@ -123,6 +127,9 @@ impl Obstacles {
         if self.other_addresses {
             told.push("its source_ip does not hold every address in source_ip".to_owned());
         }
+        if let Some(end) = self.ended {
+            told.push(format!("it ended at {end}"));
+        }
         told
     }
 }
@@ -134,6 +141,7 @@ pub fn explain(
     command: &BoundCommand<'_>,
     called: Called<'_>,
     source_ip: Option<&SourceIps>,
+    now: SystemTime,
 ) -> Vec<Requirement> {
     let operation = command.operation;
     let target = policy::target_of(command);
@@ -147,6 +155,7 @@ pub fn explain(
             other_resource: !grant.covers(&target),
             terms: terms_broken(grant, command),
             other_addresses: !policy::takes(grant, source_ip),
+            ended: ended(grant, now),
         },
     );
     let needs = policy::needs(command).map(|need| {
@@ -169,10 +178,23 @@ pub fn explain(
                     Vec::new()
                 },
                 other_addresses: !policy::takes(grant, source_ip),
+                ended: ended(grant, now),
             },
         )
     });
     std::iter::once(itself).chain(needs).collect()
+}
+
+/// When the grant ended, if it has.
+fn ended(grant: &Grant, now: SystemTime) -> Option<String> {
+    let end = grant.not_after().filter(|_| !grant.holds_at(now));
+    end.map(rfc3339)
+}
+
+/// The time as a configuration says it.
+fn rfc3339(time: SystemTime) -> String {
+    // Configurations hold none that is out of range.
+    jiff::Timestamp::try_from(time).map_or_else(|_| String::new(), |time| time.to_string())
 }
 
 /// What the grant says of objects, and the command does not keep.
@@ -212,6 +234,9 @@ fn text(grant: &Grant) -> String {
     if let Some(source_ip) = grant.source_ip() {
         let networks = source_ip.networks().iter().map(ToString::to_string);
         let _ = write!(text, ", source_ip: [{}]", joined(networks));
+    }
+    if let Some(end) = grant.not_after() {
+        let _ = write!(text, ", not_after: {}", rfc3339(end));
     }
     text + &grant.content().to_string()
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, anyhow};
 use secrecy::ExposeSecret as _;
@@ -17,7 +17,7 @@ use crate::admit::limit::Limit;
 use crate::admit::media_type::MediaRange;
 use crate::admit::resource::ResourcePattern;
 use crate::admit::source_ip::{self, SourceIps};
-use crate::clock::SharedClock;
+use crate::clock::{Clock as _, SharedClock, SystemClock};
 use crate::config::{self, Located, Mistake};
 use crate::endpoint::buckets::Buckets;
 use crate::endpoint::options::Variant;
@@ -39,6 +39,10 @@ pub struct ProcessSurroundings;
 impl config::Surroundings for ProcessSurroundings {
     fn environment(&self, name: &str) -> Option<String> {
         std::env::var(name).ok()
+    }
+
+    fn now(&self) -> SystemTime {
+        SystemClock::new().now()
     }
 
     fn command(&self, name: &str) -> Result<(), String> {
@@ -445,6 +449,7 @@ fn terms(grant: &config::Grant) -> anyhow::Result<Terms> {
         max_upload: grant.max_upload,
         content,
         source_ip: SourceIps::of(networks),
+        not_after: grant.not_after.as_ref().map(|end| end.value.time),
     })
 }
 

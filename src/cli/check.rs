@@ -179,9 +179,11 @@ fn tenant_lines(text: &mut String, id: &str, tenant: &config::Tenant) -> std::fm
         let from = from.map_or_else(String::new, |from| {
             format!(", from {} only", joined(&from.value))
         });
+        let until = grant.value.not_after.as_ref();
+        let until = until.map_or_else(String::new, |end| format!(", until {}", end.value.text));
         writeln!(
             text,
-            "  may {} on {}{cap}{upload}{from}{}",
+            "  may {} on {}{cap}{upload}{from}{until}{}",
             joined(&grant.value.commands),
             joined(&grant.value.resources),
             content(&grant.value)

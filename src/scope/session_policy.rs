@@ -14,6 +14,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
 
@@ -74,6 +75,8 @@ struct Terms {
     /// Whether sessions of a directory bucket are to read alone.
     read_only: bool,
     source_ip: Option<SourceIps>,
+    /// When the grant ends.
+    not_after: Option<SystemTime>,
 }
 
 /// What `s3:prefix` has to be.
@@ -155,6 +158,12 @@ fn condition(terms: &Terms, signature_age: Option<u32>) -> Map<String, Value> {
     if let Some(source_ip) = &terms.source_ip {
         let networks = source_ip.networks().iter().map(ToString::to_string);
         demand("IpAddress", "aws:SourceIp", one_or_many(networks));
+    }
+    if let Some(end) = terms.not_after {
+        let end = end.duration_since(SystemTime::UNIX_EPOCH);
+        // In seconds since 1970, which IAM takes for a date too: Ceph RGW takes no other.
+        let end = end.unwrap_or_default().as_secs().to_string();
+        demand("DateLessThan", "aws:CurrentTime", end.into());
     }
     if let Some(seconds) = signature_age {
         // As text: some stores take no numbers.

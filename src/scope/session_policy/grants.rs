@@ -1,5 +1,7 @@
 //! What grants allow, as a policy.
 
+use std::time::SystemTime;
+
 use serde_json::Value;
 
 use super::{
@@ -27,7 +29,7 @@ pub fn policy(input: &SessionPolicyInput<'_>, buckets: Option<&[&str]>) -> Value
                 if let Some(mode) = session_mode(grant, bucket) {
                     let read_only = mode == SessionMode::ReadOnly;
                     allowed.add(
-                        session_of(read_only, grant.source_ip()),
+                        session_of(read_only, grant.source_ip(), grant.not_after()),
                         bucket_arn(input.partition, bucket),
                     );
                 }
@@ -39,6 +41,7 @@ pub fn policy(input: &SessionPolicyInput<'_>, buckets: Option<&[&str]>) -> Value
                     prefix,
                     read_only: false,
                     source_ip: grant.source_ip().cloned(),
+                    not_after: grant.not_after(),
                 };
                 allowed.add(terms, arn);
             }
@@ -64,12 +67,17 @@ pub(super) fn speaks_s3(name: &str) -> bool {
 }
 
 /// What allows a session of a directory bucket.
-pub(super) fn session_of(read_only: bool, source_ip: Option<&SourceIps>) -> Terms {
+pub(super) fn session_of(
+    read_only: bool,
+    source_ip: Option<&SourceIps>,
+    not_after: Option<SystemTime>,
+) -> Terms {
     Terms {
         actions: Actions::from([CREATE_SESSION]),
         prefix: None,
         read_only,
         source_ip: source_ip.cloned(),
+        not_after,
     }
 }
 
