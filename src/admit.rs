@@ -5,6 +5,7 @@
 //! only `admit` makes an [`Admitted`], and nothing is signed without one.
 
 pub mod content;
+pub mod deny;
 pub mod expiry;
 pub mod explain;
 pub mod grant;
@@ -19,6 +20,7 @@ pub mod upload;
 use std::borrow::Cow;
 use std::time::SystemTime;
 
+use self::deny::Denial;
 use self::expiry::{AboveCap, Asked, Expiry, TenantExpiry};
 use self::grant::{Grant, standing};
 use self::held::NotHeld;
@@ -32,6 +34,8 @@ use crate::sign::command::{BoundCommand, Operation};
 pub struct TenantRules {
     /// What the tenant may ask for.
     pub grants: Vec<Grant>,
+    /// What it may not, whatever the grants say.
+    pub deny: Vec<Denial>,
     /// For how long.
     pub expiry: TenantExpiry,
     /// How often.
@@ -116,6 +120,7 @@ impl TenantRules {
         if source_ip.is_some() && !self.has_session_policy {
             return Err(NotAuthorized::SourceIpNotHeld);
         }
+        deny::check(&self.deny, command, called)?;
         let Standing { grants, now } = standing;
         let allowed = policy::decide(grants, command, called, source_ip, *now)?;
         if allowed.bounded_by_session_only && !self.has_session_policy {

@@ -49,7 +49,7 @@ pub use credentials::{Credentials, StaticCredentials};
 pub use deny::DenyStatement;
 pub use endpoint::Endpoint;
 pub use expiry::Expiry;
-pub use grant::{Grant, Limit, Moment, ResponseHeaders};
+pub use grant::{Denial, Grant, Limit, Moment, ResponseHeaders};
 pub use mistake::{Located, Location, Mistake};
 pub use quantity::{Rate, RatePeriod, duration, duration_text};
 pub use role::{AssumeRole, Identity, Role, WebIdentity};

@@ -4,6 +4,7 @@
 
 mod addresses;
 mod asked;
+mod denied;
 mod ending;
 
 use presignd::proto::v1::command::Command as Variant;

@@ -47,6 +47,18 @@ pub struct Called<'a> {
 /// No grant allows the command.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
+    /// An entry of the tenant's `deny` does, whatever grants say.
+    #[error("deny[{index}] of the tenant denies {command} {on}{target}, whatever its grants say", on = action.map_or_else(|| "on ".to_owned(), |action| format!("because it denies {action} on ")))]
+    Explicitly {
+        /// The command.
+        command: &'static str,
+        /// The entry's place.
+        index: usize,
+        /// The permission that it denies, if it is not the command itself.
+        action: Option<&'static str>,
+        /// On what.
+        target: String,
+    },
     /// No grant of the command reaches the target.
     #[error("no grant allows {command} on {target}")]
     Command {
@@ -329,6 +341,14 @@ impl Need<'_> {
     /// The command that an operator has to grant for it.
     pub(super) fn owner(&self) -> &'static Operation {
         self.owner
+    }
+
+    /// What the caller called the bucket that it is about.
+    pub(super) fn named<'c>(&self, called: Called<'c>) -> Option<&'c str> {
+        match self.action.resource {
+            IamResource::ReferencedObject => called.source,
+            _ => called.bucket,
+        }
     }
 
     /// Whether it is a need of the command's own, rather than another's permission that a field adds.

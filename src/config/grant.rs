@@ -1,4 +1,4 @@
-//! `tenants.*.grants` and `tenants.*.limits`: what a tenant may do, and how often.
+//! `tenants.*.grants`, `deny` and `limits`: what a tenant may do, what it may not, and how often.
 //!
 //! Command names and resources are kept as written, with their places: what they mean is known to the surroundings. Invariant: a grant names at least one command and one resource, and a limit's burst can be earned back.
 
@@ -53,6 +53,15 @@ pub enum ResponseHeaders {
     Denied,
 }
 
+/// One entry of `deny`: these commands on these resources, whatever grants say.
+#[derive(Debug, Clone)]
+pub struct Denial {
+    /// Names of S3 operations or classes; at least one.
+    pub commands: Vec<Located<String>>,
+    /// As of a grant; at least one.
+    pub resources: Vec<Located<String>>,
+}
+
 /// One limit: this many of these commands.
 #[derive(Debug, Clone)]
 pub struct Limit {
@@ -77,10 +86,7 @@ pub(super) fn grant(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Located<
     let mut section = reader.section(node)?;
     let at = section.at();
     let commands = section.required("commands", commands);
-    let resources = section.required("resources", |reader, node| {
-        let surroundings = reader.surroundings;
-        reader.names(node, |text| surroundings.resource(text))
-    });
+    let resources = section.required("resources", resources);
     let max_expiry = section.optional("max_expiry", |reader, node| {
         let expiry = reader.duration(node, &EXPIRIES)?;
         Some(reader.locate(node.at, expiry))
@@ -126,6 +132,24 @@ pub(super) fn grant(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Located<
         not_after: not_after?,
     };
     Some(reader.locate(at, grant))
+}
+
+pub(super) fn denial(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Located<Denial>> {
+    let mut section = reader.section(node)?;
+    let at = section.at();
+    let commands = section.required("commands", commands);
+    let resources = section.required("resources", resources);
+    section.finish();
+    let denial = Denial {
+        commands: commands?,
+        resources: resources?,
+    };
+    Some(reader.locate(at, denial))
+}
+
+fn resources(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Vec<Located<String>>> {
+    let surroundings = reader.surroundings;
+    reader.names(node, |text| surroundings.resource(text))
 }
 
 /// A time of RFC 3339, in whole seconds.

@@ -128,7 +128,7 @@ impl Presigner {
             refusal,
             requirements: {
                 let (called, now) = (placed.called(), self.clock.now());
-                explain(&rules.grants, command, called, source_ip, now)
+                explain(&rules.grants, &rules.deny, command, called, source_ip, now)
             },
             limits,
             path_style: path_style(endpoint.as_deref(), command.bucket),

@@ -18,7 +18,7 @@ use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
 
-pub use self::grants::policy;
+pub use self::grants::{denials, policy};
 pub use self::request::{least_policy, own_policy, request_policy};
 use crate::admit::grant::Grant;
 use crate::admit::source_ip::SourceIps;
@@ -38,7 +38,7 @@ pub struct SessionPolicyInput<'a> {
     pub partition: &'a str,
     /// How old a signature may be where it is used, in seconds.
     pub signature_age: Option<u32>,
-    /// Statements of the operator's own. They deny, whatever they say.
+    /// Statements of the operator's own, and those of the tenant's denials. They deny, whatever they say.
     pub deny: &'a [Value],
 }
 
@@ -102,17 +102,7 @@ impl Allowed {
 
 /// The document that allows this, on the terms of the tenant.
 fn document(input: &SessionPolicyInput<'_>, allowed: Allowed) -> Value {
-    let allow = |(terms, arns): (Terms, BTreeSet<String>)| {
-        let condition = condition(&terms, input.signature_age);
-        let actions = one_or_many(terms.actions);
-        let mut statement =
-            json!({"Effect": "Allow", "Action": actions, "Resource": one_or_many(arns)});
-        if !condition.is_empty() {
-            statement["Condition"] = condition.into();
-        }
-        statement
-    };
-    let mut statements: Vec<Value> = allowed.0.into_iter().map(allow).collect();
+    let mut statements = statements("Allow", allowed, input.signature_age);
     if !input.kms_keys.is_empty() {
         // Without conditions: it is S3 that uses the keys, from its own addresses and with signatures of its own.
         statements.push(json!({
@@ -130,6 +120,21 @@ fn document(input: &SessionPolicyInput<'_>, allowed: Allowed) -> Value {
         statement
     }));
     json!({"Version": "2012-10-17", "Statement": statements})
+}
+
+/// Statements of this effect.
+fn statements(effect: &str, of: Allowed, signature_age: Option<u32>) -> Vec<Value> {
+    let statement = |(terms, arns): (Terms, BTreeSet<String>)| {
+        let condition = condition(&terms, signature_age);
+        let actions = one_or_many(terms.actions);
+        let mut statement =
+            json!({"Effect": effect, "Action": actions, "Resource": one_or_many(arns)});
+        if !condition.is_empty() {
+            statement["Condition"] = condition.into();
+        }
+        statement
+    };
+    of.0.into_iter().map(statement).collect()
 }
 
 fn condition(terms: &Terms, signature_age: Option<u32>) -> Map<String, Value> {

@@ -1,6 +1,7 @@
 //! What the grants allow, as tables: a grant is written `commands on resources [for seconds] [up to bytes]`, as briefly as a configuration does.
 
 mod content;
+mod denying;
 mod explaining;
 mod fields;
 mod laws;
@@ -547,6 +548,7 @@ fn a_grant_ends_and_allows_nothing_from_then_on() {
     }
     let told = crate::admit::explain::explain(
         &one,
+        &[],
         &command,
         Called::default(),
         None,

@@ -13,6 +13,7 @@ fn explained(grants: &[&str], message: &dyn BindAny) -> Vec<Requirement> {
     let command = message.to_bound().unwrap();
     explain(
         &grants_of(grants, Store::Aws),
+        &[],
         &command,
         Called::default(),
         None,
@@ -142,7 +143,7 @@ proptest! {
             let command = message.to_bound().unwrap();
             let called = Called::default();
             let decided = decide(&grants, &command, called, source_ip.as_ref());
-            let requirements = explain(&grants, &command, called, source_ip.as_ref(), NOW);
+            let requirements = explain(&grants, &[], &command, called, source_ip.as_ref(), NOW);
             let allowed = requirements.iter().all(Requirement::is_met);
             prop_assert_eq!(decided.is_ok(), allowed, "{:?} {:?} {:?}", decided, texts, requirements);
         }
