@@ -8,8 +8,8 @@ use presignd::proto::s3;
 use presignd::proto::v1::presign_service_client::PresignServiceClient;
 use presignd::proto::v1::start_multipart_upload_request::Extent;
 use presignd::proto::v1::{
-    ExpiryBound, ExpiryMode, PresignPartsRequest, PresignedPart, PresignedStep,
-    StartMultipartUploadRequest, StartMultipartUploadResponse,
+    ExpiryBound, ExpiryMode, HeaderPlacement, PresignPartsRequest, PresignedPart, PresignedStep,
+    SigningOptions, StartMultipartUploadRequest, StartMultipartUploadResponse,
 };
 use prost::Message as _;
 use tonic::Status;
@@ -116,6 +116,44 @@ fn tenant_of(s3: &FakeS3, rest: &str) -> String {
         s3.endpoint,
         static_credentials(rest)
     )
+}
+
+#[tokio::test]
+async fn options_are_for_every_step_of_a_plan() {
+    const PAYER: &str = "x-amz-request-payer";
+    let presignd = Presignd::with_ceph_tenant("acme", GRANTS).start().await;
+    for placement in [HeaderPlacement::Headers, HeaderPlacement::Query] {
+        let options = Some(SigningOptions {
+            header_placement: placement.into(),
+            requester_pays: Some(true),
+            ..SigningOptions::default()
+        });
+        let request = StartMultipartUploadRequest {
+            options,
+            ..start("k", Extent::Size(MIB))
+        };
+        let plan = begin(&presignd, request).await.unwrap();
+        let request = PresignPartsRequest {
+            options,
+            part_numbers: vec![1],
+            ..further("k", &plan.upload_id)
+        };
+        let again = parts(&presignd, request).await.unwrap();
+        let ends = [plan.complete.as_ref(), plan.abort.as_ref()];
+        let ends = ends.map(|step| step.expect("a step"));
+        let ends = ends.map(|step| (&step.url, &step.headers));
+        let urls = plan.parts.iter().chain(&again.parts);
+        let urls = urls.map(|part| (&part.url, &part.headers));
+        for (url, headers) in urls.chain(ends) {
+            let moved = placement == HeaderPlacement::Query;
+            assert_eq!(url.contains("x-amz-request-payer=requester"), moved);
+            let sent = headers.get(PAYER).map(String::as_str);
+            assert_eq!(sent, (!moved).then_some("requester"));
+        }
+        let part = plan.parts.first().expect("a part");
+        assert_eq!(put(part, vec![0; 1 << 20]).await.status, 200);
+        assert_eq!(finish(plan.abort.as_ref(), "").await.status, 204);
+    }
 }
 
 #[tokio::test]

@@ -171,6 +171,18 @@ impl NoEndpoint {
         }
     }
 
+    /// The same, of a bucket that this message of the request names.
+    #[must_use]
+    pub fn of_bucket_in(self, message: &str) -> Self {
+        if self.field != BUCKET {
+            return self;
+        }
+        Self {
+            field: format!("{message}.{BUCKET}").into(),
+            ..self
+        }
+    }
+
     /// The same with the path of the whole request.
     #[must_use]
     pub fn in_command(self, place: &str, operation_field: &str) -> Self {

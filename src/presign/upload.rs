@@ -7,17 +7,17 @@ use std::pin::pin;
 
 use uuid::Uuid;
 
-use super::placed::renamed;
+use super::placed::{endpoint_asked, renamed};
 use super::record;
 use super::{Arrival, Issued, Presigner, Request, SignedUrl, Signing, sign_url, within};
 use crate::admit::policy::{self, Called, Denied};
 use crate::admit::{Authorized, NotAuthorized, Standing};
 use crate::authenticate::Right;
 use crate::endpoint::buckets::Buckets;
-use crate::endpoint::options::Options;
 use crate::proto::s3::{
     AbortMultipartUpload, CompleteMultipartUpload, CreateMultipartUpload, UploadPart,
 };
+use crate::proto::v1::SigningOptions;
 use crate::refusal::Refusal;
 use crate::sign::bind::{BindAny, Violations};
 use crate::sign::command::{BoundCommand, Value};
@@ -41,6 +41,8 @@ pub struct Upload {
     pub numbers: Vec<u32>,
     /// Where to go on.
     pub next: Option<u32>,
+    /// How to sign.
+    pub options: SigningOptions,
 }
 
 /// Names what becomes of an upload, in the answer, the records and the spans.
@@ -143,8 +145,10 @@ impl Presigner {
                 }
                 None => None,
             };
-            let (commands, options) = (steps.commands(), Options::default());
-            let endpoint = self.endpoint(tenant, &steps.part, options).await?;
+            let (commands, options) = (steps.commands(), endpoint_asked(upload.options));
+            let endpoint = self.endpoint(tenant, &steps.part, options).await;
+            let named_by = if steps.create.is_some() { CREATE } else { PART };
+            let endpoint = endpoint.map_err(|refused| refused.of_bucket_in(named_by))?;
             let ready = self.ready(arrival, tenant, &commands, endpoint, admitted);
             let ready = ready.await?;
             let signing = ready.signing();
@@ -231,7 +235,8 @@ impl<'a> PlacedUpload<'a> {
             }
             self.called.bucket = Some(called);
         }
-        if buckets.place(steps.part.bucket).defaults.requester_pays {
+        let by_default = buckets.place(steps.part.bucket).defaults.requester_pays;
+        if self.upload.options.requester_pays.unwrap_or(by_default) {
             steps.commands_mut().for_each(BoundCommand::requester_pays);
         }
     }
@@ -383,9 +388,10 @@ const COMPLETE: &str = "complete";
 impl<'a> Steps<'a> {
     fn bind(upload: &'a Upload) -> Result<Self, Violations> {
         let bind = |command: &'a dyn BindAny, place| {
-            command
-                .to_bound()
-                .map_err(|violations| violations.below(place))
+            let bound = command.to_bound();
+            let mut bound = bound.map_err(|violations| violations.below(place))?;
+            bound.place_headers(upload.options.header_placement)?;
+            Ok(bound)
         };
         // What the other commands say of the upload, the first says too.
         let create = upload.create.as_ref();

@@ -146,7 +146,9 @@ async fn both_versions_serve_the_commands_with_their_options() {
             [
                 "Presign",
                 "BatchPresign",
+                "StreamPresign",
                 "PresignPost",
+                "ExplainPresign",
                 "StartMultipartUpload",
                 "PresignParts"
             ]

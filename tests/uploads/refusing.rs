@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use presignd::audit::AuditError;
+use presignd::proto::v1::SigningOptions;
 use tonic::Code;
 
 use super::*;
@@ -94,6 +95,20 @@ async fn a_plan_that_is_not_allowed_never_reaches_s3() {
     }
     let untyped = refused(&presignd, by("typed", of_size(MIB))).await;
     assert_eq!(untyped.fields, ["create.content_type"], "{untyped:?}");
+    let accelerated = StartMultipartUploadRequest {
+        options: Some(SigningOptions {
+            accelerate: Some(true),
+            ..SigningOptions::default()
+        }),
+        ..of_size(MIB)
+    };
+    let accelerated = refused(&presignd, accelerated).await;
+    assert_eq!(accelerated.why(), (Code::InvalidArgument, "NO_ENDPOINT"));
+    assert_eq!(
+        accelerated.fields,
+        ["options.accelerate"],
+        "{accelerated:?}"
+    );
     // Three parts, and what begins and ends them.
     let three = sized(5 * MIB, 15 * MIB);
     let many = refused(&presignd, by("limited", three.clone())).await;

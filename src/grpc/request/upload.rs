@@ -54,6 +54,7 @@ pub(in crate::grpc) fn read_start(
         subject: request.subject,
         source_ip: request.source_ip,
     };
+    let options = request.options.unwrap_or_default();
     let Some(division) = division else {
         return common.refuse(violations);
     };
@@ -80,6 +81,7 @@ pub(in crate::grpc) fn read_start(
             division,
             numbers,
             next,
+            options,
         },
     ))
 }
@@ -126,6 +128,7 @@ pub(in crate::grpc) fn read_parts(
         subject: request.subject,
         source_ip: request.source_ip,
     };
+    let options = request.options.unwrap_or_default();
     let (Some(division), Some((numbers, next))) = (division, of) else {
         return common.refuse(violations);
     };
@@ -143,6 +146,7 @@ pub(in crate::grpc) fn read_parts(
             division,
             numbers,
             next,
+            options,
         },
     ))
 }
