@@ -52,7 +52,7 @@ pub use deny::DenyStatement;
 pub use endpoint::Endpoint;
 pub use expiry::Expiry;
 pub use fingerprint::Fingerprint;
-pub use grant::{Grant, Limit, ResponseHeaders};
+pub use grant::{Denial, Grant, Limit, Moment, ResponseHeaders};
 pub use mistake::{Located, Location, Mistake};
 pub use quantity::{Rate, RatePeriod, duration, duration_text};
 pub use role::{AssumeRole, Identity, Role, WebIdentity};

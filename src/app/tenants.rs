@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, anyhow};
 use secrecy::ExposeSecret as _;
 
 use crate::admit::TenantRules;
 use crate::admit::content::{ASKING, ContentRules, ResponseRule, TYPING};
+use crate::admit::deny::Denial;
 use crate::admit::expiry::TenantExpiry;
 use crate::admit::grant::{CLASSES, CommandSelector, Grant, Store, Terms};
 use crate::admit::held;
@@ -17,14 +18,14 @@ use crate::admit::limit::Limit;
 use crate::admit::media_type::MediaRange;
 use crate::admit::resource::ResourcePattern;
 use crate::admit::source_ip::{self, SourceIps};
-use crate::clock::SharedClock;
+use crate::clock::{Clock as _, SharedClock, SystemClock};
 use crate::config::{self, Located, Mistake};
 use crate::endpoint::buckets::Buckets;
 use crate::endpoint::options::Variant;
 use crate::endpoint::{Defaults, TenantEndpoint};
 use crate::names::TenantId;
 use crate::scope::identity::{Identity, OwnIdentity, SessionTag};
-use crate::scope::session_policy::{MAX_SESSION_POLICY, SessionPolicyInput, policy};
+use crate::scope::session_policy::{self, MAX_SESSION_POLICY, SessionPolicyInput, policy};
 use crate::scope::{
     PolicyTerms, Role, SessionBounds, SessionPolicies, SessionScope, StsEndpoint, TenantSession,
 };
@@ -39,6 +40,10 @@ pub struct ProcessSurroundings;
 impl config::Surroundings for ProcessSurroundings {
     fn environment(&self, name: &str) -> Option<String> {
         std::env::var(name).ok()
+    }
+
+    fn now(&self) -> SystemTime {
+        SystemClock::new().now()
     }
 
     fn command(&self, name: &str) -> Result<(), String> {
@@ -189,8 +194,8 @@ fn too_long(scope: config::SessionScope, bucket: Option<&str>, length: usize) ->
 
 fn always_too_long(length: usize) -> String {
     format!(
-        "the session policy of any request has {length} characters or more, and STS takes {MAX_SESSION_POLICY}: shorten `session.deny`, \
-         or list fewer `kms_keys`"
+        "the session policy of any request has {length} characters or more, and STS takes {MAX_SESSION_POLICY}: shorten `session.deny` \
+         or `deny`, or list fewer `kms_keys`"
     )
 }
 
@@ -299,6 +304,7 @@ fn build_one(id: &str, tenant: &config::Tenant, clock: &SharedClock) -> anyhow::
     Ok(Tenant {
         rules: TenantRules {
             grants: grants(tenant)?,
+            deny: denials(tenant)?,
             expiry: TenantExpiry {
                 default: seconds(tenant.expiry.default),
                 max: seconds(tenant.expiry.max),
@@ -421,11 +427,17 @@ pub fn session_policies(
         config::SessionScope::Object => SessionScope::Object,
     };
     let deny = tenant.session.deny.iter().flat_map(|deny| &deny.value);
+    let partition = role.role_arn.value.partition();
+    // What is not read is reported, and whatever is made of the tenant then is not used.
+    let denials = denials(tenant).unwrap_or_default();
     let terms = PolicyTerms {
         kms_keys: kms_keys(tenant),
-        partition: role.role_arn.value.partition().to_owned(),
+        partition: partition.to_owned(),
         signature_age: signature_age(tenant),
-        deny: deny.map(config::DenyStatement::json).collect(),
+        deny: deny
+            .map(config::DenyStatement::json)
+            .chain(session_policy::denials(&denials, partition))
+            .collect(),
     };
     SessionPolicies::new(grants, terms, scope)
 }
@@ -464,11 +476,7 @@ fn kms_keys(tenant: &config::Tenant) -> Vec<String> {
 /// # Errors
 /// If a command or resource is not one.
 pub fn grants(tenant: &config::Tenant) -> anyhow::Result<Vec<Grant>> {
-    let store = if tenant.endpoint.url.is_some() {
-        Store::Compatible
-    } else {
-        Store::Aws
-    };
+    let store = store(tenant);
     let grant = |grant: &Located<config::Grant>| -> anyhow::Result<Grant> {
         let resources = grant.value.resources.iter();
         Ok(Grant::new(
@@ -481,6 +489,32 @@ pub fn grants(tenant: &config::Tenant) -> anyhow::Result<Vec<Grant>> {
         ))
     };
     tenant.grants.iter().map(grant).collect()
+}
+
+/// What a tenant is denied, as admission knows it.
+///
+/// # Errors
+/// If a command or resource is not one.
+pub fn denials(tenant: &config::Tenant) -> anyhow::Result<Vec<Denial>> {
+    let denial = |denial: &Located<config::Denial>| -> anyhow::Result<Denial> {
+        let resources = denial.value.resources.iter();
+        Ok(Denial::new(
+            selectors(&denial.value.commands)?,
+            resources
+                .map(|text| resource(tenant, &text.value))
+                .collect::<anyhow::Result<_>>()?,
+            store(tenant),
+        ))
+    };
+    tenant.deny.iter().map(denial).collect()
+}
+
+fn store(tenant: &config::Tenant) -> Store {
+    if tenant.endpoint.url.is_some() {
+        Store::Compatible
+    } else {
+        Store::Aws
+    }
 }
 
 /// A resource of a grant, in the bucket that its name stands for.
@@ -518,6 +552,7 @@ fn terms(grant: &config::Grant) -> anyhow::Result<Terms> {
         max_upload: grant.max_upload,
         content,
         source_ip: SourceIps::of(networks),
+        not_after: grant.not_after.as_ref().map(|end| end.value.time),
     })
 }
 

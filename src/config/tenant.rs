@@ -9,7 +9,7 @@ use super::credentials::{Credentials, credentials};
 use super::endpoint::{Endpoint, endpoint};
 use super::expiry::{Expiry, WrittenExpiry, check_age, expiry, warn_of_expiry, warn_of_grants};
 use super::fingerprint::Fingerprint;
-use super::grant::{Grant, Limit, grant, limits};
+use super::grant::{Denial, Grant, Limit, denial, grant, limits};
 use super::mistake::{Located, Mark, quoted};
 use super::reader::Reader;
 use super::session::{Session, check_held, session, warn_of_stores};
@@ -32,6 +32,8 @@ pub struct Tenant {
     pub expiry: Expiry,
     /// What it may do; without any, nothing.
     pub grants: Vec<Located<Grant>>,
+    /// What it may not, whatever the grants say.
+    pub deny: Vec<Located<Denial>>,
     /// How often it may.
     pub limits: Vec<Located<Limit>>,
     /// The KMS keys that its objects are encrypted with, each once.
@@ -80,6 +82,7 @@ fn settings(
     let session = section.optional("session", session);
     let expiry = section.or("expiry", WrittenExpiry::default(), expiry);
     let grants = section.or("grants", Vec::new(), |r, n| r.list(n, grant));
+    let deny = section.or("deny", Vec::new(), |r, n| r.list(n, denial));
     let limits = section.or("limits", Vec::new(), limits);
     let kms_keys = section.optional("kms_keys", kms_keys);
     section.finish();
@@ -132,6 +135,7 @@ fn settings(
         session: session?.map_or_else(Session::default, |session| session.value),
         expiry: expiry?.effective,
         grants: grants?,
+        deny: deny?,
         limits: limits?,
         kms_keys: kms_keys?.map_or_else(Vec::new, |keys| keys.value),
         fingerprint: Fingerprint::NONE,

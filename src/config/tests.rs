@@ -256,6 +256,15 @@ fn every_key_reaches_its_setting() {
     let max_expiry = grant.max_expiry.as_ref().map(|expiry| expiry.value);
     assert_eq!(max_expiry, Some(Duration::from_hours(1)));
     assert_eq!(grant.max_upload, Some(10 << 20));
+    let denial = &tenant.deny[0].value;
+    assert_eq!(texts(&denial.commands), ["delete", "PutObjectAcl"]);
+    assert_eq!(
+        texts(&denial.resources),
+        ["acme-files/legal/*", "acme-logs"]
+    );
+    let not_after = grant.not_after.as_ref().map(|end| end.value.time);
+    let end = std::time::UNIX_EPOCH + Duration::from_hours(500_393);
+    assert_eq!(not_after, Some(end));
     let source_ip = grant
         .source_ip
         .as_ref()
