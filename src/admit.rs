@@ -5,6 +5,7 @@
 //! only `admit` makes an [`Admitted`], and nothing is signed without one.
 
 pub mod content;
+pub mod deny;
 pub mod expiry;
 pub mod explain;
 pub mod grant;
@@ -16,10 +17,12 @@ pub mod resource;
 pub mod source_ip;
 pub mod upload;
 
-use std::time::Duration;
+use std::borrow::Cow;
+use std::time::SystemTime;
 
-use self::expiry::{AboveCap, Asked, BeyondSession, Bound, Expiry, TenantExpiry};
-use self::grant::Grant;
+use self::deny::Denial;
+use self::expiry::{AboveCap, Asked, Expiry, TenantExpiry};
+use self::grant::{Grant, standing};
 use self::held::NotHeld;
 use self::limit::{Limit, RateLimited};
 use self::policy::{Called, Denied};
@@ -31,12 +34,22 @@ use crate::sign::command::{BoundCommand, Operation};
 pub struct TenantRules {
     /// What the tenant may ask for.
     pub grants: Vec<Grant>,
+    /// What it may not, whatever the grants say.
+    pub deny: Vec<Denial>,
     /// For how long.
     pub expiry: TenantExpiry,
     /// How often.
     pub limits: Vec<Limit>,
     /// Whether a session policy bounds what is signed. It does not with static credentials.
     pub has_session_policy: bool,
+}
+
+/// What holds of a tenant's grants at some time.
+#[derive(Debug)]
+pub struct Standing<'a> {
+    /// Those that have not ended.
+    pub grants: Cow<'a, [Grant]>,
+    now: SystemTime,
 }
 
 /// A command that the grants and caps allow, not yet charged.
@@ -83,12 +96,22 @@ pub enum NotAuthorized {
 }
 
 impl TenantRules {
-    /// Holds a command against the grants and caps; `source_ip` are the only addresses that it is to work from.
+    /// The grants that hold at this time.
+    #[must_use]
+    pub fn standing(&self, now: SystemTime) -> Standing<'_> {
+        Standing {
+            grants: standing(&self.grants, now),
+            now,
+        }
+    }
+
+    /// Holds a command against the grants that stand, and the caps; `source_ip` are the only addresses that it is to work from.
     ///
     /// # Errors
     /// Why it is not allowed.
     pub fn authorize(
         &self,
+        standing: &Standing<'_>,
         command: &BoundCommand<'_>,
         called: Called<'_>,
         asked: Asked,
@@ -97,16 +120,18 @@ impl TenantRules {
         if source_ip.is_some() && !self.has_session_policy {
             return Err(NotAuthorized::SourceIpNotHeld);
         }
-        let allowed = policy::decide(&self.grants, command, called, source_ip)?;
+        deny::check(&self.deny, command, called)?;
+        let Standing { grants, now } = standing;
+        let allowed = policy::decide(grants, command, called, source_ip, *now)?;
         if allowed.bounded_by_session_only && !self.has_session_policy {
             return Err(NotAuthorized::Unbounded {
                 command: command.operation.name,
             });
         }
         if self.has_session_policy {
-            held::check(&self.grants, command, source_ip)?;
+            held::check(grants, command, source_ip)?;
         }
-        let expiry = expiry::within_caps(asked, self.expiry, allowed.max_expiry)?;
+        let expiry = expiry::within_caps(asked, self.expiry, allowed.cap, *now)?;
         Ok(Authorized {
             operation: command.operation,
             expiry,
@@ -137,9 +162,16 @@ impl TenantRules {
         limit::take(&self.limits, &operations)?;
         let mut authorized = first.0;
         for (other, _) in others {
+            let ends = authorized
+                .expiry
+                .ends
+                .into_iter()
+                .chain(other.expiry.ends)
+                .min();
             if other.expiry.seconds < authorized.expiry.seconds {
                 authorized.expiry = other.expiry;
             }
+            authorized.expiry.ends = ends;
         }
         Ok(Admitted { authorized })
     }
@@ -189,15 +221,11 @@ impl Admitted {
         self.authorized.source_ip.as_ref()
     }
 
-    /// For how long the URL will work, signed by a session with so much left. `None`: it does not end.
+    /// For how long the URL may work that is signed now, as far as the caps go.
     ///
     /// # Errors
-    /// If the session ends too early and the request does not want the expiry shortened.
-    pub fn expiry_within(
-        &self,
-        session_left: Option<Duration>,
-    ) -> Result<(u32, Bound), BeyondSession> {
-        let expiry = expiry::within_session(self.authorized.expiry, session_left)?;
-        Ok((expiry.seconds, expiry.bound))
+    /// If its grant ends too early and the request does not want the expiry shortened.
+    pub fn expiry_at(&self, now: SystemTime) -> Result<Expiry, NotAuthorized> {
+        Ok(expiry::within_grant(self.authorized.expiry, now)?)
     }
 }

@@ -1,6 +1,7 @@
 //! Turns settings into rooms: the only file that names concrete adapters.
 
 pub mod callers;
+pub mod reload;
 pub mod server;
 pub mod tenants;
 
@@ -14,13 +15,15 @@ use aws_config::SdkConfig;
 use aws_config::environment::EnvironmentVariableRegionProvider;
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::ProfileFileRegionProvider;
+use tokio::sync::watch;
 
+use self::reload::Reload;
 use crate::audit::{Recorder, Sink};
 use crate::clock::SharedClock;
 use crate::config::Settings;
 use crate::endpoint::Endpoints;
 use crate::grpc::PresignApi;
-use crate::grpc::server::PresignServer;
+use crate::grpc::server::{PresignServer, Signs};
 use crate::presign::Presigner;
 use crate::scope::Scoper;
 use crate::scope::clock_skew::ClockSkews;
@@ -48,6 +51,7 @@ pub struct App {
     server: PresignServer,
     api: PresignApi,
     traces: Traces,
+    reload: Option<Reload>,
 }
 
 impl App {
@@ -88,7 +92,17 @@ impl App {
             server,
             api,
             traces,
+            reload: None,
         })
+    }
+
+    /// Serves what the configuration says as it changes.
+    #[must_use]
+    pub fn reloading(self, reload: Reload) -> Self {
+        Self {
+            reload: Some(reload),
+            ..self
+        }
     }
 
     /// Where presignd listens.
@@ -103,9 +117,21 @@ impl App {
     /// If the server broke down, or records could not be written to the end.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
         let scoper = &self.api.presigner().scoper;
-        let ready = scoper.clocks_agree();
+        let presigner = self.api.presigner();
+        let configured = self.reload.as_ref().map(Reload::goodness);
+        let signs = Signs {
+            ready: scoper.clocks_agree(),
+            configured: configured.unwrap_or_else(|| watch::channel(true).1),
+        };
+        let reload = async {
+            match self.reload {
+                Some(reload) => reload.run(presigner).await,
+                None => std::future::pending().await,
+            }
+        };
         let served = tokio::select! {
-            served = self.server.serve(self.api.clone(), ready, stop) => served,
+            served = self.server.serve(self.api.clone(), signs, stop) => served,
+            () = reload => Ok(()),
             () = scoper.watch_clocks() => Ok(()),
         };
         let recorded = self.api.presigner().recorder.close(LAST_WORDS).await;

@@ -16,6 +16,7 @@ mod credentials;
 mod deny;
 mod endpoint;
 mod expiry;
+mod fingerprint;
 mod grant;
 mod mistake;
 mod quantity;
@@ -29,6 +30,7 @@ mod suggestion;
 mod surroundings;
 mod telemetry;
 mod tenant;
+mod tenants;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -49,7 +51,8 @@ pub use credentials::{Credentials, StaticCredentials};
 pub use deny::DenyStatement;
 pub use endpoint::Endpoint;
 pub use expiry::Expiry;
-pub use grant::{Grant, Limit, ResponseHeaders};
+pub use fingerprint::Fingerprint;
+pub use grant::{Denial, Grant, Limit, Moment, ResponseHeaders};
 pub use mistake::{Located, Location, Mistake};
 pub use quantity::{Rate, RatePeriod, duration, duration_text};
 pub use role::{AssumeRole, Identity, Role, WebIdentity};
@@ -66,7 +69,7 @@ use mistake::{Mark, Report};
 use reader::Reader;
 use tree::Node;
 
-/// What one configuration file says.
+/// What a configuration file says, with the files of tenants that it names.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Where presignd listens and what it bounds.
@@ -79,9 +82,21 @@ pub struct Settings {
     pub callers: Vec<Located<CallerRule>>,
     /// The tenants by name; at least one.
     pub tenants: BTreeMap<String, Located<Tenant>>,
+    /// The folder of those that have a file each.
+    pub tenants_dir: Option<PathBuf>,
+    /// The files of secrets that were read.
+    pub secret_files: Vec<PathBuf>,
+    /// What the sections besides the tenants said, each by its key.
+    pub sections: Vec<(&'static str, Option<Fingerprint>)>,
     /// What is allowed and probably not meant, in the order of the file.
     pub warnings: Vec<Mistake>,
 }
+
+/// The sections besides the tenants.
+const SECTIONS: [&str; 4] = ["server", "telemetry", "authentication", "callers"];
+
+/// What is wrong with a file of nothing.
+const NOTHING: &str = "the file holds no settings: `tenants` at least is required";
 
 /// Why there are no settings.
 #[derive(Debug, thiserror::Error)]
@@ -114,9 +129,12 @@ pub fn load(path: &Path, surroundings: &dyn Surroundings) -> Result<Settings, Co
     })?;
     let file_name = path.display().to_string();
     let folder = path.parent().unwrap_or(Path::new(""));
-    decode(&bytes, &file_name)
-        .and_then(|text| parse(text, &file_name, folder, surroundings))
-        .map_err(ConfigError::Mistakes)
+    let mut report = Report::new(&file_name);
+    match decode(&bytes, &mut report) {
+        Some(text) => parse(text, &file_name, folder, surroundings),
+        None => Err(report.mistakes),
+    }
+    .map_err(ConfigError::Mistakes)
 }
 
 /// Checks the text of a configuration file, which messages call `file_name`.
@@ -129,9 +147,10 @@ pub fn parse(
     surroundings: &dyn Surroundings,
 ) -> Result<Settings, Vec<Mistake>> {
     let mut report = Report::new(file_name);
-    let tree = tree::read(text, &mut report);
+    let tree = tree::read(text, "", NOTHING, &mut report);
     let mut reader = Reader::new(report, folder, surroundings);
     let settings = tree.and_then(|tree| settings(&mut reader, &tree));
+    let secret_files = std::mem::take(&mut reader.secret_files);
     let Report {
         mut mistakes,
         mut warnings,
@@ -141,6 +160,7 @@ pub fn parse(
     warnings.sort();
     match settings {
         Some(settings) if mistakes.is_empty() => Ok(Settings {
+            secret_files,
             warnings,
             ..settings
         }),
@@ -150,56 +170,62 @@ pub fn parse(
 
 fn settings(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Settings> {
     let mut section = reader.section(node)?;
-    let server = section.or("server", Server::default(), server::server);
-    let telemetry = section.or("telemetry", Telemetry::default(), telemetry::telemetry);
-    let authentication = section.or(
-        "authentication",
-        Authentication::default(),
-        authentication::authentication,
-    );
-    let callers = section.required_or("callers", callers::MISSING, callers::callers);
-    let tenants = section.required("tenants", tenants);
+    let mut prints = [None; 4];
+    let [of_server, of_telemetry, of_authentication, of_callers] = &mut prints;
+    let server = section.or("server", Server::default(), |r, n| {
+        r.fingerprinted(n, of_server, server::server)
+    });
+    let telemetry = section.or("telemetry", Telemetry::default(), |r, n| {
+        r.fingerprinted(n, of_telemetry, telemetry::telemetry)
+    });
+    let authentication = section.or("authentication", Authentication::default(), |r, n| {
+        r.fingerprinted(n, of_authentication, authentication::authentication)
+    });
+    let callers = section.required_or("callers", callers::MISSING, |r, n| {
+        r.fingerprinted(n, of_callers, callers::callers)
+    });
+    let mut places = tenants::Places::default();
+    let written = section.optional("tenants", |r, n| tenants::written(r, n, &mut places));
+    let folder = section.optional("tenants_dir", |r, n| tenants::folder(r, n, &mut places));
+    let at = section.at();
     section.finish();
+    let tenants = match (written, folder) {
+        (Some(written), Some(folder)) => tenants::together(reader, at, written, folder),
+        _ => None,
+    };
+    let (tenants, tenants_dir) = tenants.unzip();
     let settings = Settings {
         server: server?,
         telemetry: telemetry?,
         authentication: authentication?,
         callers: callers?,
         tenants: tenants?,
+        tenants_dir: tenants_dir?,
+        secret_files: Vec::new(),
+        sections: SECTIONS.into_iter().zip(prints).collect(),
         warnings: Vec::new(),
     };
     callers::check(reader, &settings)?;
     Some(settings)
 }
 
-fn tenants(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<BTreeMap<String, Located<Tenant>>> {
-    let tenants = reader.each_entry(node, |reader, id, id_at, node| {
-        let tenant = tenant::tenant(reader, id, id_at, node)?;
-        Some((id.to_owned(), tenant))
-    })?;
-    if tenants.is_empty() {
-        reader.mistake(node.at, "there is no tenant: add at least one");
-        return None;
-    }
-    Some(tenants.into_iter().collect())
-}
-
-/// Takes the bytes as UTF-8, or says where they are not.
-fn decode<'b>(bytes: &'b [u8], file_name: &str) -> Result<&'b str, Vec<Mistake>> {
-    std::str::from_utf8(bytes).map_err(|error| {
-        let good = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
-        let last_line = good.rsplit('\n').next().unwrap_or_default();
-        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let mark = Mark {
-            line: count(good.matches('\n').count() + 1),
-            column: count(last_line.chars().count() + 1),
-        };
-        let mut report = Report::new(file_name);
-        report.mistake(
-            mark,
-            "",
-            "this is not UTF-8: save the file in that encoding",
-        );
-        report.mistakes
-    })
+/// Takes the bytes as UTF-8, or reports where they are not.
+fn decode<'b>(bytes: &'b [u8], report: &mut Report) -> Option<&'b str> {
+    let error = match std::str::from_utf8(bytes) {
+        Ok(text) => return Some(text),
+        Err(error) => error,
+    };
+    let good = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
+    let last_line = good.rsplit('\n').next().unwrap_or_default();
+    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    let mark = Mark {
+        line: count(good.matches('\n').count() + 1),
+        column: count(last_line.chars().count() + 1),
+    };
+    report.mistake(
+        mark,
+        "",
+        "this is not UTF-8: save the file in that encoding",
+    );
+    None
 }

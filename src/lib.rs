@@ -19,6 +19,7 @@
 pub mod clock;
 pub mod names;
 pub mod proto;
+pub mod watch;
 
 pub mod authenticate;
 // In flow order, not alphabetical.

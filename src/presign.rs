@@ -22,9 +22,9 @@ use self::form::PlacedForm;
 pub use self::form::{FormItem, SignedForm};
 use self::placed::Placed;
 pub use self::upload::{SentHeaders, SignedPart, SignedUpload, Upload, UploadIds};
-use crate::admit::Admitted;
-use crate::admit::expiry::{Asked, Bound, Dating};
+use crate::admit::expiry::{self, Asked, Bound, Dating};
 use crate::admit::source_ip::SourceIps;
+use crate::admit::{Admitted, Standing};
 use crate::audit::{Recorder, TraceContext};
 use crate::authenticate::{Caller, Right};
 use crate::clock::SharedClock;
@@ -165,7 +165,7 @@ impl Presigner {
         let decide = async {
             let command = placed.command()?;
             let tenant = tenant.as_ref().map_err(|denied| *denied)?;
-            let authorized = placed.authorize(tenant, request)?;
+            let authorized = placed.authorize(tenant, &self.standing(tenant), request)?;
             let admitted = tenant.rules.admit(authorized)?;
             let endpoint = self.endpoint(tenant, command, placed.endpoint()).await;
             let endpoint = endpoint.map_err(|refused| placed.no_endpoint(refused))?;
@@ -204,12 +204,12 @@ impl Presigner {
         let mut placed = PlacedForm::bind(item);
         if let Ok(tenant) = &tenant {
             placed.name_buckets(&tenant.buckets);
-            placed.bound_upload(&tenant.rules, request.source_ip.as_ref());
+            placed.bound_upload(&self.standing(tenant), request.source_ip.as_ref());
         }
         let decide = async {
             let form = placed.form()?;
             let tenant = tenant.as_ref().map_err(|denied| *denied)?;
-            let authorized = placed.authorize(tenant, request)?;
+            let authorized = placed.authorize(tenant, &self.standing(tenant), request)?;
             let admitted = tenant.rules.admit(authorized)?;
             let (command, sign) = (&form.command, placed.sign(form));
             let endpoint = self.endpoint(tenant, command, placed.endpoint()).await?;
@@ -250,8 +250,12 @@ impl Presigner {
         }
         let decide = async {
             let tenant = tenant.as_ref().map_err(|denied| *denied)?;
-            let authorized = placed.iter().map(|item| item.authorize(tenant, request));
-            let admitted = tenant.rules.admit_all(authorized.collect())?;
+            let admitted = {
+                let standing = self.standing(tenant);
+                let items = placed.iter();
+                let authorized = items.map(|item| item.authorize(tenant, &standing, request));
+                tenant.rules.admit_all(authorized.collect())?
+            };
             let mut issuing = Vec::with_capacity(items.len());
             for (item, admitted) in placed.iter().zip(admitted) {
                 issuing.push(async move {
@@ -309,6 +313,11 @@ impl Presigner {
         }
     }
 
+    /// The grants of the tenant that hold now.
+    fn standing<'t>(&self, tenant: &'t Tenant) -> Standing<'t> {
+        tenant.rules.standing(self.clock.now())
+    }
+
     /// Where the command goes.
     async fn endpoint(
         &self,
@@ -354,7 +363,9 @@ impl Presigner {
             .scope(&admitted, &arrival.caller, &tenant.session, commands)
             .await?;
         let now = self.clock.now();
-        let (expires_in, bound) = admitted.expiry_within(self.scoper.left(&credentials))?;
+        let left = self.scoper.left(&credentials);
+        let expiry = expiry::within_session(admitted.expiry_at(now)?, left)?;
+        let (expires_in, bound) = (expiry.seconds, expiry.bound);
         Ok(Ready {
             endpoint,
             credentials,

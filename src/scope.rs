@@ -435,6 +435,19 @@ impl TenantSession {
         }
     }
 
+    /// Goes on with what is known of calls for the same role from earlier settings: whether they fail, and how many are under way.
+    #[must_use]
+    pub fn continuing(mut self, earlier: &Self) -> Self {
+        if let (Source::Role(role, calls), Source::Role(known, earlier)) =
+            (&mut self.source, &earlier.source)
+            && role.arn == known.arn
+            && role.sts == known.sts
+        {
+            *calls = Arc::clone(earlier);
+        }
+        self
+    }
+
     /// Credentials that are the tenant's own. No session policy narrows them: only presignd's decision does.
     #[must_use]
     pub fn fixed(tenant: TenantId, credentials: Credentials) -> Self {

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+
 use crate::admit::TenantRules;
 use crate::authenticate::{Caller, Right};
 use crate::endpoint::buckets::Buckets;
@@ -20,6 +22,8 @@ pub struct Tenant {
     pub session: TenantSession,
     /// What its buckets are called, and where they are.
     pub buckets: Buckets,
+    /// Tells its settings from others.
+    pub settings: [u8; 32],
 }
 
 /// The tenant does not exist, or the caller may not do this for it: the two are told alike.
@@ -27,9 +31,12 @@ pub struct Tenant {
 #[error("the tenant does not exist, or you may not do this for it")]
 pub struct TenantDenied;
 
-/// All tenants.
+/// Tenants by their ids.
+pub type ById = HashMap<TenantId, Arc<Tenant>>;
+
+/// All tenants. They may be replaced at any time; what was begun with one ends with it.
 #[derive(Debug, Default)]
-pub struct Tenants(HashMap<TenantId, Arc<Tenant>>);
+pub struct Tenants(ArcSwap<ById>);
 
 impl Tenants {
     /// The tenant, if the caller may do this for it.
@@ -43,20 +50,29 @@ impl Tenants {
         id: &TenantId,
     ) -> Result<Arc<Tenant>, TenantDenied> {
         let allowed = caller.may(right, id);
-        match self.0.get(id) {
+        match self.0.load().get(id) {
             Some(tenant) if allowed => Ok(Arc::clone(tenant)),
             _ => Err(TenantDenied),
         }
+    }
+
+    /// All, as they are now.
+    pub fn all(&self) -> Arc<ById> {
+        self.0.load_full()
+    }
+
+    /// From now on there are these.
+    pub fn replace(&self, tenants: ById) {
+        self.0.store(Arc::new(tenants));
     }
 }
 
 impl FromIterator<Tenant> for Tenants {
     fn from_iter<I: IntoIterator<Item = Tenant>>(tenants: I) -> Self {
-        Self(
-            tenants
-                .into_iter()
-                .map(|tenant| (tenant.id.clone(), Arc::new(tenant)))
-                .collect(),
-        )
+        let by_id: ById = tenants
+            .into_iter()
+            .map(|tenant| (tenant.id.clone(), Arc::new(tenant)))
+            .collect();
+        Self(ArcSwap::from_pointee(by_id))
     }
 }

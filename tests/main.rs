@@ -33,6 +33,7 @@ mod placement;
 mod presign_command;
 mod recording;
 mod records;
+mod reloading;
 mod sandbox;
 mod scoping;
 mod serving;

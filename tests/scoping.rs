@@ -4,6 +4,8 @@
 
 mod addresses;
 mod asked;
+mod denied;
+mod ending;
 
 use presignd::proto::v1::command::Command as Variant;
 

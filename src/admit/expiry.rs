@@ -2,7 +2,7 @@
 //!
 //! Invariant: what is answered is never longer than any cap, nor than the session that signs.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// The longest expiry that S3 takes: seven days, in seconds.
 pub const MAX_EXPIRY: u32 = 604_800;
@@ -84,7 +84,7 @@ pub enum Bound {
     Request,
     /// The tenant's default.
     Default,
-    /// The grant's `max_expiry`.
+    /// The grant's `max_expiry`, or its end.
     GrantCap,
     /// The tenant's `expiry.max`, or its `session.signature_age` if that is less.
     TenantCap,
@@ -115,6 +115,65 @@ pub struct Expiry {
     pub bound: Bound,
     /// Whether a shorter session may shorten it.
     pub may_shorten: bool,
+    /// When the grant ends that allows it.
+    pub ends: Option<SystemTime>,
+}
+
+/// What grants say of an expiry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct GrantCap {
+    /// The longest, in seconds.
+    pub max_expiry: Option<u32>,
+    /// When they end.
+    pub ends: Option<SystemTime>,
+}
+
+impl GrantCap {
+    /// The longest at this time, in seconds. `None`: any.
+    #[must_use]
+    pub fn left_at(&self, now: SystemTime) -> Option<u32> {
+        let until_end = self.ends.map(|end| until(end, now));
+        self.max_expiry.into_iter().chain(until_end).min()
+    }
+
+    /// The one that is longer at this time.
+    #[must_use]
+    pub fn wider(self, other: Self, now: SystemTime) -> Self {
+        match (self.left_at(now), other.left_at(now)) {
+            (Some(own), Some(others)) if own >= others => self,
+            (None, _) => self,
+            _ => other,
+        }
+    }
+
+    /// What keeps to both.
+    #[must_use]
+    pub fn narrower(self, other: Self) -> Self {
+        Self {
+            max_expiry: self.max_expiry.into_iter().chain(other.max_expiry).min(),
+            ends: self.ends.into_iter().chain(other.ends).min(),
+        }
+    }
+
+    /// The longest at this time, in seconds, and which setting says so.
+    fn named_at(&self, now: SystemTime) -> Option<(u32, &'static str)> {
+        let left = self.left_at(now)?;
+        let name = if self.max_expiry == Some(left) {
+            "the grant's max_expiry"
+        } else {
+            UNTIL_END
+        };
+        Some((left, name))
+    }
+}
+
+/// What a refusal calls the time that a grant still has.
+const UNTIL_END: &str = "what is left until the grant's not_after,";
+
+/// Whole seconds until then.
+fn until(end: SystemTime, now: SystemTime) -> u32 {
+    let left = end.duration_since(now).unwrap_or_default();
+    u32::try_from(left.as_secs()).unwrap_or(u32::MAX)
 }
 
 /// Longer than a cap, and the request does not want it shortened.
@@ -150,11 +209,12 @@ pub struct BeyondSession {
 pub fn within_caps(
     asked: Asked,
     tenant: TenantExpiry,
-    grant_cap: Option<u32>,
+    grant_cap: GrantCap,
+    now: SystemTime,
 ) -> Result<Expiry, AboveCap> {
     let (tenant_cap, name) = tenant.cap();
-    let (cap, cap_bound, cap_name) = match grant_cap {
-        Some(grant) if grant < tenant_cap => (grant, Bound::GrantCap, "the grant's max_expiry"),
+    let (cap, cap_bound, cap_name) = match grant_cap.named_at(now) {
+        Some((grant, name)) if grant < tenant_cap => (grant, Bound::GrantCap, name),
         _ => (tenant_cap, Bound::TenantCap, name),
     };
     let (wanted, bound) = match asked.expires_in {
@@ -167,18 +227,46 @@ pub fn within_caps(
             seconds: wanted,
             bound,
             may_shorten,
+            ends: grant_cap.ends,
         })
     } else if may_shorten {
         Ok(Expiry {
             seconds: cap,
             bound: cap_bound,
             may_shorten,
+            ends: grant_cap.ends,
         })
     } else {
         Err(AboveCap {
             asked: wanted,
             cap,
             cap_name,
+        })
+    }
+}
+
+/// Holds an expiry against what is left of its grant: time has passed since the grant was found to allow it.
+///
+/// # Errors
+/// If the grant ends first and the expiry may not be shortened, or the grant has less than a second left.
+pub fn within_grant(expiry: Expiry, now: SystemTime) -> Result<Expiry, AboveCap> {
+    let Some(end) = expiry.ends else {
+        return Ok(expiry);
+    };
+    let left = until(end, now);
+    if expiry.seconds <= left {
+        Ok(expiry)
+    } else if expiry.may_shorten && left >= 1 {
+        Ok(Expiry {
+            seconds: left,
+            bound: Bound::GrantCap,
+            ..expiry
+        })
+    } else {
+        Err(AboveCap {
+            asked: expiry.seconds,
+            cap: left,
+            cap_name: UNTIL_END,
         })
     }
 }
@@ -215,6 +303,20 @@ pub fn within_session(
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    const NOW: SystemTime = SystemTime::UNIX_EPOCH;
+
+    fn within_caps(
+        asked: Asked,
+        tenant: TenantExpiry,
+        max_expiry: Option<u32>,
+    ) -> Result<Expiry, AboveCap> {
+        let cap = GrantCap {
+            max_expiry,
+            ends: None,
+        };
+        super::within_caps(asked, tenant, cap, NOW)
+    }
 
     const TENANT: TenantExpiry = TenantExpiry {
         default: 900,
@@ -308,12 +410,57 @@ mod tests {
         }
     }
 
+    fn ending(max_expiry: Option<u32>, left: u64) -> GrantCap {
+        GrantCap {
+            max_expiry,
+            ends: Some(NOW + Duration::from_millis(left)),
+        }
+    }
+
+    #[test]
+    fn a_grant_that_ends_caps_and_is_named() {
+        let clamp = |cap| {
+            let expiry = super::within_caps(asked(3600, Mode::Clamp), TENANT, cap, NOW).unwrap();
+            (expiry.seconds, expiry.bound)
+        };
+        for (max_expiry, left, expected) in [
+            (None, 600_999, (600, Bound::GrantCap)),
+            (Some(300), 600_000, (300, Bound::GrantCap)),
+            (Some(900), 600_000, (600, Bound::GrantCap)),
+            (None, 3_600_000, (3600, Bound::Request)),
+        ] {
+            let cap = ending(max_expiry, left);
+            assert_eq!(clamp(cap), expected, "{cap:?}");
+        }
+        let refused = asked(601, Mode::Reject);
+        let refused = super::within_caps(refused, TENANT, ending(None, 600_000), NOW);
+        let said = refused.unwrap_err().to_string();
+        let named = "above what is left until the grant's not_after, of 600 s";
+        assert!(said.contains(named), "{said}");
+    }
+
+    #[test]
+    fn what_was_allowed_a_while_ago_still_ends_with_its_grant() {
+        let cap = ending(None, 600_000);
+        let expiry = |mode| super::within_caps(asked(600, mode), TENANT, cap, NOW).unwrap();
+        let later = |seconds| NOW + Duration::from_secs(seconds);
+        let cut = within_grant(expiry(Mode::Clamp), later(2)).unwrap();
+        assert_eq!((cut.seconds, cut.bound), (598, Bound::GrantCap));
+        assert_eq!(
+            within_grant(expiry(Mode::Reject), NOW),
+            Ok(expiry(Mode::Reject))
+        );
+        assert!(within_grant(expiry(Mode::Reject), later(2)).is_err());
+        assert!(within_grant(expiry(Mode::Clamp), later(600)).is_err());
+    }
+
     #[test]
     fn a_session_shortens_only_what_may_be_shortened() {
         let expiry = |may_shorten| Expiry {
             seconds: 900,
             bound: Bound::Request,
             may_shorten,
+            ends: None,
         };
         let left = |seconds| Some(Duration::from_millis(seconds));
         assert_eq!(within_session(expiry(false), None), Ok(expiry(false)));
@@ -352,6 +499,33 @@ mod tests {
             if let Ok(final_expiry) = within_session(expiry, Some(Duration::from_secs(left.into()))) {
                 prop_assert!(final_expiry.seconds <= left && final_expiry.seconds >= 1);
             }
+        }
+
+        #[test]
+        fn no_url_outlives_its_grant(
+            expires_in in proptest::option::of(1..=MAX_EXPIRY), clamp: bool, left in 1..2_000_000_000u64, max in proptest::option::of(1..=MAX_EXPIRY),
+            waited in 0..1_000_000u64,
+        ) {
+            let mode = if clamp { Mode::Clamp } else { Mode::Reject };
+            let cap = ending(max, left);
+            prop_assume!(cap.left_at(NOW) != Some(0));
+            let signed_at = NOW + Duration::from_millis(waited);
+            if let Ok(expiry) = super::within_caps(asked(expires_in, mode), TENANT, cap, NOW)
+                && let Ok(expiry) = within_grant(expiry, signed_at)
+            {
+                prop_assert!(expiry.seconds >= 1);
+                prop_assert!(signed_at + Duration::from_secs(expiry.seconds.into()) <= cap.ends.unwrap());
+            }
+        }
+
+        #[test]
+        fn caps_are_as_wide_as_one_and_as_narrow_as_both(
+            a in proptest::option::of(1..100u32), b in proptest::option::of(1..100u32), ends in (1..100_000u64, 1..100_000u64),
+        ) {
+            let (a, b) = (ending(a, ends.0), ending(b, ends.1));
+            let (wider, narrower) = (a.wider(b, NOW), a.narrower(b));
+            prop_assert_eq!(wider.left_at(NOW), a.left_at(NOW).max(b.left_at(NOW)));
+            prop_assert_eq!(narrower.left_at(NOW), a.left_at(NOW).min(b.left_at(NOW)));
         }
 
         #[test]

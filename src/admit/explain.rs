@@ -4,13 +4,15 @@
 //! requirements has a grant with nothing in the way; a law holds that.
 
 use std::fmt::Write as _;
+use std::time::SystemTime;
 
+use super::deny::Denial;
 use super::grant::{CommandSelector, Grant};
 use super::policy::{self, Called};
-use super::resource::Target;
+use super::resource::{ResourcePattern, Target};
 use super::source_ip::SourceIps;
 use super::upload::Upload;
-use crate::sign::command::{BoundCommand, IamResource};
+use crate::sign::command::BoundCommand;
 
 /// The most grants that are told where none allows what is required.
 const MOST_NEAR: usize = 20;
@@ -26,12 +28,14 @@ pub struct Requirement {
     pub target: String,
     /// Those that do; where there are none, those that nearly do.
     pub grants: Vec<Considered>,
+    /// The entries of `deny` that deny it, whatever grants do.
+    pub denied_by: Vec<Considered>,
 }
 
-/// A grant that was looked at.
+/// A grant, or an entry of `deny`, that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Considered {
-    /// Its place among the tenant's grants.
+    /// Its place among the tenant's.
     pub index: usize,
     /// What it says, as a configuration does.
     pub text: String,
@@ -40,10 +44,10 @@ pub struct Considered {
 }
 
 impl Requirement {
-    /// Whether a grant allows it.
+    /// Whether a grant allows it, and nothing denies it.
     #[must_use]
     pub fn is_met(&self) -> bool {
-        self.grants.iter().any(|grant| grant.why_not.is_empty())
+        self.denied_by.is_empty() && self.grants.iter().any(|grant| grant.why_not.is_empty())
     }
 
     /// `named` is what the caller called the target's bucket.
@@ -79,7 +83,20 @@ impl Requirement {
             action,
             target,
             grants,
+            denied_by: Vec::new(),
         }
+    }
+
+    /// The same, with the entries that deny it.
+    fn unless(mut self, denials: &[Denial], denies: impl Fn(&Denial) -> bool) -> Self {
+        let denying = denials.iter().enumerate().filter(|(_, d)| denies(d));
+        let told = denying.map(|(index, denial)| Considered {
+            index,
+            text: named(denial.commands(), denial.resources()),
+            why_not: Vec::new(),
+        });
+        self.denied_by = told.take(MOST_NEAR).collect();
+        self
     }
 }
 
@@ -91,6 +108,8 @@ struct Obstacles {
     /// What the grant says of objects, and the command does not keep.
     terms: Vec<String>,
     other_addresses: bool,
+    /// When it ended, as a configuration says it.
+    ended: Option<String>,
 }
 
 impl Obstacles {
@@ -99,6 +118,7 @@ impl Obstacles {
             && !self.other_resource
             && self.terms.is_empty()
             && !self.other_addresses
+            && self.ended.is_none()
     }
 
     /// Whether the grant has anything to do with what is asked.
@@ -123,6 +143,9 @@ impl Obstacles {
         if self.other_addresses {
             told.push("its source_ip does not hold every address in source_ip".to_owned());
         }
+        if let Some(end) = self.ended {
+            told.push(format!("it ended at {end}"));
+        }
         told
     }
 }
@@ -131,9 +154,11 @@ impl Obstacles {
 #[must_use]
 pub fn explain(
     grants: &[Grant],
+    denials: &[Denial],
     command: &BoundCommand<'_>,
     called: Called<'_>,
     source_ip: Option<&SourceIps>,
+    now: SystemTime,
 ) -> Vec<Requirement> {
     let operation = command.operation;
     let target = policy::target_of(command);
@@ -147,13 +172,12 @@ pub fn explain(
             other_resource: !grant.covers(&target),
             terms: terms_broken(grant, command),
             other_addresses: !policy::takes(grant, source_ip),
+            ended: ended(grant, now),
         },
-    );
+    )
+    .unless(denials, |denial| denial.denies(command));
     let needs = policy::needs(command).map(|need| {
-        let named = match need.action.resource {
-            IamResource::ReferencedObject => called.source,
-            _ => called.bucket,
-        };
+        let named = need.named(called);
         let own = need.is_own(operation);
         Requirement::of(
             grants,
@@ -169,10 +193,24 @@ pub fn explain(
                     Vec::new()
                 },
                 other_addresses: !policy::takes(grant, source_ip),
+                ended: ended(grant, now),
             },
         )
+        .unless(denials, |denial| denial.denies_need(&need))
     });
     std::iter::once(itself).chain(needs).collect()
+}
+
+/// When the grant ended, if it has.
+fn ended(grant: &Grant, now: SystemTime) -> Option<String> {
+    let end = grant.not_after().filter(|_| !grant.holds_at(now));
+    end.map(rfc3339)
+}
+
+/// The time as a configuration says it.
+fn rfc3339(time: SystemTime) -> String {
+    // Configurations hold none that is out of range.
+    jiff::Timestamp::try_from(time).map_or_else(|_| String::new(), |time| time.to_string())
 }
 
 /// What the grant says of objects, and the command does not keep.
@@ -195,14 +233,8 @@ fn terms_broken(grant: &Grant, command: &BoundCommand<'_>) -> Vec<String> {
 
 /// What a grant says, as a configuration does.
 fn text(grant: &Grant) -> String {
-    let commands = grant.commands().iter().map(|selector| match selector {
-        CommandSelector::Class(class) => class.name().to_owned(),
-        CommandSelector::Named(operation) => operation.name.to_owned(),
-    });
-    let mut text = format!("commands: [{}]", joined(commands));
-    let resources = grant.resources().iter().map(ToString::to_string);
+    let mut text = named(grant.commands(), grant.resources());
     // Writing to a string does not fail.
-    let _ = write!(text, ", resources: [{}]", joined(resources));
     if let Some(seconds) = grant.max_expiry() {
         let _ = write!(text, ", max_expiry: {seconds}s");
     }
@@ -213,7 +245,24 @@ fn text(grant: &Grant) -> String {
         let networks = source_ip.networks().iter().map(ToString::to_string);
         let _ = write!(text, ", source_ip: [{}]", joined(networks));
     }
+    if let Some(end) = grant.not_after() {
+        let _ = write!(text, ", not_after: {}", rfc3339(end));
+    }
     text + &grant.content().to_string()
+}
+
+/// Commands and resources, as a configuration names them.
+fn named(commands: &[CommandSelector], resources: &[ResourcePattern]) -> String {
+    let commands = commands.iter().map(|selector| match selector {
+        CommandSelector::Class(class) => class.name().to_owned(),
+        CommandSelector::Named(operation) => operation.name.to_owned(),
+    });
+    let resources = resources.iter().map(ToString::to_string);
+    format!(
+        "commands: [{}], resources: [{}]",
+        joined(commands),
+        joined(resources)
+    )
 }
 
 fn joined(parts: impl Iterator<Item = String>) -> String {

@@ -4,9 +4,12 @@
 //! `PutObject` with an ACL needs a grant of `PutObjectAcl` too, and a copy needs a grant to read its source. That keeps session
 //! policies no wider than what the operator wrote.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use super::content::ContentRules;
+use super::expiry::GrantCap;
 use super::resource::{ResourcePattern, Target};
 use super::source_ip::SourceIps;
 use crate::sign::command::{CommandClass, IamAction, IamResource, Operation};
@@ -56,7 +59,7 @@ impl CommandSelector {
 }
 
 /// These commands, on these resources, on these terms.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Grant {
     commands: Vec<CommandSelector>,
     resources: Vec<ResourcePattern>,
@@ -76,6 +79,8 @@ pub struct Terms {
     pub content: ContentRules,
     /// From which addresses it may be used; `None`: from any.
     pub source_ip: Option<SourceIps>,
+    /// When it ends; `None`: it does not.
+    pub not_after: Option<SystemTime>,
 }
 
 /// How a grant carries an IAM action.
@@ -171,6 +176,27 @@ impl Grant {
         self.terms.source_ip.as_ref()
     }
 
+    /// When the grant ends; `None`: it does not.
+    #[must_use]
+    pub fn not_after(&self) -> Option<SystemTime> {
+        self.terms.not_after
+    }
+
+    /// What the grant says of an expiry.
+    #[must_use]
+    pub fn cap(&self) -> GrantCap {
+        GrantCap {
+            max_expiry: self.terms.max_expiry,
+            ends: self.terms.not_after,
+        }
+    }
+
+    /// Whether the grant has not ended: in its last second no URL has room.
+    #[must_use]
+    pub fn holds_at(&self, now: SystemTime) -> bool {
+        self.cap().left_at(now) != Some(0)
+    }
+
     /// The commands and classes.
     #[must_use]
     pub fn commands(&self) -> &[CommandSelector] {
@@ -195,6 +221,16 @@ impl Grant {
     pub fn actions(&self) -> &BTreeMap<&'static str, Carried> {
         &self.actions
     }
+}
+
+/// Those of the grants that have not ended.
+#[must_use]
+pub fn standing(grants: &[Grant], now: SystemTime) -> Cow<'_, [Grant]> {
+    if grants.iter().all(|grant| grant.holds_at(now)) {
+        return Cow::Borrowed(grants);
+    }
+    let holding = grants.iter().filter(|grant| grant.holds_at(now));
+    Cow::Owned(holding.cloned().collect())
 }
 
 fn carries(action: &IamAction, named: bool, store: Store) -> bool {

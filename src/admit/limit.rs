@@ -18,15 +18,16 @@ use super::grant::CommandSelector;
 use crate::clock::{MonotonicClock, SharedClock};
 use crate::sign::command::Operation;
 
-/// A rate limit of a tenant.
-#[derive(Debug)]
+/// A rate limit of a tenant. Clones share what was taken.
+#[derive(Debug, Clone)]
 pub struct Limit {
     name: Arc<str>,
     commands: Vec<CommandSelector>,
     burst: NonZeroU32,
     interval: Duration,
     state: TheoreticalArrival,
-    limiter: RateLimiter<NotKeyed, TheoreticalArrival, MonotonicClock, NoOpMiddleware<Duration>>,
+    limiter:
+        Arc<RateLimiter<NotKeyed, TheoreticalArrival, MonotonicClock, NoOpMiddleware<Duration>>>,
     /// From when the state counts.
     began: Duration,
     clock: SharedClock,
@@ -99,12 +100,25 @@ impl Limit {
             commands,
             burst,
             interval: quota.replenish_interval(),
-            limiter: RateLimiter::new(quota, state.clone(), MonotonicClock(Arc::clone(&clock))),
+            limiter: Arc::new(RateLimiter::new(
+                quota,
+                state.clone(),
+                MonotonicClock(Arc::clone(&clock)),
+            )),
             // Not before the limiter did: what is told of it is never too much.
             began: clock.monotonic(),
             state,
             clock,
         })
+    }
+
+    /// Whether the two say the same, whatever was taken.
+    #[must_use]
+    pub fn says_the_same_as(&self, other: &Self) -> bool {
+        self.name == other.name
+            && self.commands == other.commands
+            && self.burst == other.burst
+            && self.interval == other.interval
     }
 
     fn counts(&self, operation: &Operation) -> bool {

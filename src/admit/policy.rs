@@ -7,6 +7,9 @@
 #[cfg(test)]
 mod tests;
 
+use std::time::SystemTime;
+
+use super::expiry::GrantCap;
 use super::grant::Grant;
 use super::resource::{ResourcePattern, Target};
 use super::source_ip::SourceIps;
@@ -25,8 +28,8 @@ const MAX_FORM_UPLOAD: u64 = 5 << 30;
 /// What the grants say about a command that they allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Allowed {
-    /// The longest expiry under the grants that allow it, in seconds.
-    pub max_expiry: Option<u32>,
+    /// The longest expiry under the grants that allow it.
+    pub cap: GrantCap,
     /// Whether the keys are in the body and the grant is narrower than the bucket, so that only a session policy holds them to it.
     pub bounded_by_session_only: bool,
 }
@@ -44,6 +47,18 @@ pub struct Called<'a> {
 /// No grant allows the command.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
+    /// An entry of the tenant's `deny` does, whatever grants say.
+    #[error("deny[{index}] of the tenant denies {command} {on}{target}, whatever its grants say", on = action.map_or_else(|| "on ".to_owned(), |action| format!("because it denies {action} on ")))]
+    Explicitly {
+        /// The command.
+        command: &'static str,
+        /// The entry's place.
+        index: usize,
+        /// The permission that it denies, if it is not the command itself.
+        action: Option<&'static str>,
+        /// On what.
+        target: String,
+    },
     /// No grant of the command reaches the target.
     #[error("no grant allows {command} on {target}")]
     Command {
@@ -134,7 +149,8 @@ pub struct Need<'a> {
     owner: &'static Operation,
 }
 
-/// Decides whether the grants allow the command, to be used from these addresses or, with `None`, from wherever the grants say.
+/// Decides whether the grants, which have not ended, allow the command, to be used from these addresses or, with `None`, from wherever
+/// the grants say.
 ///
 /// # Errors
 /// What no grant allows: the command, what a field says, a permission that a field adds, the source of a copy, or the addresses.
@@ -143,11 +159,12 @@ pub fn decide(
     command: &BoundCommand<'_>,
     called: Called<'_>,
     source_ip: Option<&SourceIps>,
+    now: SystemTime,
 ) -> Result<Allowed, Denied> {
-    let decision = decide_from(grants, command, called, source_ip);
+    let decision = decide_from(grants, command, called, source_ip, now);
     if decision.is_err()
         && source_ip.is_some()
-        && decide_from(grants, command, called, None).is_ok()
+        && decide_from(grants, command, called, None, now).is_ok()
     {
         let command = command.operation.name;
         return Err(Denied::SourceIp { command });
@@ -160,20 +177,19 @@ fn decide_from(
     command: &BoundCommand<'_>,
     called: Called<'_>,
     source_ip: Option<&SourceIps>,
+    now: SystemTime,
 ) -> Result<Allowed, Denied> {
     let operation = command.operation;
     let target = target_of(command);
     let itself = |grant: &Grant| {
         grant.is_of(operation) && grant.covers(&target) && keeps_terms(command, grant)
     };
-    let mut cap = cap_of(grants, itself, source_ip)
+    let mut cap = cap_of(grants, itself, source_ip, now)
         .ok_or_else(|| not_itself(grants, command, called, source_ip))?;
     for need in needs(command) {
         let met = |grant: &Grant| need.met_by(grant, command);
-        cap = narrower(
-            cap,
-            cap_of(grants, met, source_ip).ok_or_else(|| need.denied(operation, called))?,
-        );
+        let own = cap_of(grants, met, source_ip, now);
+        cap = cap.narrower(own.ok_or_else(|| need.denied(operation, called))?);
     }
     let bounded_by_session_only = matches!(target, Target::BodyKeys(_)) && {
         let whole = needs(command)
@@ -181,7 +197,7 @@ fn decide_from(
         !(whole && whole_bucket(grants, itself, &target))
     };
     Ok(Allowed {
-        max_expiry: cap,
+        cap,
         bounded_by_session_only,
     })
 }
@@ -327,6 +343,14 @@ impl Need<'_> {
         self.owner
     }
 
+    /// What the caller called the bucket that it is about.
+    pub(super) fn named<'c>(&self, called: Called<'c>) -> Option<&'c str> {
+        match self.action.resource {
+            IamResource::ReferencedObject => called.source,
+            _ => called.bucket,
+        }
+    }
+
     /// Whether it is a need of the command's own, rather than another's permission that a field adds.
     pub(super) fn is_own(&self, operation: &Operation) -> bool {
         self.owner.name == operation.name
@@ -416,9 +440,6 @@ fn owner_of(operation: &'static Operation, action: &IamAction) -> &'static Opera
     operations::operation(verb).unwrap_or(operation)
 }
 
-/// The longest expiry under a grant, in seconds; `None`: it sets none.
-type Cap = Option<u32>;
-
 /// The longest expiry under the grants that fit. `None`: none fits.
 ///
 /// A request that names addresses has its session from the grants that take them all, and the longest of those counts. Else the
@@ -427,14 +448,15 @@ fn cap_of(
     grants: &[Grant],
     fits: impl Fn(&Grant) -> bool,
     source_ip: Option<&SourceIps>,
-) -> Option<Cap> {
+    now: SystemTime,
+) -> Option<GrantCap> {
     let fitting = || {
         let grants = grants.iter();
         grants.filter(|grant| fits(grant) && takes(grant, source_ip))
     };
     let longest = |of: &dyn Fn(&Grant) -> bool| {
         let grants = fitting().filter(|grant| of(grant));
-        grants.map(Grant::max_expiry).reduce(wider)
+        grants.map(Grant::cap).reduce(|a, b| a.wider(b, now))
     };
     // Grants that hold from anywhere hold from the addresses of the others too.
     longest(&|grant| source_ip.is_some() || grant.source_ip().is_none()).or_else(|| {
@@ -442,7 +464,7 @@ fn cap_of(
         let includes = |grant: &Grant, own| grant.source_ip().is_some_and(|ip| ip.include(own));
         own.flatten()
             .filter_map(|own| longest(&|grant| includes(grant, own)))
-            .reduce(narrower)
+            .reduce(GrantCap::narrower)
     })
 }
 
@@ -455,15 +477,7 @@ fn whole_bucket(grants: &[Grant], fits: impl Fn(&Grant) -> bool, target: &Target
     fitting.any(|grant| grant.resources().iter().any(whole))
 }
 
-/// The wider of two caps.
+/// The wider of two bounds.
 fn wider<T: Ord>(a: Option<T>, b: Option<T>) -> Option<T> {
     Some(a?.max(b?))
-}
-
-/// The narrower of two caps.
-fn narrower(a: Cap, b: Cap) -> Cap {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (cap, None) | (None, cap) => cap,
-    }
 }

@@ -161,6 +161,24 @@ impl ResourcePattern {
             (Self::Prefix { .. } | Self::Key { .. }, _) => false,
         }
     }
+
+    /// Whether the pattern covers anything that the target may reach: more than it covers as a whole.
+    #[must_use]
+    pub fn overlaps(&self, target: &Target<'_>) -> bool {
+        let open = match *target {
+            Target::Keys { prefix, .. } | Target::List { prefix, .. } => Some(prefix),
+            _ => None,
+        };
+        self.covers(target)
+            || self.bucket() == target.bucket()
+                && match (self, open) {
+                    (
+                        Self::Prefix { prefix: name, .. } | Self::Key { key: name, .. },
+                        Some(open),
+                    ) => name.starts_with(open),
+                    _ => false,
+                }
+    }
 }
 
 impl fmt::Display for ResourcePattern {

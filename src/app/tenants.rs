@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, anyhow};
 use secrecy::ExposeSecret as _;
 
 use crate::admit::TenantRules;
 use crate::admit::content::{ASKING, ContentRules, ResponseRule, TYPING};
+use crate::admit::deny::Denial;
 use crate::admit::expiry::TenantExpiry;
 use crate::admit::grant::{CLASSES, CommandSelector, Grant, Store, Terms};
 use crate::admit::held;
@@ -17,20 +18,20 @@ use crate::admit::limit::Limit;
 use crate::admit::media_type::MediaRange;
 use crate::admit::resource::ResourcePattern;
 use crate::admit::source_ip::{self, SourceIps};
-use crate::clock::SharedClock;
+use crate::clock::{Clock as _, SharedClock, SystemClock};
 use crate::config::{self, Located, Mistake};
 use crate::endpoint::buckets::Buckets;
 use crate::endpoint::options::Variant;
 use crate::endpoint::{Defaults, TenantEndpoint};
 use crate::names::TenantId;
 use crate::scope::identity::{Identity, OwnIdentity, SessionTag};
-use crate::scope::session_policy::{MAX_SESSION_POLICY, SessionPolicyInput, policy};
+use crate::scope::session_policy::{self, MAX_SESSION_POLICY, SessionPolicyInput, policy};
 use crate::scope::{
     PolicyTerms, Role, SessionBounds, SessionPolicies, SessionScope, StsEndpoint, TenantSession,
 };
 use crate::sign::operations::{OPERATIONS, operation};
 use crate::sign::{Credentials, bucket};
-use crate::tenant::{Tenant, Tenants};
+use crate::tenant::{ById, Tenant, Tenants};
 
 /// The process's environment, and what this build of presignd knows of S3.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +40,10 @@ pub struct ProcessSurroundings;
 impl config::Surroundings for ProcessSurroundings {
     fn environment(&self, name: &str) -> Option<String> {
         std::env::var(name).ok()
+    }
+
+    fn now(&self) -> SystemTime {
+        SystemClock::new().now()
     }
 
     fn command(&self, name: &str) -> Result<(), String> {
@@ -189,8 +194,8 @@ fn too_long(scope: config::SessionScope, bucket: Option<&str>, length: usize) ->
 
 fn always_too_long(length: usize) -> String {
     format!(
-        "the session policy of any request has {length} characters or more, and STS takes {MAX_SESSION_POLICY}: shorten `session.deny`, \
-         or list fewer `kms_keys`"
+        "the session policy of any request has {length} characters or more, and STS takes {MAX_SESSION_POLICY}: shorten `session.deny` \
+         or `deny`, or list fewer `kms_keys`"
     )
 }
 
@@ -210,6 +215,78 @@ pub fn build(
         .collect()
 }
 
+/// Tenants as a configuration that was read anew has them.
+#[derive(Debug)]
+pub struct Renewed {
+    /// All of them.
+    pub tenants: ById,
+    /// How many there were not before.
+    pub added: usize,
+    /// How many were otherwise before.
+    pub changed: usize,
+    /// How many there are no more.
+    pub removed: usize,
+}
+
+impl Renewed {
+    /// Whether nothing is new.
+    #[must_use]
+    pub const fn is_as_before(&self) -> bool {
+        self.added == 0 && self.changed == 0 && self.removed == 0
+    }
+}
+
+/// The tenants of a configuration that has been read anew. Those whose settings are as before stay the very same, with all that is known of
+/// them; of the others, limits and roles that are as before go on where they were.
+///
+/// # Errors
+/// If a command or resource is not one: reading has reported those already.
+pub fn renew(
+    current: &ById,
+    tenants: &BTreeMap<String, Located<config::Tenant>>,
+    clock: &SharedClock,
+) -> anyhow::Result<Renewed> {
+    let mut renewed = Renewed {
+        tenants: ById::with_capacity(tenants.len()),
+        added: 0,
+        changed: 0,
+        removed: 0,
+    };
+    for (name, tenant) in tenants {
+        let id = TenantId::parse(name)?;
+        let earlier = current.get(&id);
+        let same = earlier.filter(|earlier| earlier.settings == tenant.value.fingerprint.bytes());
+        let tenant = if let Some(same) = same {
+            Arc::clone(same)
+        } else {
+            let built = build_one(name, &tenant.value, clock);
+            let built = built.with_context(|| format!("the tenant {name:?}"))?;
+            Arc::new(if let Some(earlier) = earlier {
+                renewed.changed += 1;
+                continuing(built, earlier)
+            } else {
+                renewed.added += 1;
+                built
+            })
+        };
+        renewed.tenants.insert(id, tenant);
+    }
+    renewed.removed = current.len() + renewed.added - renewed.tenants.len();
+    Ok(renewed)
+}
+
+/// A tenant with what still holds of what is known from its earlier settings.
+fn continuing(mut tenant: Tenant, earlier: &Tenant) -> Tenant {
+    for limit in &mut tenant.rules.limits {
+        let mut known = earlier.rules.limits.iter();
+        if let Some(known) = known.find(|known| known.says_the_same_as(limit)) {
+            *limit = known.clone();
+        }
+    }
+    tenant.session = tenant.session.continuing(&earlier.session);
+    tenant
+}
+
 fn build_one(id: &str, tenant: &config::Tenant, clock: &SharedClock) -> anyhow::Result<Tenant> {
     let id = TenantId::parse(id)?;
     let session = match &tenant.credentials {
@@ -227,6 +304,7 @@ fn build_one(id: &str, tenant: &config::Tenant, clock: &SharedClock) -> anyhow::
     Ok(Tenant {
         rules: TenantRules {
             grants: grants(tenant)?,
+            deny: denials(tenant)?,
             expiry: TenantExpiry {
                 default: seconds(tenant.expiry.default),
                 max: seconds(tenant.expiry.max),
@@ -245,6 +323,7 @@ fn build_one(id: &str, tenant: &config::Tenant, clock: &SharedClock) -> anyhow::
         },
         session,
         buckets: build_buckets(tenant),
+        settings: tenant.fingerprint.bytes(),
         id,
     })
 }
@@ -348,11 +427,17 @@ pub fn session_policies(
         config::SessionScope::Object => SessionScope::Object,
     };
     let deny = tenant.session.deny.iter().flat_map(|deny| &deny.value);
+    let partition = role.role_arn.value.partition();
+    // What is not read is reported, and whatever is made of the tenant then is not used.
+    let denials = denials(tenant).unwrap_or_default();
     let terms = PolicyTerms {
         kms_keys: kms_keys(tenant),
-        partition: role.role_arn.value.partition().to_owned(),
+        partition: partition.to_owned(),
         signature_age: signature_age(tenant),
-        deny: deny.map(config::DenyStatement::json).collect(),
+        deny: deny
+            .map(config::DenyStatement::json)
+            .chain(session_policy::denials(&denials, partition))
+            .collect(),
     };
     SessionPolicies::new(grants, terms, scope)
 }
@@ -391,11 +476,7 @@ fn kms_keys(tenant: &config::Tenant) -> Vec<String> {
 /// # Errors
 /// If a command or resource is not one.
 pub fn grants(tenant: &config::Tenant) -> anyhow::Result<Vec<Grant>> {
-    let store = if tenant.endpoint.url.is_some() {
-        Store::Compatible
-    } else {
-        Store::Aws
-    };
+    let store = store(tenant);
     let grant = |grant: &Located<config::Grant>| -> anyhow::Result<Grant> {
         let resources = grant.value.resources.iter();
         Ok(Grant::new(
@@ -408,6 +489,32 @@ pub fn grants(tenant: &config::Tenant) -> anyhow::Result<Vec<Grant>> {
         ))
     };
     tenant.grants.iter().map(grant).collect()
+}
+
+/// What a tenant is denied, as admission knows it.
+///
+/// # Errors
+/// If a command or resource is not one.
+pub fn denials(tenant: &config::Tenant) -> anyhow::Result<Vec<Denial>> {
+    let denial = |denial: &Located<config::Denial>| -> anyhow::Result<Denial> {
+        let resources = denial.value.resources.iter();
+        Ok(Denial::new(
+            selectors(&denial.value.commands)?,
+            resources
+                .map(|text| resource(tenant, &text.value))
+                .collect::<anyhow::Result<_>>()?,
+            store(tenant),
+        ))
+    };
+    tenant.deny.iter().map(denial).collect()
+}
+
+fn store(tenant: &config::Tenant) -> Store {
+    if tenant.endpoint.url.is_some() {
+        Store::Compatible
+    } else {
+        Store::Aws
+    }
 }
 
 /// A resource of a grant, in the bucket that its name stands for.
@@ -445,6 +552,7 @@ fn terms(grant: &config::Grant) -> anyhow::Result<Terms> {
         max_upload: grant.max_upload,
         content,
         source_ip: SourceIps::of(networks),
+        not_after: grant.not_after.as_ref().map(|end| end.value.time),
     })
 }
 
@@ -695,5 +803,40 @@ mod tests {
     fn static_credentials_have_no_session_policy_to_be_too_long() {
         let fixed = "    credentials: { static: { access_key_id: A, secret_access_key: { env: PATH } } }\n    grants:\n";
         assert!(parse(&(fixed.to_owned() + &prefixes("files", 50))).is_ok());
+    }
+
+    #[test]
+    fn a_tenant_that_says_the_same_stays_the_same() {
+        let clock: SharedClock = Arc::new(crate::clock::SystemClock::new());
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("secret");
+        let text = |age: &str| {
+            format!(
+                "callers: [{{ match: anyone }}]
+tenants:
+  acme: {{ region: eu-west-1, expiry: {{ max: {age} }}, credentials: {{ static: {{ access_key_id: A, secret_access_key: {{ file: secret }} }} }} }}
+"
+            )
+        };
+        let renewed = |current: &ById, text: &str| {
+            let settings = config::parse(text, "a.yaml", folder.path(), &ProcessSurroundings);
+            renew(current, &settings.unwrap().tenants, &clock).unwrap()
+        };
+        std::fs::write(&file, "one").unwrap();
+        let first = renewed(&ById::new(), &text("1h"));
+        assert_eq!((first.added, first.changed, first.removed), (1, 0, 0));
+        let first = first.tenants;
+
+        let moved = renewed(&first, &format!("# A comment.\n\n{}", text("1h")));
+        assert!(moved.is_as_before());
+        let id = TenantId::parse("acme").unwrap();
+        assert!(Arc::ptr_eq(&first[&id], &moved.tenants[&id]));
+
+        assert_eq!(renewed(&first, &text("2h")).changed, 1);
+        std::fs::write(&file, "two").unwrap();
+        assert_eq!(renewed(&first, &text("1h")).changed, 1);
+        let other = text("1h").replace("acme", "globex");
+        let other = renewed(&first, &other);
+        assert_eq!((other.added, other.changed, other.removed), (1, 0, 1));
     }
 }

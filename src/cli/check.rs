@@ -163,6 +163,24 @@ fn tenant_lines(text: &mut String, id: &str, tenant: &config::Tenant) -> std::fm
     for bucket in &tenant.buckets {
         bucket_line(text, &bucket.value)?;
     }
+    grant_lines(text, tenant)?;
+    for limit in &tenant.limits {
+        let limit = &limit.value;
+        let of = limit
+            .commands
+            .as_ref()
+            .map_or_else(|| "all commands".to_owned(), |commands| joined(commands));
+        writeln!(
+            text,
+            "  limit {}: {} of {of}, {} at once",
+            limit.name, limit.rate, limit.burst
+        )?;
+    }
+    Ok(())
+}
+
+/// What a tenant may do, and what it may not.
+fn grant_lines(text: &mut String, tenant: &config::Tenant) -> std::fmt::Result {
     if tenant.grants.is_empty() {
         writeln!(text, "  may do nothing: it has no grants")?;
     }
@@ -179,24 +197,22 @@ fn tenant_lines(text: &mut String, id: &str, tenant: &config::Tenant) -> std::fm
         let from = from.map_or_else(String::new, |from| {
             format!(", from {} only", joined(&from.value))
         });
+        let until = grant.value.not_after.as_ref();
+        let until = until.map_or_else(String::new, |end| format!(", until {}", end.value.text));
         writeln!(
             text,
-            "  may {} on {}{cap}{upload}{from}{}",
+            "  may {} on {}{cap}{upload}{from}{until}{}",
             joined(&grant.value.commands),
             joined(&grant.value.resources),
             content(&grant.value)
         )?;
     }
-    for limit in &tenant.limits {
-        let limit = &limit.value;
-        let of = limit
-            .commands
-            .as_ref()
-            .map_or_else(|| "all commands".to_owned(), |commands| joined(commands));
+    for denial in &tenant.deny {
         writeln!(
             text,
-            "  limit {}: {} of {of}, {} at once",
-            limit.name, limit.rate, limit.burst
+            "  may never {} on {}",
+            joined(&denial.value.commands),
+            joined(&denial.value.resources)
         )?;
     }
     Ok(())

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::app::reload::Reload;
 use crate::app::tenants::ProcessSurroundings;
 use crate::app::{App, Surroundings, aws_from_environment};
 use crate::audit::stdout::{Limits, StdoutSink};
@@ -24,10 +25,13 @@ pub(super) async fn run(path: &Path) -> anyhow::Result<ExitCode> {
         aws: aws_from_environment().await,
         sink: StdoutSink::stdout(Limits::default())?,
     };
-    let app = App::start(&settings, surroundings).await?;
+    let reload = Reload::new(path, &settings)?;
+    let app = App::start(&settings, surroundings).await?.reloading(reload);
     // Before anybody is told: whoever hears that presignd serves may stop it at once.
     let stop = stop_signal()?;
     tracing::info!(address = %app.address(), tenants = settings.tenants.len(), "serving");
+    // What was built from them is enough.
+    drop(settings);
     app.run(stop).await?;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)

@@ -156,7 +156,17 @@ pub(super) fn warn_of_grants(
     if grants.is_empty() {
         reader.warn("has no grants: the tenant may do nothing");
     }
+    let now = reader.surroundings.now();
     for grant in grants {
+        if let Some(end) = &grant.value.not_after
+            && end.value.time <= now
+        {
+            let message = format!(
+                "`not_after` ({}) has passed: the grant allows nothing any more. Remove it, or put its end off",
+                end.value.text
+            );
+            reader.warn_in(end, message);
+        }
         let Some(max_expiry) = &grant.value.max_expiry else {
             continue;
         };

@@ -1,10 +1,10 @@
-//! `tenants.*.grants` and `tenants.*.limits`: what a tenant may do, and how often.
+//! `tenants.*.grants`, `deny` and `limits`: what a tenant may do, what it may not, and how often.
 //!
 //! Command names and resources are kept as written, with their places: what they mean is known to the surroundings. Invariant: a grant names at least one command and one resource, and a limit's burst can be earned back.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::expiry::EXPIRIES;
 use super::mistake::{Located, quoted};
@@ -29,6 +29,17 @@ pub struct Grant {
     pub content_types: Option<Vec<Located<String>>>,
     /// What the answer to a download may be made to say.
     pub response_headers: ResponseHeaders,
+    /// When the grant ends by itself.
+    pub not_after: Option<Located<Moment>>,
+}
+
+/// A moment in time, and how it was written.
+#[derive(Debug, Clone)]
+pub struct Moment {
+    /// The time.
+    pub time: SystemTime,
+    /// As written.
+    pub text: String,
 }
 
 /// `response_headers` and `response_content_types`: what the answer to a download may be made to say.
@@ -40,6 +51,15 @@ pub enum ResponseHeaders {
     Types(Vec<Located<String>>),
     /// Nothing.
     Denied,
+}
+
+/// One entry of `deny`: these commands on these resources, whatever grants say.
+#[derive(Debug, Clone)]
+pub struct Denial {
+    /// Names of S3 operations or classes; at least one.
+    pub commands: Vec<Located<String>>,
+    /// As of a grant; at least one.
+    pub resources: Vec<Located<String>>,
 }
 
 /// One limit: this many of these commands.
@@ -66,10 +86,7 @@ pub(super) fn grant(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Located<
     let mut section = reader.section(node)?;
     let at = section.at();
     let commands = section.required("commands", commands);
-    let resources = section.required("resources", |reader, node| {
-        let surroundings = reader.surroundings;
-        reader.names(node, |text| surroundings.resource(text))
-    });
+    let resources = section.required("resources", resources);
     let max_expiry = section.optional("max_expiry", |reader, node| {
         let expiry = reader.duration(node, &EXPIRIES)?;
         Some(reader.locate(node.at, expiry))
@@ -90,6 +107,10 @@ pub(super) fn grant(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Located<
         let networks = reader.names(node, |text| surroundings.source_ip(text))?;
         Some(reader.locate(node.at, networks))
     });
+    let not_after = section.optional("not_after", |reader, node| {
+        let moment = reader.parsed(node, moment)?;
+        Some(reader.locate(node.at, moment))
+    });
     section.finish();
     if let (Some(Some(types)), Some(true)) = (&response_types, denied) {
         let message = "`response_headers: deny` leaves no type to ask for: remove one of the two";
@@ -108,8 +129,50 @@ pub(super) fn grant(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Located<
         source_ip: source_ip?,
         content_types: content_types?,
         response_headers,
+        not_after: not_after?,
     };
     Some(reader.locate(at, grant))
+}
+
+pub(super) fn denial(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Located<Denial>> {
+    let mut section = reader.section(node)?;
+    let at = section.at();
+    let commands = section.required("commands", commands);
+    let resources = section.required("resources", resources);
+    section.finish();
+    let denial = Denial {
+        commands: commands?,
+        resources: resources?,
+    };
+    Some(reader.locate(at, denial))
+}
+
+fn resources(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Vec<Located<String>>> {
+    let surroundings = reader.surroundings;
+    reader.names(node, |text| surroundings.resource(text))
+}
+
+/// A time of RFC 3339, in whole seconds.
+fn moment(text: &str) -> Result<Moment, String> {
+    const FORM: &[u8] = b"0000-00-00T00:00:00";
+    let (beginning, zone) = text.split_at_checked(FORM.len()).unwrap_or_default();
+    let like = |(byte, form): (u8, &u8)| match form {
+        b'0' => byte.is_ascii_digit(),
+        other => byte == *other,
+    };
+    let formed = !beginning.is_empty() && beginning.bytes().zip(FORM).all(like);
+    let zoned = zone == "Z" || zone.len() == 6 && zone.starts_with(['+', '-']);
+    let time = text.parse::<jiff::Timestamp>().ok();
+    match time.map(SystemTime::try_from) {
+        Some(Ok(time)) if formed && zoned && time >= SystemTime::UNIX_EPOCH => Ok(Moment {
+            time,
+            text: text.to_owned(),
+        }),
+        _ => Err(format!(
+            "{} is not a time with its zone, in whole seconds: write it as `2027-01-31T18:00:00Z` or `2027-01-31T18:00:00+01:00`",
+            quoted(text)
+        )),
+    }
 }
 
 /// From one byte to what S3 takes as one object.

@@ -6,9 +6,12 @@
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sha2::{Digest as _, Sha256};
+
+use super::fingerprint::{self, Fingerprint};
 use super::mistake::{Located, Mark, Mistake, Report, path_step, quoted};
 use super::quantity;
 use super::suggestion::{alternatives, nearest};
@@ -21,6 +24,10 @@ pub(super) struct Reader<'e> {
     /// Where relative secret files are.
     pub(super) folder: &'e Path,
     pub(super) surroundings: &'e dyn Surroundings,
+    /// The files of secrets that were read.
+    pub(super) secret_files: Vec<PathBuf>,
+    /// The secrets that were read since the last fingerprint began.
+    secrets: Sha256,
     path: String,
     /// Where the key (or list item) stands whose value is being read.
     key_at: Mark,
@@ -36,6 +43,8 @@ impl<'e> Reader<'e> {
             report,
             folder,
             surroundings,
+            secret_files: Vec::new(),
+            secrets: Sha256::new(),
             path: String::new(),
             key_at: Mark::START,
         }
@@ -64,6 +73,24 @@ impl<'e> Reader<'e> {
             message: message.into(),
         };
         self.report.warnings.push(warning);
+    }
+
+    /// Reads a node, and takes its fingerprint. One at a time: none within another.
+    pub(super) fn fingerprinted<T>(
+        &mut self,
+        node: &Node<'_>,
+        print: &mut Option<Fingerprint>,
+        read: impl FnOnce(&mut Self, &Node<'_>) -> Option<T>,
+    ) -> Option<T> {
+        self.secrets = Sha256::new();
+        let value = read(self, node);
+        *print = Some(Fingerprint::of(node, std::mem::take(&mut self.secrets)));
+        value
+    }
+
+    /// Has a secret count in the fingerprint of what names it.
+    pub(super) fn count_secret(&mut self, secret: &str) {
+        fingerprint::add_text(&mut self.secrets, secret);
     }
 
     /// Wraps what is read in its place.
@@ -100,6 +127,23 @@ impl<'e> Reader<'e> {
         };
         self.path.truncate(length);
         self.key_at = outer;
+        value
+    }
+
+    /// Reads another file, whose settings are reached by `root`.
+    pub(super) fn in_file<T>(
+        &mut self,
+        file: &str,
+        root: &str,
+        read: impl FnOnce(&mut Self) -> Option<T>,
+    ) -> Option<T> {
+        let outer = (
+            std::mem::replace(&mut self.report.file, file.into()),
+            std::mem::replace(&mut self.path, root.to_owned()),
+            std::mem::replace(&mut self.key_at, Mark::START),
+        );
+        let value = read(self);
+        (self.report.file, self.path, self.key_at) = outer;
         value
     }
 

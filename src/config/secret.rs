@@ -92,8 +92,9 @@ fn from_file(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<String> {
     let name = reader.text(node)?;
     let relative = std::path::Path::new(name).is_relative();
     let mut bytes = Vec::new();
-    let read = File::open(reader.folder.join(name))
-        .and_then(|file| file.take(FILE_BYTES + 1).read_to_end(&mut bytes));
+    let path = reader.folder.join(name);
+    reader.secret_files.push(path.clone());
+    let read = File::open(path).and_then(|file| file.take(FILE_BYTES + 1).read_to_end(&mut bytes));
     let problem = match read {
         Err(error) if relative => {
             format!(
@@ -146,6 +147,7 @@ fn checked(
         reader.mistake(node.at, "the value is empty");
         None
     } else if allowed {
+        reader.count_secret(secrecy::ExposeSecret::expose_secret(&value));
         Some(value)
     } else {
         reader.mistake(node.at, format!("the value {rule}"));

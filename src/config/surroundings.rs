@@ -2,6 +2,8 @@
 //!
 //! Asked while the file is read, so that a misspelt command is reported together with every other mistake.
 
+use std::time::SystemTime;
+
 use super::mistake::{Located, Mistake};
 use super::tenant::Tenant;
 
@@ -9,6 +11,9 @@ use super::tenant::Tenant;
 pub trait Surroundings {
     /// The value of an environment variable.
     fn environment(&self, name: &str) -> Option<String>;
+
+    /// The time.
+    fn now(&self) -> SystemTime;
 
     /// Whether there is a command or class of this name; if not, how a sentence that begins with the name goes on.
     fn command(&self, name: &str) -> Result<(), String>;
@@ -29,11 +34,15 @@ pub trait Surroundings {
     fn tenant(&self, id: &str, tenant: &Located<Tenant>) -> Vec<Mistake>;
 }
 
-/// An environment in which every command, resource and media type is known.
+/// An environment in which every command, resource and media type is known, on 2 January 2026.
 #[cfg(test)]
 impl<F: Fn(&str) -> Option<String>> Surroundings for F {
     fn environment(&self, name: &str) -> Option<String> {
         self(name)
+    }
+
+    fn now(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_767_323_045)
     }
 
     fn command(&self, _name: &str) -> Result<(), String> {

@@ -1,4 +1,4 @@
-//! `tenants`: whom presignd signs for.
+//! One of `tenants`: for whom presignd signs.
 //!
 //! Invariant: what belongs to the sessions of a role is not given beside static credentials, and a role that AWS is to answer
 //! for has an account of AWS.
@@ -8,7 +8,8 @@ use super::buckets::{Bucket, buckets, warn_of_buckets};
 use super::credentials::{Credentials, credentials};
 use super::endpoint::{Endpoint, endpoint};
 use super::expiry::{Expiry, WrittenExpiry, check_age, expiry, warn_of_expiry, warn_of_grants};
-use super::grant::{Grant, Limit, grant, limits};
+use super::fingerprint::Fingerprint;
+use super::grant::{Denial, Grant, Limit, denial, grant, limits};
 use super::mistake::{Located, Mark, quoted};
 use super::reader::Reader;
 use super::session::{Session, check_held, session, warn_of_stores};
@@ -31,10 +32,14 @@ pub struct Tenant {
     pub expiry: Expiry,
     /// What it may do; without any, nothing.
     pub grants: Vec<Located<Grant>>,
+    /// What it may not, whatever the grants say.
+    pub deny: Vec<Located<Denial>>,
     /// How often it may.
     pub limits: Vec<Located<Limit>>,
     /// The KMS keys that its objects are encrypted with, each once.
     pub kms_keys: Vec<Located<KmsKeyArn>>,
+    /// Tells these settings from others.
+    pub fingerprint: Fingerprint,
 }
 
 /// Reads one tenant, named by its key.
@@ -44,6 +49,30 @@ pub(super) fn tenant(
     id_at: Mark,
     node: &Node<'_>,
 ) -> Option<Located<Tenant>> {
+    let mut print = None;
+    let tenant = reader.fingerprinted(node, &mut print, |r, n| settings(r, id_text, id_at, n));
+    let fingerprint = print?;
+    let tenant = Tenant {
+        fingerprint,
+        ..tenant?
+    };
+    let tenant = reader.locate(id_at, tenant);
+    let mistakes = reader.surroundings.tenant(id_text, &tenant);
+    if mistakes.is_empty() {
+        Some(tenant)
+    } else {
+        reader.report.mistakes.extend(mistakes);
+        None
+    }
+}
+
+/// Reads its settings; the fingerprint is that of none.
+fn settings(
+    reader: &mut Reader<'_>,
+    id_text: &str,
+    id_at: Mark,
+    node: &Node<'_>,
+) -> Option<Tenant> {
     let id = tenant_id(reader, id_text, id_at);
     let mut section = reader.section(node)?;
     let region = section.required("region", |r, n| r.parsed(n, region));
@@ -53,6 +82,7 @@ pub(super) fn tenant(
     let session = section.optional("session", session);
     let expiry = section.or("expiry", WrittenExpiry::default(), expiry);
     let grants = section.or("grants", Vec::new(), |r, n| r.list(n, grant));
+    let deny = section.or("deny", Vec::new(), |r, n| r.list(n, denial));
     let limits = section.or("limits", Vec::new(), limits);
     let kms_keys = section.optional("kms_keys", kms_keys);
     section.finish();
@@ -97,7 +127,7 @@ pub(super) fn tenant(
     }
 
     id?;
-    let tenant = Tenant {
+    Some(Tenant {
         region: region?,
         endpoint: endpoint?,
         buckets: buckets?,
@@ -105,30 +135,29 @@ pub(super) fn tenant(
         session: session?.map_or_else(Session::default, |session| session.value),
         expiry: expiry?.effective,
         grants: grants?,
+        deny: deny?,
         limits: limits?,
         kms_keys: kms_keys?.map_or_else(Vec::new, |keys| keys.value),
-    };
-    let tenant = reader.locate(id_at, tenant);
-    let mistakes = reader.surroundings.tenant(id_text, &tenant);
-    if mistakes.is_empty() {
-        Some(tenant)
-    } else {
-        reader.report.mistakes.extend(mistakes);
-        None
-    }
+        fingerprint: Fingerprint::NONE,
+    })
+}
+
+/// What a tenant's name is.
+pub(super) const TENANT_NAME: &str =
+    "1 to 63 lower-case letters, digits, `_` or `-`, the first a letter or a digit";
+
+pub(super) fn is_tenant_name(id: &str) -> bool {
+    let start = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let allowed = |b: u8| start(b) || b == b'_' || b == b'-';
+    id.len() <= 63 && id.bytes().next().is_some_and(start) && id.bytes().all(allowed)
 }
 
 fn tenant_id(reader: &mut Reader<'_>, id: &str, at: Mark) -> Option<()> {
-    let start = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    let allowed = |b: u8| start(b) || b == b'_' || b == b'-';
-    let good = id.len() <= 63 && id.bytes().next().is_some_and(start) && id.bytes().all(allowed);
+    let good = is_tenant_name(id);
     if !good {
         reader.mistake(
             at,
-            format!(
-                "{} is not a tenant's name: 1 to 63 lower-case letters, digits, `_` or `-`, the first a letter or a digit",
-                quoted(id)
-            ),
+            format!("{} is not a tenant's name: {TENANT_NAME}", quoted(id)),
         );
     }
     good.then_some(())

@@ -65,7 +65,9 @@ fn parse_text(text: &str) -> Result<Settings, Vec<Mistake>> {
 /// Compares messages with those of the file beside `path`, which need not be there if there are none.
 fn assert_expected(path: &Path, messages: &[Mistake]) {
     let expected = path.with_extension("expected");
-    let mut actual = one_a_line(messages);
+    // The other files that a file names are in its folder.
+    let folder = path.parent().expect("the file is in a folder");
+    let mut actual = one_a_line(messages).replace(&format!("{}/", folder.display()), "");
     if !actual.is_empty() {
         actual.push('\n');
     }
@@ -254,6 +256,15 @@ fn every_key_reaches_its_setting() {
     let max_expiry = grant.max_expiry.as_ref().map(|expiry| expiry.value);
     assert_eq!(max_expiry, Some(Duration::from_hours(1)));
     assert_eq!(grant.max_upload, Some(10 << 20));
+    let denial = &tenant.deny[0].value;
+    assert_eq!(texts(&denial.commands), ["delete", "PutObjectAcl"]);
+    assert_eq!(
+        texts(&denial.resources),
+        ["acme-files/legal/*", "acme-logs"]
+    );
+    let not_after = grant.not_after.as_ref().map(|end| end.value.time);
+    let end = std::time::UNIX_EPOCH + Duration::from_hours(500_393);
+    assert_eq!(not_after, Some(end));
     let source_ip = grant
         .source_ip
         .as_ref()
@@ -471,6 +482,59 @@ fn a_file_is_loaded_from_its_path() {
 }
 
 #[test]
+fn tenants_of_a_folder_are_those_that_would_stand_in_the_file() {
+    let settings = good("tenants-dir");
+    let ids: Vec<&str> = settings.tenants.keys().map(String::as_str).collect();
+    assert_eq!(ids, ["acme", "globex", "initech"]);
+    let at = |id: &str| settings.tenants[id].value.grants[0].value.commands[0].clone();
+    let (apart, here) = (at("acme"), at("globex"));
+    assert_eq!(&*apart.path, "tenants.acme.grants[0].commands[0]");
+    assert_eq!(&*here.path, "tenants.globex.grants[0].commands[0]");
+    let file = folder("good").join("tenants-dir/acme.yaml");
+    assert_eq!(apart.at.to_string(), format!("{}:4:18", file.display()));
+    assert_eq!(
+        settings.tenants_dir,
+        Some(folder("good").join("tenants-dir"))
+    );
+}
+
+#[test]
+fn a_volume_of_kubernetes_is_a_folder_of_tenants() {
+    let volume = tempfile::tempdir().expect("a folder");
+    let held = volume.path().join("..2026_01_01_00_00_00.1");
+    std::fs::create_dir(&held).expect("a folder");
+    let acme = folder("good").join("tenants-dir/acme.yaml");
+    std::fs::copy(acme, held.join("acme.yaml")).expect("a copy");
+    let link = |to: &str, at: &str| {
+        std::os::unix::fs::symlink(to, volume.path().join(at)).expect("a link");
+    };
+    link("..2026_01_01_00_00_00.1", "..data");
+    link("..data/acme.yaml", "acme.yaml");
+    let text = format!(
+        "callers: [{{ match: anyone }}]\ntenants_dir: {}\n",
+        volume.path().display()
+    );
+    let settings = parse_text(&text).expect("the folder is good");
+    assert_eq!(settings.tenants.keys().collect::<Vec<_>>(), ["acme"]);
+    assert!(settings.warnings.is_empty(), "{:?}", settings.warnings);
+
+    // A link to nothing, and what would be waited for.
+    link("..data/globex.yaml", "globex.yaml");
+    std::fs::create_dir(volume.path().join("initech.yaml")).expect("a folder");
+    let mistakes = parse_text(&text).expect_err("neither is a file");
+    let said: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(
+        said[0].contains("/globex.yaml:1:1: tenants.globex: the file cannot be read"),
+        "{said:?}"
+    );
+    assert!(
+        said[1].contains("/initech.yaml:1:1: tenants.initech: this is not a file"),
+        "{said:?}"
+    );
+}
+
+#[test]
 fn an_unreadable_file_is_named() {
     let path = folder("good").join("no-such-file.yaml");
     let error = load(&path, &environment).expect_err("there is no such file");
@@ -480,12 +544,10 @@ fn an_unreadable_file_is_named() {
 
 #[test]
 fn a_file_that_is_not_utf8_is_wrong_at_a_place() {
-    let mistakes = decode(b"a: b\nc: \xc3\xa9\xff", "presignd.yaml").expect_err("not UTF-8");
-    assert!(
-        mistakes[0].to_string().starts_with("presignd.yaml:2:5: "),
-        "{}",
-        mistakes[0]
-    );
+    let mut report = Report::new("presignd.yaml");
+    assert_eq!(decode(b"a: b\nc: \xc3\xa9\xff", &mut report), None);
+    let said = report.mistakes[0].to_string();
+    assert!(said.starts_with("presignd.yaml:2:5: "), "{said}");
 }
 
 #[test]
@@ -633,7 +695,7 @@ fn mutated(files: Vec<PathBuf>) -> impl Strategy<Value = String> {
 proptest! {
     #[test]
     fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        if let Ok(text) = decode(&bytes, "presignd.yaml")
+        if let Some(text) = decode(&bytes, &mut Report::new("presignd.yaml"))
             && let Err(mistakes) = parse_text(text)
         {
             prop_assert!(!mistakes.is_empty());

@@ -66,9 +66,16 @@ impl Node<'_> {
     }
 }
 
-/// Reads one YAML document. `None` if there is no whole tree; the report says why.
-pub(super) fn read<'t>(text: &'t str, report: &mut Report) -> Option<Node<'t>> {
+/// Reads one YAML document, whose settings are reached by `root`. `None` if there is no whole tree; the report says why, for a document of
+/// nothing by `empty`.
+pub(super) fn read<'t>(
+    text: &'t str,
+    root: &str,
+    empty: &str,
+    report: &mut Report,
+) -> Option<Node<'t>> {
     let mut builder = Builder {
+        reached_by: root,
         report,
         stack: Vec::new(),
         root: None,
@@ -102,8 +109,7 @@ pub(super) fn read<'t>(text: &'t str, report: &mut Report) -> Option<Node<'t>> {
     match builder.root {
         Some(root) if !root.is_null() => Some(root),
         _ => {
-            let message = "the file holds no settings: `tenants` at least is required";
-            builder.report.mistake(Mark::START, "", message);
+            builder.report.mistake(Mark::START, "", empty);
             None
         }
     }
@@ -132,6 +138,7 @@ enum Pending<'t> {
 }
 
 struct Builder<'r, 't> {
+    reached_by: &'r str,
     report: &'r mut Report,
     stack: Vec<Frame<'t>>,
     root: Option<Node<'t>>,
@@ -290,7 +297,7 @@ impl<'t> Builder<'_, 't> {
 
     /// How the node that is being read is reached; cut where keys may be secrets.
     fn path(&self) -> String {
-        let mut path = String::new();
+        let mut path = self.reached_by.to_owned();
         for frame in &self.stack {
             match &frame.collected {
                 Collected::Items(items) => {

@@ -103,6 +103,7 @@ fn requirement(requirement: Requirement) -> ExplainedRequirement {
         action: requirement.action.unwrap_or_default().to_owned(),
         target: requirement.target,
         grants: requirement.grants.into_iter().map(grant).collect(),
+        denied_by: requirement.denied_by.into_iter().map(grant).collect(),
     }
 }
 

@@ -42,6 +42,19 @@ use super::{PresignApi, SERVICE};
 /// a clock is wrong, would not be after a restart.
 pub const LIVENESS: &str = "liveness";
 
+/// What to ask the health of to know whether the configuration that was found last is the one that serves. If not, it has mistakes, and the
+/// one before goes on.
+pub const CONFIGURATION: &str = "configuration";
+
+/// What the health tells. Without a sender: what it said last.
+#[derive(Debug)]
+pub struct Signs {
+    /// Whether requests can be answered.
+    pub ready: watch::Receiver<bool>,
+    /// Whether the configuration that was found last serves.
+    pub configured: watch::Receiver<bool>,
+}
+
 /// How the server behaves.
 #[derive(Debug, Clone)]
 pub struct ServerOptions {
@@ -134,14 +147,14 @@ impl PresignServer {
     }
 
     /// Answers until `stop` ends; then tells clients to go elsewhere, and waits for the requests under way, at most the grace
-    /// period. Until then its health is what `ready` says; without `ready`'s sender, what it said last.
+    /// period. Until then its health is what the signs say.
     ///
     /// # Errors
     /// If the server could not start.
     pub async fn serve(
         self,
         api: PresignApi,
-        ready: watch::Receiver<bool>,
+        signs: Signs,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), ServerError> {
         let options = self.options;
@@ -181,7 +194,8 @@ impl PresignServer {
         };
         tokio::select! {
             () = acceptor.accept() => {}
-            () = follow(ready, &health) => {}
+            () = follow(signs.ready, &health, &["", SERVICE]) => {}
+            () = follow(signs.configured, &health, &[CONFIGURATION]) => {}
             () = door.tell() => {}
             () = reload => {}
             () = stop => {}
@@ -190,7 +204,7 @@ impl PresignServer {
             ?grace,
             "stopping: no new connections, requests under way go on"
         );
-        set_serving(&health, false).await;
+        set_serving(&health, &["", SERVICE], false).await;
         acceptor.close();
         stopping.cancel();
         let drained = async {
@@ -209,12 +223,12 @@ impl PresignServer {
     }
 }
 
-/// Keeps the health at what `ready` says.
-async fn follow(mut ready: watch::Receiver<bool>, health: &HealthReporter) {
+/// Keeps the health of these at what `sign` says. The empty name stands for the whole server.
+async fn follow(mut sign: watch::Receiver<bool>, health: &HealthReporter, of: &[&str]) {
     loop {
-        let serving = *ready.borrow_and_update();
-        set_serving(health, serving).await;
-        if ready.changed().await.is_err() {
+        let serving = *sign.borrow_and_update();
+        set_serving(health, of, serving).await;
+        if sign.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
     }
@@ -222,19 +236,18 @@ async fn follow(mut ready: watch::Receiver<bool>, health: &HealthReporter) {
 
 /// Ends the streams of whoever watches the health: they were told, and would hold their connections for as long as they like.
 async fn end_watches(mut health: HealthReporter) {
-    for service in ["", SERVICE, LIVENESS] {
+    for service in ["", SERVICE, LIVENESS, CONFIGURATION] {
         health.clear_service_status(service).await;
     }
 }
 
-async fn set_serving(health: &HealthReporter, serving: bool) {
+async fn set_serving(health: &HealthReporter, services: &[&str], serving: bool) {
     let status = if serving {
         tonic_health::ServingStatus::Serving
     } else {
         tonic_health::ServingStatus::NotServing
     };
-    // The empty name stands for the whole server.
-    for service in ["", SERVICE] {
+    for service in services {
         health.set_service_status(service, status).await;
     }
 }

@@ -89,11 +89,12 @@ impl Presigner {
     ) -> Result<Explained, Refusal> {
         let (operation, rules) = (command.operation, &tenant.rules);
         let source_ip = request.source_ip.as_ref();
-        let (authorized, mut refusal) = match placed.authorize(tenant, request) {
-            Ok(authorized) => (Some(authorized), None),
-            Err(invalid @ Refusal::Invalid(_)) => return Err(invalid),
-            Err(refusal) => (None, Some(refusal)),
-        };
+        let (authorized, mut refusal) =
+            match placed.authorize(tenant, &self.standing(tenant), request) {
+                Ok(authorized) => (Some(authorized), None),
+                Err(invalid @ Refusal::Invalid(_)) => return Err(invalid),
+                Err(refusal) => (None, Some(refusal)),
+            };
         let limits = limit::left(&rules.limits, operation);
         refusal = refusal.or_else(|| limits.iter().find_map(full).map(Refusal::from));
         let endpoint = self.endpoint(tenant, command, placed.endpoint()).await;
@@ -125,7 +126,10 @@ impl Presigner {
         let may_sign = arrival.caller.may(Right::Sign, &tenant.id);
         Ok(Explained {
             refusal,
-            requirements: explain(&rules.grants, command, placed.called(), source_ip),
+            requirements: {
+                let (called, now) = (placed.called(), self.clock.now());
+                explain(&rules.grants, &rules.deny, command, called, source_ip, now)
+            },
             limits,
             path_style: path_style(endpoint.as_deref(), command.bucket),
             endpoint,

@@ -6,7 +6,7 @@ use super::placed::{endpoint_asked, renamed};
 use super::{Request, Signing};
 use crate::admit::policy::{self, Called};
 use crate::admit::source_ip::SourceIps;
-use crate::admit::{Authorized, TenantRules};
+use crate::admit::{Authorized, Standing};
 use crate::endpoint::buckets::Buckets;
 use crate::endpoint::options::Options;
 use crate::proto::v1::{PresignPostRequest, SigningOptions};
@@ -80,9 +80,9 @@ impl<'a> PlacedForm<'a> {
     }
 
     /// Bounds the upload as the grants do, if the request leaves that to them.
-    pub(super) fn bound_upload(&mut self, rules: &TenantRules, source_ip: Option<&SourceIps>) {
+    pub(super) fn bound_upload(&mut self, standing: &Standing<'_>, source_ip: Option<&SourceIps>) {
         if let Ok(form) = &mut self.bound {
-            policy::bound_upload(&rules.grants, form, source_ip);
+            policy::bound_upload(&standing.grants, form, source_ip);
         }
     }
 
@@ -107,6 +107,7 @@ impl<'a> PlacedForm<'a> {
     pub(super) fn authorize(
         &self,
         tenant: &Tenant,
+        standing: &Standing<'_>,
         request: &Request,
     ) -> Result<Authorized, Refusal> {
         let form = self.form()?;
@@ -117,7 +118,8 @@ impl<'a> PlacedForm<'a> {
             form.known_to_aws().map_err(Refusal::Invalid)?;
         }
         let (rules, source_ip) = (&tenant.rules, request.source_ip.as_ref());
-        Ok(rules.authorize(&form.command, self.called, request.asked, source_ip)?)
+        let (called, asked) = (self.called, request.asked);
+        Ok(rules.authorize(standing, &form.command, called, asked, source_ip)?)
     }
 
     /// Signs the form.

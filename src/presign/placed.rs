@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use super::Request;
 use crate::admit::policy::{Called, Denied};
-use crate::admit::{Authorized, NotAuthorized};
+use crate::admit::{Authorized, NotAuthorized, Standing};
 use crate::endpoint::NoEndpoint;
 use crate::endpoint::buckets::Buckets;
 use crate::endpoint::options::Options;
@@ -131,6 +131,7 @@ impl<'a> Placed<'a> {
     pub(super) fn authorize(
         &self,
         tenant: &Tenant,
+        standing: &Standing<'_>,
         request: &Request,
     ) -> Result<Authorized, Refusal> {
         let command = self.command()?;
@@ -140,7 +141,7 @@ impl<'a> Placed<'a> {
             known.map_err(|violations| inside(violations, &self.place, operation))?;
         }
         let (rules, source_ip) = (&tenant.rules, request.source_ip.as_ref());
-        let authorized = rules.authorize(command, self.called, request.asked, source_ip);
+        let authorized = rules.authorize(standing, command, self.called, request.asked, source_ip);
         let authorized = authorized.map_err(|refused| self.in_place(refused, operation))?;
         if let Some(source) = &command.reference
             && tenant.buckets.place(Some(source.bucket)).url != place.url

@@ -11,7 +11,7 @@ use super::placed::{endpoint_asked, renamed};
 use super::record;
 use super::{Arrival, Issued, Presigner, Request, SignedUrl, Signing, sign_url, within};
 use crate::admit::policy::{self, Called, Denied};
-use crate::admit::{Authorized, NotAuthorized};
+use crate::admit::{Authorized, NotAuthorized, Standing};
 use crate::authenticate::Right;
 use crate::endpoint::buckets::Buckets;
 use crate::proto::s3::{
@@ -126,14 +126,16 @@ impl Presigner {
         let mut placed = PlacedUpload::bind(upload);
         if let Ok(tenant) = &tenant {
             placed.name_buckets(&tenant.buckets);
-            placed.declare_size(tenant);
+            placed.declare_size(&self.standing(tenant));
         }
         let decide = async {
             let steps = placed.steps()?;
             let tenant = tenant.as_ref().map_err(|denied| *denied)?;
-            let (first, others) = placed.authorize(steps, tenant, request)?;
+            let (first, others) =
+                placed.authorize(steps, tenant, &self.standing(tenant), request)?;
             let admitted = tenant.rules.admit_together(first, others)?;
-            let own = match steps.sent_from_elsewhere(tenant, request) {
+            let sent = steps.sent_from_elsewhere(tenant, &self.standing(tenant), request);
+            let own = match sent {
                 Some(sent) => {
                     let (caller, session) = (&arrival.caller, &tenant.session);
                     let own = self
@@ -240,9 +242,9 @@ impl<'a> PlacedUpload<'a> {
     }
 
     /// Where grants bound uploads, has S3 hold the client to the size that the request says: of each part, and of them all.
-    fn declare_size(&mut self, tenant: &Tenant) {
+    fn declare_size(&mut self, standing: &Standing<'_>) {
         if let (Ok(steps), Some(size)) = (&mut self.bound, self.upload.division.size())
-            && policy::bounds_upload(&tenant.rules.grants, &steps.part)
+            && policy::bounds_upload(&standing.grants, &steps.part)
         {
             self.declares_size = true;
             // Decided as one upload of all the bytes: then every part fits, too.
@@ -276,6 +278,7 @@ impl<'a> PlacedUpload<'a> {
         &self,
         steps: &Steps<'_>,
         tenant: &Tenant,
+        standing: &Standing<'_>,
         request: &Request,
     ) -> Result<((Authorized, usize), Vec<(Authorized, usize)>), Refusal> {
         let to_aws = tenant.buckets.place(steps.part.bucket).url.is_none();
@@ -285,7 +288,8 @@ impl<'a> PlacedUpload<'a> {
                 known.map_err(|violations| Refusal::Invalid(violations.below(place)))?;
             }
             let (rules, source_ip) = (&tenant.rules, request.source_ip.as_ref());
-            let authorized = rules.authorize(command, self.called, request.asked, source_ip);
+            let authorized =
+                rules.authorize(standing, command, self.called, request.asked, source_ip);
             authorized.map_err(|refused| Refusal::from(in_place(refused, place)))
         };
         let part = authorize(&steps.part, PART)?;
@@ -421,12 +425,13 @@ impl<'a> Steps<'a> {
     fn sent_from_elsewhere(
         &self,
         tenant: &Tenant,
+        standing: &Standing<'_>,
         request: &Request,
     ) -> Option<Vec<&BoundCommand<'a>>> {
         let create = self.create.as_ref()?;
         let abort = self.ends.iter().map(|(_, abort)| abort);
         let sent: Vec<_> = std::iter::once(create).chain(abort).collect();
-        let (grants, source_ip) = (&tenant.rules.grants, request.source_ip.as_ref());
+        let (grants, source_ip) = (&standing.grants, request.source_ip.as_ref());
         let mut commands = sent.iter();
         let bound = commands.any(|command| policy::bound_to_addresses(grants, command, source_ip));
         (bound && tenant.rules.has_session_policy).then_some(sent)

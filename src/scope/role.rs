@@ -82,7 +82,7 @@ pub struct PolicyTerms {
     pub partition: String,
     /// How old a signature may be where it is used, in seconds.
     pub signature_age: Option<u32>,
-    /// Statements of the operator's own, all of which deny.
+    /// Statements of the operator's own, and of the tenant's denials, all of which deny.
     pub deny: Vec<Value>,
 }
 

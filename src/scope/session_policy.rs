@@ -14,10 +14,11 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
 
-pub use self::grants::policy;
+pub use self::grants::{denials, policy};
 pub use self::request::{least_policy, own_policy, request_policy};
 use crate::admit::grant::Grant;
 use crate::admit::source_ip::SourceIps;
@@ -37,7 +38,7 @@ pub struct SessionPolicyInput<'a> {
     pub partition: &'a str,
     /// How old a signature may be where it is used, in seconds.
     pub signature_age: Option<u32>,
-    /// Statements of the operator's own. They deny, whatever they say.
+    /// Statements of the operator's own, and those of the tenant's denials. They deny, whatever they say.
     pub deny: &'a [Value],
 }
 
@@ -74,6 +75,8 @@ struct Terms {
     /// Whether sessions of a directory bucket are to read alone.
     read_only: bool,
     source_ip: Option<SourceIps>,
+    /// When the grant ends.
+    not_after: Option<SystemTime>,
 }
 
 /// What `s3:prefix` has to be.
@@ -99,17 +102,7 @@ impl Allowed {
 
 /// The document that allows this, on the terms of the tenant.
 fn document(input: &SessionPolicyInput<'_>, allowed: Allowed) -> Value {
-    let allow = |(terms, arns): (Terms, BTreeSet<String>)| {
-        let condition = condition(&terms, input.signature_age);
-        let actions = one_or_many(terms.actions);
-        let mut statement =
-            json!({"Effect": "Allow", "Action": actions, "Resource": one_or_many(arns)});
-        if !condition.is_empty() {
-            statement["Condition"] = condition.into();
-        }
-        statement
-    };
-    let mut statements: Vec<Value> = allowed.0.into_iter().map(allow).collect();
+    let mut statements = statements("Allow", allowed, input.signature_age);
     if !input.kms_keys.is_empty() {
         // Without conditions: it is S3 that uses the keys, from its own addresses and with signatures of its own.
         statements.push(json!({
@@ -127,6 +120,21 @@ fn document(input: &SessionPolicyInput<'_>, allowed: Allowed) -> Value {
         statement
     }));
     json!({"Version": "2012-10-17", "Statement": statements})
+}
+
+/// Statements of this effect.
+fn statements(effect: &str, of: Allowed, signature_age: Option<u32>) -> Vec<Value> {
+    let statement = |(terms, arns): (Terms, BTreeSet<String>)| {
+        let condition = condition(&terms, signature_age);
+        let actions = one_or_many(terms.actions);
+        let mut statement =
+            json!({"Effect": effect, "Action": actions, "Resource": one_or_many(arns)});
+        if !condition.is_empty() {
+            statement["Condition"] = condition.into();
+        }
+        statement
+    };
+    of.0.into_iter().map(statement).collect()
 }
 
 fn condition(terms: &Terms, signature_age: Option<u32>) -> Map<String, Value> {
@@ -155,6 +163,12 @@ fn condition(terms: &Terms, signature_age: Option<u32>) -> Map<String, Value> {
     if let Some(source_ip) = &terms.source_ip {
         let networks = source_ip.networks().iter().map(ToString::to_string);
         demand("IpAddress", "aws:SourceIp", one_or_many(networks));
+    }
+    if let Some(end) = terms.not_after {
+        let end = end.duration_since(SystemTime::UNIX_EPOCH);
+        // In seconds since 1970, which IAM takes for a date too: Ceph RGW takes no other.
+        let end = end.unwrap_or_default().as_secs().to_string();
+        demand("DateLessThan", "aws:CurrentTime", end.into());
     }
     if let Some(seconds) = signature_age {
         // As text: some stores take no numbers.

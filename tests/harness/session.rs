@@ -118,9 +118,9 @@ impl HeldSession {
             expires_in: Some(EXPIRES_IN),
             mode: Mode::Reject,
         };
-        let authorized = tenant
-            .rules
-            .authorize(bound, Called::default(), asked, None);
+        let (rules, called) = (&tenant.rules, Called::default());
+        let standing = rules.standing(clock.now());
+        let authorized = rules.authorize(&standing, bound, called, asked, None);
         let authorized = authorized.expect("granted");
         let admitted = tenant.rules.admit(authorized).expect("no limits");
         let aws = aws_of(Ceph::shared().presignd_credentials().clone()).await;

@@ -102,7 +102,10 @@ async fn ten_thousand_cold_tenants_share_a_few_calls() {
                 mode: Mode::Reject,
             };
             let called = Called::default();
-            let authorized = tenant.rules.authorize(&command, called, asked, None);
+            let standing = tenant.rules.standing(SystemClock::new().now());
+            let authorized = tenant
+                .rules
+                .authorize(&standing, &command, called, asked, None);
             let authorized = authorized.expect("granted");
             let admitted = tenant.rules.admit(authorized).expect("no limits");
             let commands = [&command];

@@ -1,6 +1,7 @@
 //! What the grants allow, as tables: a grant is written `commands on resources [for seconds] [up to bytes]`, as briefly as a configuration does.
 
 mod content;
+mod denying;
 mod explaining;
 mod fields;
 mod laws;
@@ -54,6 +55,18 @@ fn grants_of(texts: &[&str], store: Store) -> Vec<Grant> {
 fn addresses(networks: &str) -> Option<SourceIps> {
     let networks = networks.split(", ");
     SourceIps::of(networks.map(|network| source_ip::parse(network).unwrap()))
+}
+
+const NOW: SystemTime = SystemTime::UNIX_EPOCH;
+
+/// The decision about grants that do not end.
+fn decide(
+    grants: &[Grant],
+    command: &BoundCommand<'_>,
+    called: Called<'_>,
+    source_ip: Option<&SourceIps>,
+) -> Result<Allowed, Denied> {
+    super::decide(grants, command, called, source_ip, NOW)
 }
 
 fn decide_on(grants: &[&str], message: &dyn BindAny) -> Result<Allowed, Denied> {
@@ -397,7 +410,7 @@ fn the_widest_cap_of_a_need_and_the_narrowest_of_all_needs_hold() {
     ];
     for (grants, message, expected) in cases {
         let allowed = decide_on(grants, *message).unwrap();
-        assert_eq!(allowed.max_expiry, *expected, "{grants:?}");
+        assert_eq!(allowed.cap.max_expiry, *expected, "{grants:?}");
     }
 }
 
@@ -483,6 +496,69 @@ fn what_is_allowed_from_some_addresses_does_not_outlive_what_is_from_others() {
         let grants = grants_of(grants, Store::Aws);
         let command = message.to_bound().unwrap();
         let allowed = decide(&grants, &command, Called::default(), asked_ip.as_ref());
-        assert_eq!(allowed.unwrap().max_expiry, cap, "{asked:?} of {grants:?}");
+        assert_eq!(
+            allowed.unwrap().cap.max_expiry,
+            cap,
+            "{asked:?} of {grants:?}"
+        );
     }
+}
+
+#[test]
+fn a_grant_ends_and_allows_nothing_from_then_on() {
+    let ending = |text: &str, seconds| {
+        let end = NOW + std::time::Duration::from_secs(seconds);
+        let [grant] = &grants_of(&[text], Store::Aws)[..] else {
+            panic!("one grant")
+        };
+        let terms = Terms {
+            max_expiry: grant.max_expiry(),
+            not_after: Some(end),
+            ..Terms::default()
+        };
+        Grant::new(
+            grant.commands().to_vec(),
+            grant.resources().to_vec(),
+            terms,
+            Store::Aws,
+        )
+    };
+    let of = "read on files/a/* for 900";
+    let message = get("files", "a/k");
+    let command = message.to_bound().unwrap();
+    let left = |grants: &[Grant], later| {
+        let now = NOW + std::time::Duration::from_millis(later);
+        let standing = crate::admit::grant::standing(grants, now);
+        let allowed = super::decide(&standing, &command, Called::default(), None, now).ok();
+        allowed.map(|allowed| allowed.cap.left_at(now))
+    };
+    let one = [ending(of, 600)];
+    let two = [ending(of, 600), ending("read on files/* for 60", 6000)];
+    for (grants, later, expected) in [
+        (&one[..], 0, Some(Some(600))),
+        (&one, 598_999, Some(Some(1))),
+        (&one, 599_001, None),
+        (&one, 700_000, None),
+        (&two, 0, Some(Some(600))),
+        (&two, 550_000, Some(Some(60))),
+        (&two, 700_000, Some(Some(60))),
+        (&two, 6_000_000, None),
+    ] {
+        assert_eq!(left(grants, later), expected, "after {later} ms");
+    }
+    let told = crate::admit::explain::explain(
+        &one,
+        &[],
+        &command,
+        Called::default(),
+        None,
+        NOW + std::time::Duration::from_mins(10),
+    );
+    let looked_at = &told[0].grants[0];
+    assert_eq!(looked_at.why_not, ["it ended at 1970-01-01T00:10:00Z"]);
+    let text = &looked_at.text;
+    assert!(
+        text.ends_with(", not_after: 1970-01-01T00:10:00Z"),
+        "{text}"
+    );
 }

@@ -1,5 +1,7 @@
 //! Whether the list of callers fits to what else the file says: its sources, its tenants, and what is prepared and never used.
 
+use std::collections::HashSet;
+
 use super::Match;
 use crate::config::Settings;
 use crate::config::mistake::quoted;
@@ -18,7 +20,13 @@ pub(in crate::config) fn check(reader: &mut Reader<'_>, settings: &Settings) -> 
         }
         for pattern in &rule.value.tenants {
             let text = &pattern.value.text;
-            if tenants.iter().any(|tenant| pattern.value.takes(tenant)) {
+            // Most are whole names, and there may be many of both.
+            let is_taken = if pattern.value.prefix {
+                tenants.iter().any(|tenant| pattern.value.takes(tenant))
+            } else {
+                settings.tenants.contains_key(text)
+            };
+            if is_taken {
                 continue;
             }
             if pattern.value.prefix {
@@ -117,9 +125,14 @@ fn warn_of_unused(reader: &mut Reader<'_>, settings: &Settings) {
             );
         }
     }
-    let patterns = || settings.callers.iter().flat_map(|rule| &rule.value.tenants);
+    let patterns = settings.callers.iter().flat_map(|rule| &rule.value.tenants);
+    let (beginnings, whole): (Vec<_>, Vec<_>) = patterns
+        .map(|pattern| &pattern.value)
+        .partition(|pattern| pattern.prefix);
+    let whole: HashSet<&str> = whole.iter().map(|pattern| pattern.text.as_str()).collect();
     for (id, tenant) in &settings.tenants {
-        if !patterns().any(|pattern| pattern.value.takes(id)) {
+        let named = whole.contains(id.as_str());
+        if !named && !beginnings.iter().any(|pattern| pattern.takes(id)) {
             reader.warn_in(
                 tenant,
                 "no entry of `callers` names this tenant, so nobody may ask for it",

@@ -1,12 +1,16 @@
 //! What grants allow, as a policy.
 
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
 use serde_json::Value;
 
 use super::{
     Actions, Allowed, CREATE_SESSION, ListedPrefix, SessionPolicyInput, Terms, bucket_arn,
-    document, literal, objects_arn,
+    document, literal, objects_arn, statements,
 };
-use crate::admit::grant::Grant;
+use crate::admit::deny::Denial;
+use crate::admit::grant::Carried;
 use crate::admit::held::{SessionMode, session_mode};
 use crate::admit::resource::ResourcePattern;
 use crate::admit::source_ip::SourceIps;
@@ -27,24 +31,49 @@ pub fn policy(input: &SessionPolicyInput<'_>, buckets: Option<&[&str]>) -> Value
                 if let Some(mode) = session_mode(grant, bucket) {
                     let read_only = mode == SessionMode::ReadOnly;
                     allowed.add(
-                        session_of(read_only, grant.source_ip()),
+                        session_of(read_only, grant.source_ip(), grant.not_after()),
                         bucket_arn(input.partition, bucket),
                     );
                 }
                 continue;
             }
-            for (actions, arn, prefix) in reach(grant, resource, input.partition) {
+            for (actions, arn, prefix) in reach(grant.actions(), resource, input.partition) {
                 let terms = Terms {
                     actions,
                     prefix,
                     read_only: false,
                     source_ip: grant.source_ip().cloned(),
+                    not_after: grant.not_after(),
                 };
                 allowed.add(terms, arn);
             }
         }
     }
     document(input, allowed)
+}
+
+/// Statements that deny what these entries do, wherever permissions say it: a list is denied under a prefix, and not one that begins
+/// above it, nor anything in a directory bucket, which has one permission for everything.
+#[must_use]
+pub fn denials(denials: &[Denial], partition: &str) -> Vec<Value> {
+    let mut denied = Allowed::default();
+    for denial in denials {
+        let resources = denial.resources().iter();
+        for resource in resources.filter(|r| r.bucket().is_none_or(speaks_s3)) {
+            for (mut actions, arn, prefix) in reach(denial.told_actions(), resource, partition) {
+                actions.remove(CREATE_SESSION);
+                let terms = Terms {
+                    actions,
+                    prefix,
+                    read_only: false,
+                    source_ip: None,
+                    not_after: None,
+                };
+                denied.add(terms, arn);
+            }
+        }
+    }
+    statements("Deny", denied, None)
 }
 
 fn concerns(buckets: Option<&[&str]>, resource: &ResourcePattern) -> bool {
@@ -64,12 +93,17 @@ pub(super) fn speaks_s3(name: &str) -> bool {
 }
 
 /// What allows a session of a directory bucket.
-pub(super) fn session_of(read_only: bool, source_ip: Option<&SourceIps>) -> Terms {
+pub(super) fn session_of(
+    read_only: bool,
+    source_ip: Option<&SourceIps>,
+    not_after: Option<SystemTime>,
+) -> Terms {
     Terms {
         actions: Actions::from([CREATE_SESSION]),
         prefix: None,
         read_only,
         source_ip: source_ip.cloned(),
+        not_after,
     }
 }
 
@@ -84,14 +118,14 @@ pub(super) fn objects(resource: &ResourcePattern, partition: &str) -> Option<Str
     Some(objects_arn(partition, bucket, &keys))
 }
 
-/// What a grant allows through one of its resources: actions, the ARN, and the `s3:prefix` that bounds them.
+/// What these actions reach through a resource: actions, the ARN, and the `s3:prefix` that bounds them.
 fn reach(
-    grant: &Grant,
+    carried: &BTreeMap<&'static str, Carried>,
     resource: &ResourcePattern,
     partition: &str,
 ) -> Vec<(Actions, String, Option<ListedPrefix>)> {
     let actions = |kind: IamResource, listing: Option<bool>| -> Actions {
-        let carried = grant.actions().iter();
+        let carried = carried.iter();
         carried
             .filter(|(_, c)| c.resource == kind && listing.is_none_or(|l| c.prefix_condition == l))
             .map(|(action, _)| *action)

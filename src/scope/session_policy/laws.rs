@@ -6,13 +6,25 @@ use serde_json::{Value, json};
 use super::tests::{addresses, grant_from, input};
 use super::{SessionPolicyInput, literal, own_policy, policy, request_policy, session_policy};
 use crate::admit::grant::{CommandSelector, Grant, Store, Terms};
-use crate::admit::policy::{Called, decide};
+use crate::admit::policy::{Allowed, Called, Denied};
 use crate::admit::resource::ResourcePattern;
+use crate::admit::source_ip::SourceIps;
 use crate::proto::s3;
 use crate::proto::v1::PresignPostRequest;
 use crate::proto::v1::presign_post_request::KeyRule;
 use crate::sign::bind::BindAny;
+use crate::sign::command::BoundCommand;
 use crate::sign::post_policy::bind::bind;
+
+fn decide(
+    grants: &[Grant],
+    command: &BoundCommand<'_>,
+    called: Called<'_>,
+    source_ip: Option<&SourceIps>,
+) -> Result<Allowed, Denied> {
+    let now = std::time::SystemTime::UNIX_EPOCH;
+    crate::admit::policy::decide(grants, command, called, source_ip, now)
+}
 
 fn some(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
@@ -367,6 +379,64 @@ fn addresses_are_those_of_the_request_or_of_each_grant_that_allows_it() {
         statements(&open, &k, &["198.51.100.1"]),
         [from("198.51.100.1/32")]
     );
+}
+
+/// What is allowed until an end is not allowed for longer by another grant, nor from elsewhere.
+#[test]
+fn ends_are_those_of_each_grant() {
+    let ending = |resource: &str, source_ip: &[&str], end: Option<u64>| {
+        let terms = Terms {
+            source_ip: addresses(source_ip),
+            not_after: end.map(|end| std::time::UNIX_EPOCH + std::time::Duration::from_secs(end)),
+            ..Default::default()
+        };
+        let commands = ["read", "delete"].map(|c| CommandSelector::parse(c).unwrap());
+        let resources = vec![ResourcePattern::parse(resource).unwrap()];
+        Grant::new(commands.into(), resources, terms, Store::Aws)
+    };
+    let ten = json!({"DateLessThan": {"aws:CurrentTime": "10"}});
+    let office = json!({"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}});
+    let get_k = |condition: &Value| only(allow(&json!("s3:GetObject"), "b/k"), condition.clone());
+    let k = get("k");
+
+    let both = [
+        ending("b/*", &[], Some(10)),
+        ending("b/*", &["10.0.0.0/8"], None),
+    ];
+    let mut found = statements(&both, &k, &[]);
+    found.sort_by_key(ToString::to_string);
+    let mut expected = [get_k(&ten), get_k(&office)];
+    expected.sort_by_key(ToString::to_string);
+    assert_eq!(found, expected);
+
+    let open = [ending("b/*", &[], Some(10)), ending("b/*", &[], None)];
+    assert_eq!(
+        statements(&open, &k, &[]),
+        [allow(&json!("s3:GetObject"), "b/k")]
+    );
+
+    // What presignd sends itself comes from anywhere, and no later.
+    let command = k.to_bound().unwrap();
+    let bound = [ending("b/*", &["10.0.0.0/8"], Some(10))];
+    let own = own_policy(&input(&bound, &[]), &[&command], None);
+    assert_eq!(own["Statement"], json!([get_k(&ten)]));
+
+    let many = s3::DeleteObjects {
+        bucket: some("b"),
+        ..Default::default()
+    };
+    let keys = [ending("b/a/*", &[], None), ending("b/c/*", &[], Some(10))];
+    let found = statements(&keys, &many, &[]);
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert_eq!(found[0]["Condition"], Value::Null);
+    assert_eq!(found[1]["Condition"], ten);
+    assert_eq!(found[1]["Resource"], "arn:aws:s3:::b/c/*");
+
+    let of_tenant = policy(&input(&keys, &[]), None);
+    for statement in of_tenant["Statement"].as_array().unwrap() {
+        let ends = statement.to_string().contains("b/c/*");
+        assert_eq!(statement["Condition"] == ten, ends, "{statement}");
+    }
 }
 
 /// What a policy allows, one by one: action, ARN, condition.

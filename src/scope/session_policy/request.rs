@@ -6,6 +6,7 @@
 //! its policy has none, and no URL is signed by such a session.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::SystemTime;
 
 use serde_json::Value;
 
@@ -41,14 +42,16 @@ pub fn own_policy(
     policy(input, commands, source_ip, false)
 }
 
+/// From which addresses, and until when.
+type Use = (Option<SourceIps>, Option<SystemTime>);
+
 fn policy(
     input: &SessionPolicyInput<'_>,
     commands: &[&BoundCommand<'_>],
     source_ip: Option<&SourceIps>,
     from_there: bool,
 ) -> Value {
-    let mut actions: BTreeMap<(String, Option<ListedPrefix>, Option<SourceIps>), Actions> =
-        BTreeMap::new();
+    let mut actions: BTreeMap<(String, Option<ListedPrefix>, Use), Actions> = BTreeMap::new();
     let mut allowed = Allowed::default();
     let needed = commands.iter().copied();
     for (command, need) in needed.flat_map(|command| needs(command).map(move |n| (command, n))) {
@@ -65,7 +68,11 @@ fn policy(
             for grant in giving {
                 let read_only = mode == Some(SessionMode::ReadOnly);
                 allowed.add(
-                    session_of(read_only, source_ip.or(grant.source_ip())),
+                    session_of(
+                        read_only,
+                        source_ip.or(grant.source_ip()),
+                        grant.not_after(),
+                    ),
                     bucket_arn(input.partition, bucket),
                 );
             }
@@ -73,25 +80,28 @@ fn policy(
         }
         let giving = input.grants.iter();
         let giving = giving.filter(|grant| need.met_by(grant, command) && takes(grant, source_ip));
-        // Where a grant gives it from anywhere, what others give from their addresses is no more.
-        let from_anywhere = !from_there
-            || source_ip.is_none()
-                && !matches!(need.target, Target::BodyKeys(_))
-                && giving.clone().any(|grant| grant.source_ip().is_none());
+        let uses = |grant: &Grant| {
+            let from = source_ip.or(grant.source_ip()).filter(|_| from_there);
+            (from.cloned(), grant.not_after())
+        };
+        // Where a grant gives it from anywhere and for good, what others give from their addresses and until their ends is no more.
+        let free = !matches!(need.target, Target::BodyKeys(_))
+            && giving.clone().any(|grant| uses(grant) == (None, None));
         for grant in giving {
-            let from = source_ip.or(grant.source_ip()).filter(|_| !from_anywhere);
+            let by = if free { (None, None) } else { uses(grant) };
             for arn in arns(&need, grant, input.partition) {
-                let on = (arn, listed(&need), from.cloned());
+                let on = (arn, listed(&need), by.clone());
                 actions.entry(on).or_default().insert(need.action.action);
             }
         }
     }
-    for ((arn, prefix, source_ip), actions) in actions {
+    for ((arn, prefix, (source_ip, not_after)), actions) in actions {
         let terms = Terms {
             actions,
             prefix,
             read_only: false,
             source_ip,
+            not_after,
         };
         allowed.add(terms, arn);
     }
@@ -107,6 +117,7 @@ pub fn least_policy(input: &SessionPolicyInput<'_>) -> Value {
         prefix: None,
         read_only: false,
         source_ip: None,
+        not_after: None,
     };
     allowed.add(terms, objects_arn(input.partition, "b", "k"));
     document(input, allowed)

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{MAX_SESSION_POLICY, SessionPolicyInput, session_policy};
+use super::{MAX_SESSION_POLICY, SessionPolicyInput, denials, session_policy};
+use crate::admit::deny::Denial;
 use crate::admit::grant::{CommandSelector, Grant, Store, Terms};
 use crate::admit::resource::ResourcePattern;
 use crate::admit::source_ip::{self, SourceIps};
@@ -281,4 +282,48 @@ fn the_operators_statements_deny_whatever_they_say() {
         assert_eq!(statements[1], deny[0]);
         assert_eq!(statements[2]["Effect"], "Deny");
     }
+}
+
+#[test]
+fn a_denial_is_stated_on_what_it_names() {
+    let denial = |commands: &[&str], resources: &[&str], store| {
+        Denial::new(
+            commands
+                .iter()
+                .map(|c| CommandSelector::parse(c).unwrap())
+                .collect(),
+            resources
+                .iter()
+                .map(|r| ResourcePattern::parse(r).unwrap())
+                .collect(),
+            store,
+        )
+    };
+    let listed = denial(&["GetObject", "ListObjectsV2"], &["b/a?/*"], Store::Aws);
+    assert_eq!(
+        denials(&[listed], "aws"),
+        [
+            json!({"Effect": "Deny", "Action": ["s3:GetObject", "s3:GetObjectVersion"], "Resource": "arn:aws:s3:::b/a${?}/*"}),
+            json!({"Effect": "Deny", "Action": "s3:ListBucket", "Resource": "arn:aws:s3:::b",
+                "Condition": {"StringLike": {"s3:prefix": "a${?}/*"}}}),
+        ]
+    );
+    let whole = denial(
+        &["ListObjectsV2"],
+        &["b/*", "acme--euw1-az1--x-s3/*"],
+        Store::Aws,
+    );
+    assert_eq!(
+        denials(&[whole], "aws"),
+        [json!({"Effect": "Deny", "Action": "s3:ListBucket", "Resource": "arn:aws:s3:::b"})]
+    );
+    let classes = ["read", "write", "list", "delete", "admin"];
+    let told = |store| {
+        let told = denials(&[denial(&classes, &["b/*", "*"], store)], "aws");
+        Value::from(told).to_string()
+    };
+    assert!(told(Store::Aws).contains("s3:GetObjectAttributes"));
+    assert!(!told(Store::Compatible).contains("s3:GetObjectAttributes"));
+    assert!(!told(Store::Aws).contains("s3express:CreateSession"));
+    assert!(!told(Store::Compatible).contains("s3express:"));
 }

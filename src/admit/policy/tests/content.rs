@@ -1,11 +1,11 @@
 //! How the rules of several grants on what is told about objects come together, and what a caller is told of buckets.
 
-use super::{copy, get, put, some};
+use super::{copy, decide, get, put, some};
 
 use crate::admit::content::{ContentRules, ResponseRule};
 use crate::admit::grant::{CommandSelector, Grant, Store, Terms};
 use crate::admit::media_type::MediaRange;
-use crate::admit::policy::{Called, Denied, decide};
+use crate::admit::policy::{Called, Denied};
 use crate::admit::resource::ResourcePattern;
 use crate::proto::s3;
 use crate::proto::v1::PresignPostRequest;
@@ -102,7 +102,7 @@ fn the_cap_is_of_the_grants_whose_rules_hold() {
         let message = typed("k", content_type);
         let command = message.to_bound().unwrap();
         let allowed = decide(&grants, &command, Called::default(), None).unwrap();
-        allowed.max_expiry
+        allowed.cap.max_expiry
     };
     assert_eq!(cap("image/png"), Some(60));
     assert_eq!(cap("application/pdf"), Some(3600));

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{Called, addresses, copy, decide, delete_objects, get, grants_of, list, put};
+use super::{Called, NOW, addresses, copy, decide, delete_objects, get, grants_of, list, put};
 
 use crate::admit::explain::{Requirement, explain};
 use crate::admit::grant::Store;
@@ -13,9 +13,11 @@ fn explained(grants: &[&str], message: &dyn BindAny) -> Vec<Requirement> {
     let command = message.to_bound().unwrap();
     explain(
         &grants_of(grants, Store::Aws),
+        &[],
         &command,
         Called::default(),
         None,
+        NOW,
     )
 }
 
@@ -141,7 +143,7 @@ proptest! {
             let command = message.to_bound().unwrap();
             let called = Called::default();
             let decided = decide(&grants, &command, called, source_ip.as_ref());
-            let requirements = explain(&grants, &command, called, source_ip.as_ref());
+            let requirements = explain(&grants, &[], &command, called, source_ip.as_ref(), NOW);
             let allowed = requirements.iter().all(Requirement::is_met);
             prop_assert_eq!(decided.is_ok(), allowed, "{:?} {:?} {:?}", decided, texts, requirements);
         }

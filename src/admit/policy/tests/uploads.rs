@@ -124,7 +124,7 @@ fn one_grant_has_to_allow_both_the_size_and_the_life() {
         "PutObject on files/* for 60",
         "PutObject on files/* for 3600 up to 100",
     ][..];
-    let cap = |length| decide_on(grants, &put_of(length)).unwrap().max_expiry;
+    let cap = |length| decide_on(grants, &put_of(length)).unwrap().cap.max_expiry;
     assert_eq!(cap(Some(100)), Some(3600));
     assert_eq!(cap(Some(101)), Some(60));
     assert_eq!(cap(None), Some(60));
@@ -319,6 +319,6 @@ proptest! {
         let put = s3::PutObject { content_length, ..put(&text) };
         let of_put = decide_on(&grants, &put);
         prop_assert!(of_put.is_ok(), "{:?}", of_put);
-        prop_assert_eq!(allowed.max_expiry, of_put.unwrap().max_expiry);
+        prop_assert_eq!(allowed.cap.max_expiry, of_put.unwrap().cap.max_expiry);
     }
 }

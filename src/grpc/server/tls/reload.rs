@@ -1,27 +1,13 @@
-//! Looking for changed files: at once where the system tells, and every so often besides.
-
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
-
-use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
-use tokio::sync::Notify;
+//! Looking for a changed certificate.
 
 use super::Tls;
 use super::files::{Contents, Fingerprint, Pair};
 use crate::clock::SharedClock;
-
-/// How often the files are read even if nothing was heard: network file systems tell nothing.
-const POLL: Duration = Duration::from_secs(30);
-/// How long the files are left alone after a change: both are replaced together, though not at once.
-const SETTLE: Duration = Duration::from_millis(200);
+use crate::watch::{Watch, folder_of};
 
 /// Looks at the files from time to time, and whenever they change.
 pub(super) async fn reload(tls: &Tls, first: Contents, clock: &SharedClock) {
-    let changed = Arc::new(Notify::new());
-    // Watches until it is dropped.
-    let _watcher = watch(tls, &changed);
+    let watch = watch(tls);
     let mut seen = Seen::Held(first.fingerprint());
     if let Ok(pair) = tls.files.pair(&first) {
         warn(tls, &pair, clock);
@@ -30,10 +16,7 @@ pub(super) async fn reload(tls: &Tls, first: Contents, clock: &SharedClock) {
     loop {
         // The first time as well: they may have changed before anybody watched.
         look(tls, &mut seen, clock).await;
-        let heard = tokio::time::timeout(POLL, changed.notified()).await;
-        if heard.is_ok() {
-            tokio::time::sleep(SETTLE).await;
-        }
+        watch.due().await;
     }
 }
 
@@ -72,40 +55,13 @@ fn warn(tls: &Tls, pair: &Pair, clock: &SharedClock) {
     }
 }
 
-/// Tells of whatever happens in the files' folders: files are replaced by renaming, and in Kubernetes a link beside them is.
-fn watch(tls: &Tls, changed: &Arc<Notify>) -> Option<RecommendedWatcher> {
-    let changed = Arc::clone(changed);
-    let created = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        // Reading is an event as well, and this process reads them.
-        if event.is_ok_and(|event| !event.kind.is_access()) {
-            changed.notify_one();
-        }
-    });
-    let watching = created.and_then(|mut watcher| {
-        let files = &tls.files;
-        let files = [
-            Some(&files.certificate),
-            Some(&files.key),
-            files.client_ca.as_ref(),
-        ];
-        for folder in folders(files.into_iter().flatten()) {
-            watcher.watch(&folder, RecursiveMode::NonRecursive)?;
-        }
-        Ok(watcher)
-    });
-    watching
-        .inspect_err(|error| {
-            tracing::warn!(
-                "changes of the certificate are noticed within {POLL:?}, not at once: {error}"
-            );
-        })
-        .ok()
-}
-
-fn folders<'a>(files: impl Iterator<Item = &'a PathBuf>) -> BTreeSet<PathBuf> {
-    let folder = |file: &PathBuf| match file.parent() {
-        Some(folder) if folder != Path::new("") => folder.to_owned(),
-        _ => PathBuf::from("."),
-    };
-    files.map(folder).collect()
+fn watch(tls: &Tls) -> Watch {
+    let files = &tls.files;
+    let files = [
+        Some(&files.certificate),
+        Some(&files.key),
+        files.client_ca.as_ref(),
+    ];
+    let folders = files.into_iter().flatten().map(|file| folder_of(file));
+    Watch::on(&folders.collect(), "the certificate")
 }

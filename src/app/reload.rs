@@ -1,0 +1,232 @@
+//! A changed configuration, while presignd serves: new tenants between requests, or everything as it was.
+//!
+//! The whole of it is read and checked as at the start. Invariant: a configuration with any mistake changes nothing, and is told
+//! of once: to the log, to the health of [`CONFIGURATION`](crate::grpc::server::CONFIGURATION), and as a record.
+
+use std::collections::BTreeSet;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::tenants::{self, ProcessSurroundings, Renewed};
+use crate::audit::{Outcome, Record, TraceContext};
+use crate::config::{self, ConfigError, Fingerprint, Settings};
+use crate::presign::Presigner;
+use crate::tenant::Tenants;
+use crate::watch::{Watch, folder_of};
+
+/// What stands for a method in the records of configurations that are not used.
+const METHOD: &str = "presignd/Reload";
+/// Who asks for them.
+const CALLER: &str = "presignd";
+/// How many mistakes a record holds; the log has all.
+const RECORDED_MISTAKES: usize = 10;
+
+/// The configuration that presignd serves, and where to look for the next.
+#[derive(Debug)]
+pub struct Reload {
+    path: PathBuf,
+    sources: Sources,
+    sections: Vec<(&'static str, Option<Fingerprint>)>,
+    hangups: Signal,
+    good: watch::Sender<bool>,
+}
+
+/// The files that a configuration was read from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Sources {
+    files: BTreeSet<PathBuf>,
+    folder: Option<PathBuf>,
+}
+
+/// What tells a state of the files from others, without reading them.
+#[derive(Debug, PartialEq, Eq)]
+struct Stamp(Vec<(PathBuf, Option<[u64; 4]>)>);
+
+impl Reload {
+    /// Looks for what comes after these settings of this file. From now on, SIGHUP does not end the process.
+    ///
+    /// # Errors
+    /// If SIGHUP cannot be heard.
+    pub fn new(path: &Path, settings: &Settings) -> std::io::Result<Self> {
+        Ok(Self {
+            path: path.to_owned(),
+            sources: Sources::of(path, settings),
+            sections: settings.sections.clone(),
+            hangups: signal(SignalKind::hangup())?,
+            good: watch::Sender::new(true),
+        })
+    }
+
+    /// Whether the configuration that was found last is the one that serves.
+    pub(super) fn goodness(&self) -> watch::Receiver<bool> {
+        self.good.subscribe()
+    }
+
+    /// Serves the tenants that the files hold, as they change, for as long as this is awaited.
+    pub(super) async fn run(mut self, presigner: &Presigner) {
+        let mut watch = self.sources.watch();
+        let mut seen = self.sources.stamp().await;
+        // They may have changed before anybody watched.
+        self.look(presigner, false).await;
+        loop {
+            let asked = tokio::select! {
+                () = watch.due() => false,
+                // The stream of a signal has no end.
+                _ = self.hangups.recv() => true,
+            };
+            let now = self.sources.stamp().await;
+            if !asked && now == seen {
+                continue;
+            }
+            seen = now;
+            let before = self.sources.clone();
+            self.look(presigner, asked).await;
+            if self.sources != before {
+                watch = self.sources.watch();
+                seen = self.sources.stamp().await;
+            }
+        }
+    }
+
+    async fn look(&mut self, presigner: &Presigner, asked: bool) {
+        let (path, clock) = (self.path.clone(), Arc::clone(&presigner.clock));
+        let current = presigner.tenants.all();
+        let read = tokio::task::spawn_blocking(move || {
+            let settings = config::load(&path, &ProcessSurroundings)?;
+            let renewed = tenants::renew(&current, &settings.tenants, &clock)?;
+            anyhow::Ok((settings, renewed))
+        });
+        let read = match read.await {
+            Ok(read) => read,
+            Err(_) => Err(anyhow::anyhow!("the configuration could not be read")),
+        };
+        match read {
+            Ok((settings, renewed)) => self.serve(&settings, renewed, &presigner.tenants, asked),
+            Err(error) => self.keep(&error, presigner).await,
+        }
+    }
+
+    fn serve(&mut self, settings: &Settings, renewed: Renewed, tenants: &Tenants, asked: bool) {
+        self.sources = Sources::of(&self.path, settings);
+        let mended = !self.good.send_replace(true);
+        if renewed.is_as_before() && self.sections == settings.sections && !asked && !mended {
+            return;
+        }
+        for warning in &settings.warnings {
+            tracing::warn!("{warning}");
+        }
+        for ((section, old), (_, new)) in self.sections.iter().zip(&settings.sections) {
+            if old != new {
+                tracing::warn!(
+                    "`{section}` has changed, and is read when presignd starts: restart it"
+                );
+            }
+        }
+        let Renewed {
+            tenants: all,
+            added,
+            changed,
+            removed,
+        } = renewed;
+        let count = all.len();
+        tenants.replace(all);
+        tracing::info!(
+            tenants = count,
+            added,
+            changed,
+            removed,
+            "a new configuration serves new requests"
+        );
+    }
+
+    async fn keep(&self, error: &anyhow::Error, presigner: &Presigner) {
+        tracing::error!("the last good configuration goes on serving: {error:#}");
+        self.good.send_replace(false);
+        let now = presigner.clock.now();
+        let since = now
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default();
+        let time =
+            uuid::Timestamp::from_unix(uuid::NoContext, since.as_secs(), since.subsec_nanos());
+        let mut record = Record::new(Uuid::new_v7(time), now, METHOD, CALLER);
+        record.refused(
+            now,
+            Outcome::Failed,
+            "FAILED_PRECONDITION",
+            "INVALID_CONFIGURATION",
+            summary(error),
+        );
+        let nobody = TraceContext::default();
+        if let Err(error) = presigner.recorder.record(&record, &nobody).await {
+            tracing::error!("the mistakes of the configuration have no record: {error}");
+        }
+    }
+}
+
+/// The first mistakes, and how many more there are.
+fn summary(error: &anyhow::Error) -> String {
+    let Some(ConfigError::Mistakes(mistakes)) = error.downcast_ref() else {
+        return format!("{error:#}");
+    };
+    let shown = mistakes.iter().take(RECORDED_MISTAKES);
+    let mut lines: Vec<String> = shown.map(ToString::to_string).collect();
+    if mistakes.len() > RECORDED_MISTAKES {
+        lines.push(format!("and {} more", mistakes.len() - RECORDED_MISTAKES));
+    }
+    lines.join("\n")
+}
+
+impl Sources {
+    fn of(path: &Path, settings: &Settings) -> Self {
+        let mut files: BTreeSet<PathBuf> = settings.secret_files.iter().cloned().collect();
+        files.insert(path.to_owned());
+        Self {
+            files,
+            folder: settings.tenants_dir.clone(),
+        }
+    }
+
+    fn watch(&self) -> Watch {
+        let mut folders: BTreeSet<PathBuf> =
+            self.files.iter().map(|file| folder_of(file)).collect();
+        folders.extend(self.folder.clone());
+        Watch::on(&folders, "the configuration")
+    }
+
+    async fn stamp(&self) -> Stamp {
+        let sources = self.clone();
+        let stamped = tokio::task::spawn_blocking(move || sources.stamp_now()).await;
+        // It does not panic; if it did, the next look would find another state.
+        stamped.unwrap_or(Stamp(Vec::new()))
+    }
+
+    fn stamp_now(&self) -> Stamp {
+        let in_folder = self.folder.iter().flat_map(std::fs::read_dir).flatten();
+        let in_folder = in_folder.filter_map(|entry| Some(entry.ok()?.path()));
+        let files = self.files.iter().cloned().chain(in_folder);
+        let mut states: Vec<_> = files
+            .map(|file| {
+                // Of what a link leads to.
+                let state = std::fs::metadata(&file).ok().as_ref().map(state);
+                (file, state)
+            })
+            .collect();
+        states.sort_unstable();
+        Stamp(states)
+    }
+}
+
+fn state(file: &Metadata) -> [u64; 4] {
+    [
+        file.ino(),
+        file.size(),
+        file.mtime().cast_unsigned(),
+        file.mtime_nsec().cast_unsigned(),
+    ]
+}
