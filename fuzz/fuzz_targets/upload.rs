@@ -26,7 +26,8 @@ fuzz_target!(|data: &[u8]| {
             let ids = ids.into_iter().chain(ends.map(|step| &step.issuance_id));
             let ids: Vec<&String> = ids.filter(|id| !id.is_empty()).collect();
             assert!(
-                ids.iter().all(|id| records.iter().any(|r| r["issuance_id"] == id.as_str())),
+                ids.iter()
+                    .all(|id| records.iter().any(|r| r["issuance_id"] == id.as_str())),
                 "a record for each id"
             );
             assert_eq!(ids.len(), records.len());

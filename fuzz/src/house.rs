@@ -136,6 +136,10 @@ impl Surroundings for Known {
         Some(MARKER.to_owned())
     }
 
+    fn now(&self) -> SystemTime {
+        ProcessSurroundings.now()
+    }
+
     fn command(&self, name: &str) -> Result<(), String> {
         ProcessSurroundings.command(name)
     }

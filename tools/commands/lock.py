@@ -50,7 +50,10 @@ def verify(lock: dict) -> None:
 
 
 def published(proto: str) -> dict[str, dict[str | None, set[int]]]:
-    """The numbers that a proto file uses: message -> field (None: reserved) -> numbers."""
+    """The numbers that a proto file uses: message -> field (None: reserved) -> numbers.
+
+    Of `Command` those of commands: what qualifies any command stands below them, in the generator itself.
+    """
     starts = [(match.start(), match.group(1)) for match in _MESSAGE.finditer(proto)]
     ends = [start for start, _ in starts[1:]] + [len(proto)]
     result: dict[str, dict[str | None, set[int]]] = {}
@@ -62,6 +65,8 @@ def published(proto: str) -> dict[str, dict[str | None, set[int]]]:
         reserved = {int(n) for match in _RESERVED_NUMBERS.finditer(text) for n in match.group(1).split(", ")}
         if reserved:
             numbers[None] = reserved
+        if name == "Command":
+            numbers = {field: used for field, used in numbers.items() if min(used) >= FIRST_COMMAND}
         result[name] = numbers
     return result
 

@@ -18,7 +18,8 @@ message GetObject {
 }
 
 message Command {
-  reserved 1 to 99;
+  Payload payload = 1;
+  reserved 2 to 99;
   oneof command {
     presignd.s3.v1.GetObject get_object = 100;
   }
