@@ -27,16 +27,27 @@ pub(super) fn of_command<'a>(
     placed: &'a Placed<'_>,
     decision: &'a Result<Issued, Refusal>,
 ) -> Record<'a> {
+    let mut record = asked(arrival, request, item, placed);
+    match decision {
+        Ok(issued) => note_issued(&mut record, issued, now),
+        Err(refusal) => note_refusal(&mut record, refusal, now),
+    }
+    record
+}
+
+/// What is asked of one command, before anything came of it.
+fn asked<'a>(
+    arrival: &'a Arrival,
+    request: &'a Request,
+    item: &Item<'_>,
+    placed: &'a Placed<'_>,
+) -> Record<'a> {
     let mut record = arrived(arrival, item.issuance_id);
     note_request(&mut record, request);
     record.command = placed.operation().map(|operation| operation.name);
     if let Ok(command) = placed.command() {
         note_names(&mut record, command);
         record.bucket_alias = placed.called().bucket.map(Into::into);
-    }
-    match decision {
-        Ok(issued) => note_issued(&mut record, issued, now),
-        Err(refusal) => note_refusal(&mut record, refusal, now),
     }
     record
 }
@@ -78,13 +89,7 @@ pub(super) fn of_explained<'a>(
     placed: &'a Placed<'_>,
     explained: &'a Result<Explained, Refusal>,
 ) -> Record<'a> {
-    let mut record = arrived(arrival, item.issuance_id);
-    note_request(&mut record, request);
-    record.command = placed.operation().map(|operation| operation.name);
-    if let Ok(command) = placed.command() {
-        note_names(&mut record, command);
-        record.bucket_alias = placed.called().bucket.map(Into::into);
-    }
+    let mut record = asked(arrival, request, item, placed);
     match explained {
         Ok(explained) => {
             let refusal = explained.refusal.as_ref();
