@@ -13,6 +13,7 @@ pub mod held;
 pub mod limit;
 pub mod media_type;
 pub mod policy;
+pub mod quota;
 pub mod resource;
 pub mod source_ip;
 pub mod upload;

@@ -12,7 +12,7 @@ mod span;
 pub mod stdout;
 mod trace_context;
 
-use std::borrow::Cow;
+use std::borrow::{Borrow, Cow};
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -301,21 +301,23 @@ impl Recorder {
     ///
     /// With `Ok` the sink has confirmed all of them. With an error none of their URLs may be answered, and their spans say
     /// that presignd failed, whatever the records say. `caller` is the parent of the spans.
-    pub async fn record_all(
+    pub async fn record_all<'r>(
         &self,
-        records: &[Record<'_>],
+        records: impl IntoIterator<Item: Borrow<Record<'r>>, IntoIter: ExactSizeIterator + Clone>,
         caller: &TraceContext,
     ) -> Result<(), AuditError> {
-        let mut open: SmallVec<[_; 1]> = SmallVec::with_capacity(records.len());
-        let mut bytes = Vec::with_capacity(records.len() * line::TYPICAL_BYTES);
+        let records = records.into_iter();
+        let count = records.len();
+        let mut open: SmallVec<[_; 1]> = SmallVec::with_capacity(count);
+        let mut bytes = Vec::with_capacity(count * line::TYPICAL_BYTES);
         let mut encoded = Ok(());
-        for record in records {
+        for record in records.clone() {
             let span = OpenSpan::under(caller);
-            encoded = encoded.and_then(|()| line::append(&mut bytes, record, &span));
+            encoded = encoded.and_then(|()| line::append(&mut bytes, record.borrow(), &span));
             open.push(span);
         }
         let confirmed = match encoded {
-            Ok(()) if records.is_empty() => Ok(()),
+            Ok(()) if count == 0 => Ok(()),
             Ok(()) => self.sink.write(&bytes).await,
             Err(error) => Err(error),
         };
@@ -323,9 +325,9 @@ impl Recorder {
             // The lines are written: their room is the spans' now.
             bytes.clear();
             for (span, record) in open.iter().zip(records) {
-                span.end(&mut bytes, record, confirmed.is_ok());
+                span.end(&mut bytes, record.borrow(), confirmed.is_ok());
             }
-            self.spans.take(&bytes, records.len());
+            self.spans.take(&bytes, count);
         }
         confirmed
     }

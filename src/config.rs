@@ -26,6 +26,7 @@ mod secret;
 mod server;
 mod session;
 mod session_tags;
+mod state;
 mod suggestion;
 mod surroundings;
 mod telemetry;
@@ -59,6 +60,7 @@ pub use role::{AssumeRole, Identity, Role, WebIdentity};
 pub use server::{Server, Tls};
 pub use session::{Session, SessionScope};
 pub use session_tags::SessionTag;
+pub use state::State;
 pub use suggestion::nearest;
 pub use surroundings::Surroundings;
 pub use telemetry::{Log, LogFormat, LogLevel, Otlp, Telemetry};
@@ -78,6 +80,8 @@ pub struct Settings {
     pub telemetry: Telemetry,
     /// Whose word is taken for who a caller is.
     pub authentication: Authentication,
+    /// Where presignd keeps what outlasts it.
+    pub state: State,
     /// Who may ask; at least one entry, in the order of the file.
     pub callers: Vec<Located<CallerRule>>,
     /// The tenants by name; at least one.
@@ -93,7 +97,7 @@ pub struct Settings {
 }
 
 /// The sections besides the tenants.
-const SECTIONS: [&str; 4] = ["server", "telemetry", "authentication", "callers"];
+const SECTIONS: [&str; 5] = ["server", "telemetry", "state", "authentication", "callers"];
 
 /// What is wrong with a file of nothing.
 const NOTHING: &str = "the file holds no settings: `tenants` at least is required";
@@ -170,13 +174,22 @@ pub fn parse(
 
 fn settings(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Settings> {
     let mut section = reader.section(node)?;
-    let mut prints = [None; 4];
-    let [of_server, of_telemetry, of_authentication, of_callers] = &mut prints;
+    let mut prints = [None; 5];
+    let [
+        of_server,
+        of_telemetry,
+        of_state,
+        of_authentication,
+        of_callers,
+    ] = &mut prints;
     let server = section.or("server", Server::default(), |r, n| {
         r.fingerprinted(n, of_server, server::server)
     });
     let telemetry = section.or("telemetry", Telemetry::default(), |r, n| {
         r.fingerprinted(n, of_telemetry, telemetry::telemetry)
+    });
+    let state = section.or("state", State::default(), |r, n| {
+        r.fingerprinted(n, of_state, state::state)
     });
     let authentication = section.or("authentication", Authentication::default(), |r, n| {
         r.fingerprinted(n, of_authentication, authentication::authentication)
@@ -197,6 +210,7 @@ fn settings(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Settings> {
     let settings = Settings {
         server: server?,
         telemetry: telemetry?,
+        state: state?,
         authentication: authentication?,
         callers: callers?,
         tenants: tenants?,

@@ -17,6 +17,7 @@
 //! adapters. `names`, `clock`, `sign` and `config` use nothing else in the crate, save the generated messages of [`proto`].
 
 pub mod clock;
+pub mod metrics;
 pub mod names;
 pub mod proto;
 pub mod watch;

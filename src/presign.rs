@@ -163,21 +163,12 @@ impl Presigner {
             placed.name_buckets(&tenant.buckets);
         }
         let decide = async {
-            let command = placed.command()?;
+            placed.command()?;
             let tenant = tenant.as_ref().map_err(|denied| *denied)?;
             let authorized = placed.authorize(tenant, &self.standing(tenant), request)?;
             let admitted = tenant.rules.admit(authorized)?;
-            let endpoint = self.endpoint(tenant, command, placed.endpoint()).await;
-            let endpoint = endpoint.map_err(|refused| placed.no_endpoint(refused))?;
-            self.issue(
-                arrival,
-                tenant,
-                command,
-                endpoint,
-                admitted,
-                sign_url(command),
-            )
-            .await
+            self.issue_placed(arrival, tenant, &placed, Ok(admitted))
+                .await
         };
         let decision = within(arrival.patience, pin!(decide)).await;
         let now = self.clock.now();
@@ -256,42 +247,24 @@ impl Presigner {
                 let authorized = items.map(|item| item.authorize(tenant, &standing, request));
                 tenant.rules.admit_all(authorized.collect())?
             };
-            let mut issuing = Vec::with_capacity(items.len());
-            for (item, admitted) in placed.iter().zip(admitted) {
-                issuing.push(async move {
-                    let issue = async {
-                        let command = item.command()?;
-                        let admitted = admitted?;
-                        let endpoint = self.endpoint(tenant, command, item.endpoint()).await;
-                        let endpoint = endpoint.map_err(|refused| item.no_endpoint(refused))?;
-                        self.issue(
-                            arrival,
-                            tenant,
-                            command,
-                            endpoint,
-                            admitted,
-                            sign_url(command),
-                        )
-                        .await
-                    };
-                    within(arrival.patience, pin!(issue)).await
-                });
-            }
-            Ok(join_all(issuing).await)
+            let each = placed.iter().zip(admitted);
+            let issuing =
+                each.map(|(item, admitted)| self.issue_placed(arrival, tenant, item, admitted));
+            Ok(all_within(arrival.patience, issuing).await)
         };
         let decisions = decide.await;
         let now = self.clock.now();
-        {
-            let records = match &decisions {
-                Ok(decisions) => record::of_batch(now, arrival, request, items, &placed, decisions),
-                Err(refusal) => {
-                    let size = items.len();
-                    let record =
-                        record::of_refused_batch(now, arrival, request, issuance_id, size, refusal);
-                    vec![record]
-                }
-            };
-            self.recorder.record_all(&records, &arrival.trace).await?;
+        match &decisions {
+            Ok(decisions) => {
+                let records = record::of_batch(now, arrival, request, items, &placed, decisions);
+                self.recorder.record_all(records, &arrival.trace).await?;
+            }
+            Err(refusal) => {
+                let size = items.len();
+                let record =
+                    record::of_refused_batch(now, arrival, request, issuance_id, size, refusal);
+                self.recorder.record(&record, &arrival.trace).await?;
+            }
         }
         decisions
     }
@@ -329,6 +302,23 @@ impl Presigner {
         let (operation, bucket) = (command.operation, command.bucket);
         self.endpoints
             .resolve(place, operation, bucket, asked)
+            .await
+    }
+
+    /// Issues one command of a batch.
+    async fn issue_placed(
+        &self,
+        arrival: &Arrival,
+        tenant: &Tenant,
+        item: &Placed<'_>,
+        admitted: Result<Admitted, Refusal>,
+    ) -> Result<Issued, Refusal> {
+        let command = item.command()?;
+        let admitted = admitted?;
+        let endpoint = self.endpoint(tenant, command, item.endpoint()).await;
+        let endpoint = endpoint.map_err(|refused| item.no_endpoint(refused))?;
+        let sign = sign_url(command);
+        self.issue(arrival, tenant, command, endpoint, admitted, sign)
             .await
     }
 
@@ -445,6 +435,32 @@ async fn within<T>(
         Ok(result) => result,
         Err(_) => Err(Refusal::DeadlineExceeded),
     }
+}
+
+/// What comes of all the work, in its order. What needs not wait is done one after the other, in the same room; only what does wait is
+/// kept, and waits together.
+async fn all_within<T>(
+    patience: Duration,
+    all: impl ExactSizeIterator<Item = impl Future<Output = Result<T, Refusal>>>,
+) -> Vec<Result<T, Refusal>> {
+    let mut results = Vec::with_capacity(all.len());
+    let mut waiting = Vec::new();
+    for (index, work) in all.enumerate() {
+        let mut work = Box::pin(work);
+        let result = at_once(work.as_mut()).await;
+        results.push(result.unwrap_or_else(|| {
+            waiting.push(async move {
+                let result = tokio::time::timeout(patience, work).await;
+                (index, result.unwrap_or(Err(Refusal::DeadlineExceeded)))
+            });
+            // Until then.
+            Err(Refusal::DeadlineExceeded)
+        }));
+    }
+    for (index, result) in join_all(waiting).await {
+        results[index] = result;
+    }
+    results
 }
 
 /// A signature's time has whole seconds, and the URL's life counts from there.

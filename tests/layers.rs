@@ -18,10 +18,11 @@ enum MayName {
 }
 
 /// Every room, in an order in which names point upwards only.
-const ROOMS: [(&str, MayName); 20] = [
+const ROOMS: [(&str, MayName); 21] = [
     // Leaves and the pure core: each could be a library.
     ("names", MayName::Nothing),
     ("clock", MayName::Nothing),
+    ("metrics", MayName::Nothing),
     ("proto", MayName::Nothing),
     ("watch", MayName::Nothing),
     ("sign", MayName::Only(&["proto"])),
@@ -39,7 +40,7 @@ const ROOMS: [(&str, MayName); 20] = [
     ("grpc", MayName::RoomsAbove),
     // What only the builders know.
     ("config", MayName::Nothing),
-    ("telemetry", MayName::Only(&["audit"])),
+    ("telemetry", MayName::Only(&["audit", "metrics"])),
     ("dev", MayName::Nothing),
     ("app", MayName::RoomsAbove),
     ("cli", MayName::RoomsAbove),

@@ -135,7 +135,7 @@ pub(super) fn together(
 }
 
 /// A path and not what a file holds, which messages would repeat.
-fn folder_path(text: &str) -> Result<PathBuf, String> {
+pub(super) fn folder_path(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() || text.chars().any(char::is_control) {
         Err("this is not the path of a folder: name the one with the tenants' files".to_owned())
     } else {

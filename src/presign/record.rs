@@ -159,22 +159,21 @@ pub(super) fn of_upload<'a>(
     create.into_iter().chain(parts).chain(ends).collect()
 }
 
-/// The records of a batch's commands.
+/// The records of a batch's commands, each made as it is wanted.
 pub(super) fn of_batch<'a>(
     now: SystemTime,
     arrival: &'a Arrival,
     request: &'a Request,
-    items: &[Item<'_>],
+    items: &'a [Item<'_>],
     placed: &'a [Placed<'_>],
     decisions: &'a [Result<Issued, Refusal>],
-) -> Vec<Record<'a>> {
+) -> impl ExactSizeIterator<Item = Record<'a>> + Clone {
     let parts = items.iter().zip(placed).zip(decisions).enumerate();
-    let record = |(index, ((item, placed), decision))| {
+    parts.map(move |(index, ((item, placed), decision))| {
         let mut record = of_command(now, arrival, request, item, placed, decision);
         record.batch = Some(batch(index, items.len()));
         record
-    };
-    parts.map(record).collect()
+    })
 }
 
 /// The one record of a batch that was refused as one.

@@ -1,0 +1,25 @@
+//! `state`: where presignd keeps what has to outlast a process: counts of days and months, and what operators have ordered.
+
+use std::path::PathBuf;
+
+use super::reader::Reader;
+use super::tree::Node;
+
+/// The section `state`.
+#[derive(Debug, Clone, Default)]
+pub struct State {
+    /// A folder of this replica's own.
+    pub dir: Option<PathBuf>,
+}
+
+pub(super) fn state(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<State> {
+    let mut section = reader.section(node)?;
+    let dir = section.optional("dir", |reader, node| {
+        let folder = reader.folder.to_owned();
+        reader.parsed(node, |text| {
+            super::tenants::folder_path(text).map(|path| folder.join(path))
+        })
+    });
+    section.finish();
+    Some(State { dir: dir? })
+}
