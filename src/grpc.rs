@@ -330,9 +330,9 @@ impl Inner {
         if let Refusal::Unauthenticated(Unauthenticated::TooManyFailures { .. }) = refusal {
             return refusal;
         }
-        self.presigner
-            .refuse(arrival, issuance_id, tenant, refusal)
-            .await
+        // Apart from the room of those that are served, of which nearly all are.
+        let refusing = self.presigner.refuse(arrival, issuance_id, tenant, refusal);
+        Box::pin(refusing).await
     }
 
     fn issuance_id(&self) -> Uuid {
