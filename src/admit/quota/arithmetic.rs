@@ -1,0 +1,258 @@
+//! The arithmetic of counts that replicas share: what the script in Redis does, in Rust.
+//!
+//! A count is one number that is used up: units of a window, or nanoseconds of a rate, which drain away with time (GCRA). Invariant:
+//! every number is below 2^53, so that a double holds it exactly and the script and this file agree to the last unit. A `most`, or a
+//! burst's time, beyond that counts as that: nine petabytes, or 104 days.
+
+use std::time::Duration;
+
+use jiff::civil::{Date, Time};
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan as _};
+
+use super::{Level, Measure, Period, Short};
+
+/// The largest number that is counted.
+pub const MOST: u64 = (1 << 53) - 1;
+
+/// What a measure allows at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bound {
+    /// How much may be used.
+    pub room: u64,
+    /// What one unit uses: nanoseconds of a rate, or 1 of a window.
+    pub unit: u64,
+    /// Of a window: when it starts and ends, in microseconds since 1970.
+    pub window: Option<(u64, u64)>,
+}
+
+/// What is used, as of a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Used {
+    /// How much of the room.
+    pub used: u64,
+    /// When, in microseconds since 1970.
+    pub at: u64,
+}
+
+impl Bound {
+    /// What the measure allows at a time, in microseconds since 1970.
+    #[must_use]
+    pub fn of(measure: &Measure, now: u64) -> Self {
+        match measure {
+            Measure::Rate { interval, burst } => {
+                let unit = whole(interval.as_nanos()).max(1);
+                Self {
+                    room: unit.saturating_mul(*burst).min(MOST),
+                    unit,
+                    window: None,
+                }
+            }
+            Measure::Window { most, period, zone } => Self {
+                room: (*most).min(MOST),
+                unit: 1,
+                window: Some(window(*period, zone, now)),
+            },
+        }
+    }
+
+    /// What so many units use. More than [`MOST`] never fits anywhere, and is cut to one more than that.
+    #[must_use]
+    pub fn cost(&self, amount: u64) -> u64 {
+        amount.saturating_mul(self.unit).min(MOST + 1)
+    }
+
+    /// How many units the whole room holds.
+    #[must_use]
+    pub fn units(&self) -> u64 {
+        self.room / self.unit
+    }
+
+    /// What is used at a later time.
+    #[must_use]
+    pub fn drained(&self, count: Used, now: u64) -> Used {
+        let at = count.at.max(now);
+        let used = match self.window {
+            Some(_) => count.used,
+            None => {
+                let elapsed = now.saturating_sub(count.at).saturating_mul(1000);
+                count.used.saturating_sub(elapsed)
+            }
+        };
+        Used { used, at }
+    }
+
+    /// Where a count stands that is used as far as this, at this time.
+    #[must_use]
+    pub fn level(&self, used: u64, now: u64) -> Level {
+        Level {
+            left: self.room.saturating_sub(used) / self.unit,
+            reset: self.ends(now, used),
+        }
+    }
+
+    /// Why so much does not fit, now. `None`: it does.
+    #[must_use]
+    pub fn short(&self, used: u64, cost: u64, now: u64) -> Option<Short> {
+        if used + cost <= self.room {
+            return None;
+        }
+        Some(if cost > self.room {
+            Short::Never
+        } else {
+            Short::Until(self.ends(now, used + cost - self.room))
+        })
+    }
+
+    /// When so much has drained away: of a window, when it ends.
+    fn ends(&self, now: u64, nanoseconds: u64) -> Duration {
+        match self.window {
+            Some((_, end)) => Duration::from_micros(end),
+            None => Duration::from_micros(now) + Duration::from_nanos(nanoseconds),
+        }
+    }
+}
+
+/// The window of the calendar that a time is in, in microseconds since 1970: its start, and its end, which is the next one's start.
+fn window(period: Period, zone: &TimeZone, now: u64) -> (u64, u64) {
+    let start_of = |date: Option<Date>| -> Option<u64> {
+        // A midnight that the clocks leap over is the moment of the leap; of two midnights, the first counts.
+        let midnight = zone
+            .to_timestamp(date?.to_datetime(Time::midnight()))
+            .ok()?;
+        u64::try_from(midnight.as_microsecond()).ok()
+    };
+    let today = i64::try_from(now)
+        .ok()
+        .and_then(|now| Timestamp::from_microsecond(now).ok())
+        .map(|now| zone.to_datetime(now).date());
+    let (first, next) = match period {
+        Period::Day => (today, today.and_then(|day| day.tomorrow().ok())),
+        Period::Month => {
+            let first = today.map(Date::first_of_month);
+            let next = first.and_then(|first| first.checked_add(1.month()).ok());
+            (first, next)
+        }
+    };
+    // Where the calendar ends, the last window goes on.
+    (
+        start_of(first).unwrap_or(0),
+        start_of(next).unwrap_or(MOST).min(MOST),
+    )
+}
+
+fn whole(number: u128) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX).min(MOST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> u64 {
+        let timestamp: Timestamp = text.parse().unwrap();
+        u64::try_from(timestamp.as_microsecond()).unwrap()
+    }
+
+    #[test]
+    fn windows_turn_at_the_midnights_of_their_zone() {
+        for (period, zone, now, start, end) in [
+            (
+                Period::Day,
+                "UTC",
+                "2026-01-02T03:04:05Z",
+                "2026-01-02T00:00:00Z",
+                "2026-01-03T00:00:00Z",
+            ),
+            (
+                Period::Day,
+                "UTC",
+                "2026-01-02T00:00:00Z",
+                "2026-01-02T00:00:00Z",
+                "2026-01-03T00:00:00Z",
+            ),
+            (
+                Period::Day,
+                "UTC",
+                "2026-01-01T23:59:59.999999Z",
+                "2026-01-01T00:00:00Z",
+                "2026-01-02T00:00:00Z",
+            ),
+            // The day on which the clocks go forward has 23 hours; the one on which they go back has 25.
+            (
+                Period::Day,
+                "Europe/Berlin",
+                "2026-03-29T12:00:00Z",
+                "2026-03-28T23:00:00Z",
+                "2026-03-29T22:00:00Z",
+            ),
+            (
+                Period::Day,
+                "Europe/Berlin",
+                "2026-10-25T12:00:00Z",
+                "2026-10-24T22:00:00Z",
+                "2026-10-25T23:00:00Z",
+            ),
+            (
+                Period::Month,
+                "America/New_York",
+                "2026-02-01T04:59:59Z",
+                "2026-01-01T05:00:00Z",
+                "2026-02-01T05:00:00Z",
+            ),
+            (
+                Period::Month,
+                "America/New_York",
+                "2026-12-31T12:00:00Z",
+                "2026-12-01T05:00:00Z",
+                "2027-01-01T05:00:00Z",
+            ),
+        ] {
+            let zone = TimeZone::get(zone).unwrap();
+            assert_eq!(
+                window(period, &zone, at(now)),
+                (at(start), at(end)),
+                "{now}"
+            );
+        }
+        assert_eq!(window(Period::Day, &TimeZone::UTC, u64::MAX), (0, MOST));
+    }
+
+    #[test]
+    fn numbers_beyond_what_is_counted_exactly_are_cut() {
+        let rate = |nanoseconds, burst| Measure::Rate {
+            interval: Duration::from_nanos(nanoseconds),
+            burst,
+        };
+        let bound = Bound::of(&rate(1, u64::MAX), 0);
+        assert_eq!((bound.room, bound.unit), (MOST, 1));
+        assert_eq!(bound.short(0, bound.cost(u64::MAX), 0), Some(Short::Never));
+        assert_eq!(bound.short(0, bound.cost(MOST), 0), None);
+        let at_once = Some(Short::Until(Duration::from_nanos(1)));
+        assert_eq!(bound.short(1, bound.cost(MOST), 0), at_once);
+        assert_eq!(Bound::of(&rate(0, 5), 0).unit, 1);
+        assert_eq!(Bound::of(&rate(u64::MAX, 5), 0).units(), 1);
+    }
+
+    #[test]
+    fn a_rate_drains_with_time_and_not_when_time_goes_back() {
+        let second = Duration::from_secs(1);
+        let bound = Bound::of(
+            &Measure::Rate {
+                interval: second,
+                burst: 3,
+            },
+            0,
+        );
+        let count = Used {
+            used: bound.cost(2),
+            at: 10_000_000,
+        };
+        let used = |now| bound.drained(count, now);
+        assert_eq!(used(10_500_000).used, 1_500_000_000);
+        assert_eq!(used(99_000_000).used, 0);
+        assert_eq!(used(3_000_000), count);
+        let level = bound.level(1_500_000_000, 10_500_000);
+        assert_eq!((level.left, level.reset), (1, Duration::from_secs(12)));
+    }
+}
