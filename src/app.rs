@@ -3,6 +3,7 @@
 pub mod callers;
 pub mod reload;
 pub mod server;
+mod shared;
 pub mod tenants;
 
 use std::future::Future;

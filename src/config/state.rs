@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::reader::Reader;
+use super::redis::{Redis, redis};
 use super::tree::Node;
 
 /// The section `state`.
@@ -10,6 +11,8 @@ use super::tree::Node;
 pub struct State {
     /// A folder of this replica's own.
     pub dir: Option<PathBuf>,
+    /// What the replicas share.
+    pub redis: Option<Redis>,
 }
 
 pub(super) fn state(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<State> {
@@ -20,6 +23,10 @@ pub(super) fn state(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<State> {
             super::tenants::folder_path(text).map(|path| folder.join(path))
         })
     });
+    let redis = section.optional("redis", redis);
     section.finish();
-    Some(State { dir: dir? })
+    Some(State {
+        dir: dir?,
+        redis: redis?,
+    })
 }
