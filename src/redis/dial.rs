@@ -199,7 +199,10 @@ fn address((host, port): &(String, u16), tls: Option<&Tls>) -> ConnectionAddr {
 }
 
 fn settings(login: &Login, database: u32) -> RedisConnectionInfo {
-    let mut settings = RedisConnectionInfo::default().set_db(i64::from(database));
+    let mut settings = RedisConnectionInfo::default()
+        .set_db(i64::from(database))
+        // Who may do no more than is needed may not say so either.
+        .set_skip_set_lib_name();
     if let Some(username) = &login.username {
         settings = settings.set_username(username);
     }
