@@ -39,6 +39,7 @@ mod sandbox;
 mod scoping;
 mod serving;
 mod shared_counts;
+mod shared_limits;
 mod store;
 mod streaming;
 mod sts;

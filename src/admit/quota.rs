@@ -5,7 +5,13 @@
 //! a charge that was not made, and could not be, is a refusal: nobody goes on because a count is not known, unless its limit says so.
 
 pub mod arithmetic;
+pub mod calendar;
+mod charging;
+mod ledger;
+pub mod limit;
+mod rate;
 pub mod redis;
+mod window;
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -15,10 +21,12 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use smallvec::SmallVec;
 
+pub use self::charging::{Left, Named, NoRoom, Payer, Quotas, Receipt, TenantLimits, Told};
+pub use self::ledger::Ledger;
 use crate::names::TenantId;
 
 /// How much there may be.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Measure {
     /// One every `interval` in the long run, and `burst` at once: GCRA, as governor has it.
     Rate {

@@ -7,13 +7,14 @@ use std::collections::BTreeSet;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use super::limits;
 use super::tenants::{self, ProcessSurroundings, Renewed};
+use crate::admit::quota::limit::Counting;
 use crate::audit::{Outcome, Record, TraceContext};
 use crate::config::{self, ConfigError, Fingerprint, Settings};
 use crate::presign::Presigner;
@@ -69,11 +70,11 @@ impl Reload {
     }
 
     /// Serves the tenants that the files hold, as they change, for as long as this is awaited.
-    pub(super) async fn run(mut self, presigner: &Presigner) {
+    pub(super) async fn run(mut self, presigner: &Presigner, counting: &Counting) {
         let mut watch = self.sources.watch();
         let mut seen = self.sources.stamp().await;
         // They may have changed before anybody watched.
-        self.look(presigner, false).await;
+        self.look(presigner, counting, false).await;
         loop {
             let asked = tokio::select! {
                 () = watch.due() => false,
@@ -86,7 +87,7 @@ impl Reload {
             }
             seen = now;
             let before = self.sources.clone();
-            self.look(presigner, asked).await;
+            self.look(presigner, counting, asked).await;
             if self.sources != before {
                 watch = self.sources.watch();
                 seen = self.sources.stamp().await;
@@ -94,20 +95,24 @@ impl Reload {
         }
     }
 
-    async fn look(&mut self, presigner: &Presigner, asked: bool) {
-        let (path, clock) = (self.path.clone(), Arc::clone(&presigner.clock));
+    async fn look(&mut self, presigner: &Presigner, counting: &Counting, asked: bool) {
+        let (path, counting) = (self.path.clone(), counting.clone());
         let current = presigner.tenants.all();
         let read = tokio::task::spawn_blocking(move || {
             let settings = config::load(&path, &ProcessSurroundings)?;
-            let renewed = tenants::renew(&current, &settings.tenants, &clock)?;
-            anyhow::Ok((settings, renewed))
+            let renewed = tenants::renew(&current, &settings.tenants, &counting)?;
+            let limits = limits::build(&settings.limits, None, &counting)?;
+            anyhow::Ok((settings, renewed, limits))
         });
         let read = match read.await {
             Ok(read) => read,
             Err(_) => Err(anyhow::anyhow!("the configuration could not be read")),
         };
         match read {
-            Ok((settings, renewed)) => self.serve(&settings, renewed, &presigner.tenants, asked),
+            Ok((settings, renewed, limits)) => {
+                presigner.quotas.replace_service(limits);
+                self.serve(&settings, renewed, &presigner.tenants, asked);
+            }
             Err(error) => self.keep(&error, presigner).await,
         }
     }

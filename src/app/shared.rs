@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicI64;
 
 use anyhow::Context as _;
 
+use crate::admit::quota::SharedCounts;
 use crate::admit::quota::redis::{Leasing, RedisCounts};
 use crate::clock::SharedClock;
 use crate::config::{Redis, RedisMode};
@@ -60,16 +61,23 @@ pub(super) async fn connection(settings: &Redis) -> anyhow::Result<Arc<Connectio
     ))
 }
 
-/// The counts behind a connection.
-pub(super) fn counts(settings: &Redis, redis: Arc<Connection>, clock: &SharedClock) -> RedisCounts {
+/// The counts, where a Redis has them.
+///
+/// # Errors
+/// As of [`connection`].
+pub(super) async fn counts(
+    settings: Option<&Redis>,
+    clock: &SharedClock,
+) -> anyhow::Result<Option<Arc<dyn SharedCounts>>> {
+    let Some(settings) = settings else {
+        return Ok(None);
+    };
     let leasing = Leasing {
         share: settings.lease.share,
         life: settings.lease.life,
     };
-    RedisCounts::new(
-        redis,
-        leasing,
-        Arc::clone(clock),
-        Arc::new(AtomicI64::new(0)),
-    )
+    let redis = connection(settings).await?;
+    let offset = Arc::new(AtomicI64::new(0));
+    let counts = RedisCounts::new(redis, leasing, Arc::clone(clock), offset);
+    Ok(Some(Arc::new(counts)))
 }

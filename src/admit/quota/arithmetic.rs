@@ -4,12 +4,11 @@
 //! every number is below 2^53, so that a double holds it exactly and the script and this file agree to the last unit. A `most`, or a
 //! burst's time, beyond that counts as that: nine petabytes, or 104 days.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
-use jiff::{Timestamp, ToSpan as _};
 
+use super::calendar::Stretch;
 use super::{Level, Measure, Period, Short};
 
 /// The largest number that is counted.
@@ -104,41 +103,26 @@ impl Bound {
         })
     }
 
-    /// When so much has drained away: of a window, when it ends.
+    /// How long until so much has drained away: of a window, until it ends.
     fn ends(&self, now: u64, nanoseconds: u64) -> Duration {
         match self.window {
-            Some((_, end)) => Duration::from_micros(end),
-            None => Duration::from_micros(now) + Duration::from_nanos(nanoseconds),
+            Some((_, end)) => Duration::from_micros(end.saturating_sub(now)),
+            None => Duration::from_nanos(nanoseconds),
         }
     }
 }
 
-/// The window of the calendar that a time is in, in microseconds since 1970: its start, and its end, which is the next one's start.
+/// The window of the calendar that a time is in, in microseconds since 1970. Where the calendar ends, the last window goes on.
 fn window(period: Period, zone: &TimeZone, now: u64) -> (u64, u64) {
-    let start_of = |date: Option<Date>| -> Option<u64> {
-        // A midnight that the clocks leap over is the moment of the leap; of two midnights, the first counts.
-        let midnight = zone
-            .to_timestamp(date?.to_datetime(Time::midnight()))
-            .ok()?;
-        u64::try_from(midnight.as_microsecond()).ok()
+    let time = SystemTime::UNIX_EPOCH + Duration::from_micros(now.min(MOST));
+    let whole = |seconds| {
+        u64::try_from(seconds)
+            .unwrap_or(0)
+            .saturating_mul(1_000_000)
     };
-    let today = i64::try_from(now)
-        .ok()
-        .and_then(|now| Timestamp::from_microsecond(now).ok())
-        .map(|now| zone.to_datetime(now).date());
-    let (first, next) = match period {
-        Period::Day => (today, today.and_then(|day| day.tomorrow().ok())),
-        Period::Month => {
-            let first = today.map(Date::first_of_month);
-            let next = first.and_then(|first| first.checked_add(1.month()).ok());
-            (first, next)
-        }
-    };
-    // Where the calendar ends, the last window goes on.
-    (
-        start_of(first).unwrap_or(0),
-        start_of(next).unwrap_or(MOST).min(MOST),
-    )
+    Stretch::at(time, period, zone).map_or((0, MOST), |stretch| {
+        (whole(stretch.begins), whole(stretch.ends).min(MOST))
+    })
 }
 
 fn whole(number: u128) -> u64 {
@@ -149,73 +133,25 @@ fn whole(number: u128) -> u64 {
 mod tests {
     use super::*;
 
-    fn at(text: &str) -> u64 {
-        let timestamp: Timestamp = text.parse().unwrap();
-        u64::try_from(timestamp.as_microsecond()).unwrap()
-    }
-
     #[test]
-    fn windows_turn_at_the_midnights_of_their_zone() {
-        for (period, zone, now, start, end) in [
-            (
-                Period::Day,
-                "UTC",
-                "2026-01-02T03:04:05Z",
-                "2026-01-02T00:00:00Z",
-                "2026-01-03T00:00:00Z",
-            ),
-            (
-                Period::Day,
-                "UTC",
-                "2026-01-02T00:00:00Z",
-                "2026-01-02T00:00:00Z",
-                "2026-01-03T00:00:00Z",
-            ),
-            (
-                Period::Day,
-                "UTC",
-                "2026-01-01T23:59:59.999999Z",
-                "2026-01-01T00:00:00Z",
-                "2026-01-02T00:00:00Z",
-            ),
-            // The day on which the clocks go forward has 23 hours; the one on which they go back has 25.
-            (
-                Period::Day,
-                "Europe/Berlin",
-                "2026-03-29T12:00:00Z",
-                "2026-03-28T23:00:00Z",
-                "2026-03-29T22:00:00Z",
-            ),
-            (
-                Period::Day,
-                "Europe/Berlin",
-                "2026-10-25T12:00:00Z",
-                "2026-10-24T22:00:00Z",
-                "2026-10-25T23:00:00Z",
-            ),
-            (
-                Period::Month,
-                "America/New_York",
-                "2026-02-01T04:59:59Z",
-                "2026-01-01T05:00:00Z",
-                "2026-02-01T05:00:00Z",
-            ),
-            (
-                Period::Month,
-                "America/New_York",
-                "2026-12-31T12:00:00Z",
-                "2026-12-01T05:00:00Z",
-                "2027-01-01T05:00:00Z",
-            ),
-        ] {
-            let zone = TimeZone::get(zone).unwrap();
-            assert_eq!(
-                window(period, &zone, at(now)),
-                (at(start), at(end)),
-                "{now}"
-            );
-        }
-        assert_eq!(window(Period::Day, &TimeZone::UTC, u64::MAX), (0, MOST));
+    fn windows_are_the_calendars_and_end_with_it() {
+        let noon = 1_781_092_800_000_000;
+        let day = (noon - 43_200_000_000, noon + 43_200_000_000);
+        assert_eq!(window(Period::Day, &TimeZone::UTC, noon), day);
+        assert_eq!(window(Period::Day, &TimeZone::UTC, day.0), day);
+        assert_eq!(window(Period::Day, &TimeZone::UTC, day.1 - 1), day);
+        let most = window(Period::Day, &TimeZone::UTC, u64::MAX);
+        assert!(most.0 < MOST && most.1 == MOST, "{most:?}");
+        let measure = Measure::Window {
+            most: 5,
+            period: Period::Day,
+            zone: TimeZone::UTC,
+        };
+        let bound = Bound::of(&measure, noon);
+        let half = Duration::from_hours(12);
+        assert_eq!(bound.short(3, 3, noon), Some(Short::Until(half)));
+        let level = bound.level(3, noon);
+        assert_eq!((level.left, level.reset), (2, half));
     }
 
     #[test]
@@ -253,6 +189,6 @@ mod tests {
         assert_eq!(used(99_000_000).used, 0);
         assert_eq!(used(3_000_000), count);
         let level = bound.level(1_500_000_000, 10_500_000);
-        assert_eq!((level.left, level.reset), (1, Duration::from_secs(12)));
+        assert_eq!((level.left, level.reset), (1, second * 3 / 2));
     }
 }
