@@ -251,7 +251,7 @@ async fn sentinels_lead_to_the_new_master() {
     let recovered = tokio::time::timeout(PATIENCE, recovered).await;
     recovered.expect("the replica takes over");
     let keys = watched.replica.cli(&["keys", "presignd:{globex}*"]);
-    assert_eq!(keys.trim(), "presignd:{globex}:urls::rate");
+    assert_eq!(keys.trim(), "presignd:{globex}:urls::ns");
 }
 
 /// What replicas tell each other besides counts.

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use presignd::proto::s3;
 use presignd::proto::v1::command::Command as Variant;
 use presignd::proto::v1::presign_service_client::PresignServiceClient;
 use tonic::transport::Channel;
@@ -100,8 +101,8 @@ async fn three_replicas_stay_within_a_rate_and_their_blocks() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn three_replicas_never_exceed_a_day_nor_a_limit_of_the_service() {
-    let limits = "      - { name: all, urls: 600/d, zone: UTC }\n";
+async fn three_replicas_never_exceed_a_day() {
+    let limits = "      - { name: all, urls: 600, per: day }\n";
     // It may be midnight while this runs, but not twice.
     let (mut issued, mut tries) = (usize::MAX, 0);
     while issued > 600 && tries < 2 {
@@ -132,10 +133,9 @@ async fn outage(outage: Outage) {
     shared(&client, &process).await;
     let put = || put_object("acme-files", "k");
     let list = || {
-        Variant::ListObjectsV2(presignd::proto::s3::ListObjectsV2Input {
+        Variant::ListObjectsV2(s3::ListObjectsV2 {
             bucket: Some("acme-files".to_owned()),
-            prefix: Some("a/".to_owned()),
-            ..Default::default()
+            ..s3::ListObjectsV2::default()
         })
     };
     ask(&client, put()).await.expect("the first");

@@ -1,8 +1,8 @@
 //! The arithmetic of counts that replicas share: what the script in Redis does, in Rust.
 //!
-//! A count is one number that is used up: units of a window, or nanoseconds of a rate, which drain away with time (GCRA). Invariant:
-//! every number is below 2^53, so that a double holds it exactly and the script and this file agree to the last unit. A `most`, or a
-//! burst's time, beyond that counts as that: nine petabytes, or 104 days.
+//! A count is one number that is used up: units of a window, or time of a rate, which drains away as it passes (GCRA). Time is in
+//! nanoseconds, or in microseconds where a burst is more than 104 days of it. Invariant: every number is below 2^53, so that a double
+//! holds it exactly and the script and this file agree to the last unit. A `most` beyond that counts as that: nine petabytes.
 
 use std::time::{Duration, SystemTime};
 
@@ -19,8 +19,10 @@ pub const MOST: u64 = (1 << 53) - 1;
 pub struct Bound {
     /// How much may be used.
     pub room: u64,
-    /// What one unit uses: nanoseconds of a rate, or 1 of a window.
+    /// What one unit uses: time of a rate, or 1 of a window.
     pub unit: u64,
+    /// How much drains away in a microsecond: 1000 where time is in nanoseconds, 1 where it is in microseconds, and 0 of a window.
+    pub drain: u64,
     /// Of a window: when it starts and ends, in microseconds since 1970.
     pub window: Option<(u64, u64)>,
 }
@@ -40,16 +42,25 @@ impl Bound {
     pub fn of(measure: &Measure, now: u64) -> Self {
         match measure {
             Measure::Rate { interval, burst } => {
-                let unit = whole(interval.as_nanos()).max(1);
+                let nanoseconds = interval.as_nanos().max(1);
+                let fits = nanoseconds.saturating_mul((*burst).into()) <= MOST.into();
+                // Rounded up: never faster than it says.
+                let (unit, drain) = if fits {
+                    (whole(nanoseconds), 1000)
+                } else {
+                    (whole(nanoseconds.div_ceil(1000)), 1)
+                };
                 Self {
                     room: unit.saturating_mul(*burst).min(MOST),
                     unit,
+                    drain,
                     window: None,
                 }
             }
             Measure::Window { most, period, zone } => Self {
                 room: (*most).min(MOST),
                 unit: 1,
+                drain: 0,
                 window: Some(window(*period, zone, now)),
             },
         }
@@ -71,13 +82,8 @@ impl Bound {
     #[must_use]
     pub fn drained(&self, count: Used, now: u64) -> Used {
         let at = count.at.max(now);
-        let used = match self.window {
-            Some(_) => count.used,
-            None => {
-                let elapsed = now.saturating_sub(count.at).saturating_mul(1000);
-                count.used.saturating_sub(elapsed)
-            }
-        };
+        let drained = now.saturating_sub(count.at).saturating_mul(self.drain);
+        let used = count.used.saturating_sub(drained);
         Used { used, at }
     }
 
@@ -104,10 +110,11 @@ impl Bound {
     }
 
     /// How long until so much has drained away: of a window, until it ends.
-    fn ends(&self, now: u64, nanoseconds: u64) -> Duration {
+    fn ends(&self, now: u64, used: u64) -> Duration {
         match self.window {
             Some((_, end)) => Duration::from_micros(end.saturating_sub(now)),
-            None => Duration::from_nanos(nanoseconds),
+            None if self.drain == 1 => Duration::from_micros(used),
+            None => Duration::from_nanos(used),
         }
     }
 }
@@ -160,14 +167,20 @@ mod tests {
             interval: Duration::from_nanos(nanoseconds),
             burst,
         };
-        let bound = Bound::of(&rate(1, u64::MAX), 0);
-        assert_eq!((bound.room, bound.unit), (MOST, 1));
+        let bound = Bound::of(&rate(1, MOST), 0);
+        assert_eq!((bound.room, bound.unit, bound.drain), (MOST, 1, 1000));
         assert_eq!(bound.short(0, bound.cost(u64::MAX), 0), Some(Short::Never));
         assert_eq!(bound.short(0, bound.cost(MOST), 0), None);
         let at_once = Some(Short::Until(Duration::from_nanos(1)));
         assert_eq!(bound.short(1, bound.cost(MOST), 0), at_once);
+        // Slower ones are counted in microseconds: a year of one an hour fits.
+        let hour = 3_600_000_000_000;
+        let bound = Bound::of(&rate(hour, 366 * 24), 0);
+        assert_eq!((bound.units(), bound.drain), (366 * 24, 1));
+        let later = Some(Short::Until(Duration::from_hours(1)));
+        assert_eq!(bound.short(bound.room, bound.unit, 0), later);
         assert_eq!(Bound::of(&rate(0, 5), 0).unit, 1);
-        assert_eq!(Bound::of(&rate(u64::MAX, 5), 0).units(), 1);
+        assert_eq!(Bound::of(&rate(1, u64::MAX), 0).room, MOST);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use sha2::{Digest as _, Sha256};
 use smallvec::SmallVec;
 
 use super::super::CountKey;
+use super::super::arithmetic::Bound;
 
 /// The longest caller that stands in a name as it is, in bytes.
 const LONGEST: usize = 64;
@@ -40,10 +41,11 @@ pub(super) fn name(prefix: &str, key: &CountKey<'_>) -> Name {
     name
 }
 
-/// The whole name: with the end of the window, or of a rate.
-pub(super) fn with_window(name: &mut Name, window: Option<(u64, u64)>) {
-    match window {
-        None => name.extend_from_slice(b":rate"),
+/// The whole name: with the end of the window, or what a rate is counted in.
+pub(super) fn with_window(name: &mut Name, bound: &Bound) {
+    match bound.window {
+        None if bound.drain == 1 => name.extend_from_slice(b":us"),
+        None => name.extend_from_slice(b":ns"),
         Some((_, end)) => {
             name.push(b':');
             let mut digits = itoa::Buffer::new();
@@ -85,15 +87,21 @@ mod tests {
                     caller,
                 },
             );
-            with_window(&mut name, window);
+            let bound = Bound {
+                room: 1,
+                unit: 1,
+                drain: 1000,
+                window,
+            };
+            with_window(&mut name, &bound);
             String::from_utf8(name.to_vec()).unwrap()
         };
         let tenant = Some(&acme);
         for (name, expected) in [
-            (named(None, "urls", None, None), "presignd:{*}:urls::rate"),
+            (named(None, "urls", None, None), "presignd:{*}:urls::ns"),
             (
                 named(tenant, "urls", None, None),
-                "presignd:{acme}:urls::rate",
+                "presignd:{acme}:urls::ns",
             ),
             (
                 named(
@@ -106,7 +114,7 @@ mod tests {
             ),
             (
                 named(tenant, "urls", Some("a:b}{é#%"), None),
-                "presignd:{acme}:urls:a%3ab%7d%7b%c3%a9%23%25:rate",
+                "presignd:{acme}:urls:a%3ab%7d%7b%c3%a9%23%25:ns",
             ),
         ] {
             assert_eq!(name, expected);
@@ -120,6 +128,6 @@ mod tests {
             )
         };
         assert_ne!(long('1'), long('2'));
-        assert_eq!(long('1').len(), "presignd:{acme}:urls:#:rate".len() + 64);
+        assert_eq!(long('1').len(), "presignd:{acme}:urls:#:ns".len() + 64);
     }
 }

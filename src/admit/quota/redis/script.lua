@@ -4,11 +4,11 @@
 -- ARGV[1]: `charge`, `refund` or `levels`.
 -- ARGV[2]: microseconds that are added to the server's time. Only tests set it; it is 0.
 -- Then six numbers for each count:
---   start, stop  of its window, in microseconds since 1970; -1 of a rate
+--   start, stop  of its window, in microseconds since 1970; of a rate, how much drains away in a microsecond, negative, and 0
 --   cost, room   how much is wanted, and how much there may be
 --   extra        how much is taken besides, if there is room for it
 --   shadow       1: a refusal is only noted
--- The cost and room of a rate are nanoseconds of it, and what is used drains away with time.
+-- The cost and room of a rate are time, and what is used drains away as it passes.
 --
 -- The answer: the time, then
 --   -1                        nothing was done: it is not the time of these windows
@@ -47,7 +47,7 @@ for i, key in ipairs(KEYS) do
       -- Time that went back drains nothing until it has caught up.
       count.at = math.max(tonumber(at), now)
       if rate and now > tonumber(at) then
-        count.used = math.max(0, count.used - (now - tonumber(at)) * 1000)
+        count.used = math.max(0, count.used + (now - tonumber(at)) * count.start)
       end
     end
   end
@@ -75,7 +75,7 @@ for i, key in ipairs(KEYS) do
   end
   if count.used ~= before then
     -- Kept until it says nothing any more, and a second longer.
-    local left = count.start < 0 and count.used / 1000 or count.stop - now
+    local left = count.start < 0 and count.used / -count.start or count.stop - now
     local life = math.ceil(left / 1000) + 1000
     redis.call('SET', key, string.format('%.0f %.0f', count.used, count.at), 'PX', string.format('%.0f', life))
   end

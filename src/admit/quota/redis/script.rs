@@ -78,13 +78,12 @@ impl Script {
     ) -> Result<(u64, Option<Answer>), NoAnswer> {
         let names = lines.iter().map(|line| {
             let mut name = key::name(redis.prefix(), &line.charge.key);
-            key::with_window(&mut name, line.bound.window);
+            key::with_window(&mut name, &line.bound);
             name
         });
         let numbers = lines.iter().map(|line| Numbers {
-            window: line.bound.window,
+            bound: line.bound,
             cost: line.bound.cost(line.charge.amount),
-            room: line.bound.room,
             extra: line.bound.cost(line.extra),
             shadow: line.charge.shadow,
         });
@@ -104,11 +103,10 @@ impl Script {
         returned: &Returned,
     ) -> Result<(), NoAnswer> {
         let mut name = key::Name::from_slice(&returned.name);
-        key::with_window(&mut name, returned.bound.window);
+        key::with_window(&mut name, &returned.bound);
         let numbers = Numbers {
-            window: returned.bound.window,
+            bound: returned.bound,
             cost: returned.bound.cost(returned.units),
-            room: returned.bound.room,
             extra: 0,
             shadow: false,
         };
@@ -138,11 +136,11 @@ impl Script {
             });
             command.arg(offset);
             for numbers in numbers {
-                match numbers.window {
-                    None => command.arg(-1).arg(-1),
+                match numbers.bound.window {
+                    None => command.arg(0 - numbers.bound.drain.cast_signed()).arg(0),
                     Some((start, end)) => command.arg(start).arg(end),
                 };
-                command.arg(numbers.cost).arg(numbers.room);
+                command.arg(numbers.cost).arg(numbers.bound.room);
                 command.arg(numbers.extra).arg(u8::from(numbers.shadow));
             }
             command
@@ -160,9 +158,8 @@ impl Script {
 
 /// What the script is told of one count.
 struct Numbers {
-    window: Option<(u64, u64)>,
+    bound: Bound,
     cost: u64,
-    room: u64,
     extra: u64,
     shadow: bool,
 }
