@@ -105,6 +105,8 @@ impl Requirement {
 struct Obstacles {
     other_command: bool,
     other_resource: bool,
+    /// Whether the caller's name cannot stand in one of its resources.
+    unnamed: bool,
     /// What the grant says of objects, and the command does not keep.
     terms: Vec<String>,
     other_addresses: bool,
@@ -137,7 +139,11 @@ impl Obstacles {
             });
         }
         if self.other_resource {
-            told.push(format!("it does not cover {target}"));
+            told.push(if self.unnamed {
+                format!("it does not cover {target}, since the caller's name is no one part of a key that could stand for {{caller}}")
+            } else {
+                format!("it does not cover {target}")
+            });
         }
         told.extend(self.terms);
         if self.other_addresses {
@@ -170,6 +176,7 @@ pub fn explain(
         |grant| Obstacles {
             other_command: !grant.is_of(operation),
             other_resource: !grant.covers(&target),
+            unnamed: grant.names_caller(),
             terms: terms_broken(grant, command),
             other_addresses: !policy::takes(grant, source_ip),
             ended: ended(grant, now),
@@ -187,6 +194,7 @@ pub fn explain(
             |grant| Obstacles {
                 other_command: !need.carried_by(grant),
                 other_resource: !grant.covers(&need.target),
+                unnamed: grant.names_caller(),
                 terms: if own {
                     terms_broken(grant, command)
                 } else {

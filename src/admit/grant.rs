@@ -209,6 +209,26 @@ impl Grant {
         &self.resources
     }
 
+    /// Whether one of the resources names its caller.
+    #[must_use]
+    pub fn names_caller(&self) -> bool {
+        self.resources.iter().any(ResourcePattern::names_caller)
+    }
+
+    /// The grant as it is for a caller of this name. What the name cannot stand in stays as it is, and covers nothing.
+    #[must_use]
+    pub fn of_caller(&self, caller: &str) -> Self {
+        let mut own = self.clone();
+        for resource in &mut own.resources {
+            if let ResourcePattern::OfCaller(pattern) = resource
+                && let Some(resolved) = pattern.of(caller)
+            {
+                *resource = resolved;
+            }
+        }
+        own
+    }
+
     /// Whether one of the resources covers the target.
     #[must_use]
     pub fn covers(&self, target: &Target<'_>) -> bool {

@@ -8,7 +8,6 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, anyhow};
 use secrecy::ExposeSecret as _;
 
-use crate::admit::TenantRules;
 use crate::admit::content::{ASKING, ContentRules, ResponseRule, TYPING};
 use crate::admit::deny::Denial;
 use crate::admit::expiry::TenantExpiry;
@@ -18,6 +17,7 @@ use crate::admit::limit::Limit;
 use crate::admit::media_type::MediaRange;
 use crate::admit::resource::ResourcePattern;
 use crate::admit::source_ip::{self, SourceIps};
+use crate::admit::{RulesByCaller, TenantRules};
 use crate::clock::{Clock as _, SharedClock, SystemClock};
 use crate::config::{self, Located, Mistake};
 use crate::endpoint::buckets::Buckets;
@@ -25,7 +25,7 @@ use crate::endpoint::options::Variant;
 use crate::endpoint::{Defaults, TenantEndpoint};
 use crate::names::TenantId;
 use crate::scope::identity::{Identity, OwnIdentity, SessionTag};
-use crate::scope::session_policy::{self, MAX_SESSION_POLICY, SessionPolicyInput, policy};
+use crate::scope::session_policy::{self, MAX_SESSION_POLICY, SessionPolicyInput};
 use crate::scope::{
     PolicyTerms, Role, SessionBounds, SessionPolicies, SessionScope, StsEndpoint, TenantSession,
 };
@@ -60,7 +60,8 @@ impl config::Surroundings for ProcessSurroundings {
     }
 
     fn resource(&self, text: &str) -> Result<(), String> {
-        match ResourcePattern::parse(text) {
+        // No tenant's id makes a resource good or bad.
+        match ResourcePattern::of_tenant(text, "tenant") {
             Ok(_) => Ok(()),
             Err(error) => Err(error.to_string()),
         }
@@ -87,24 +88,24 @@ impl config::Surroundings for ProcessSurroundings {
         }
     }
 
-    fn tenant(&self, _id: &str, tenant: &Located<config::Tenant>) -> Vec<Mistake> {
-        let mut mistakes = idle_rules(&tenant.value);
-        mistakes.extend(resources_not_held(&tenant.value));
-        mistakes.extend(long_policies(tenant));
+    fn tenant(&self, id: &str, tenant: &Located<config::Tenant>) -> Vec<Mistake> {
+        let mut mistakes = idle_rules(id, &tenant.value);
+        mistakes.extend(resources_not_held(id, &tenant.value));
+        mistakes.extend(long_policies(id, tenant));
         mistakes
     }
 }
 
 /// Session policies that STS would not take.
-fn long_policies(tenant: &Located<config::Tenant>) -> Vec<Mistake> {
-    match (grants(&tenant.value), tenant.value.credentials.role()) {
+fn long_policies(id: &str, tenant: &Located<config::Tenant>) -> Vec<Mistake> {
+    match (grants(id, &tenant.value), tenant.value.credentials.role()) {
         (Ok(grants), Some(role)) if role.policy_arns.is_none() => {
-            let policies = session_policies(&tenant.value, role, Arc::new(grants));
+            let policies = session_policies(id, &tenant.value, role, Arc::new(grants));
             let least = policies.least_length();
             let least = least.filter(|length| *length > MAX_SESSION_POLICY);
-            let known = policies
-                .too_long()
-                .map(|(bucket, length)| too_long(tenant.value.session.scope, bucket, length));
+            let known = policies.too_long().map(|(bucket, length)| {
+                too_long(tenant.value.session.scope, bucket.as_deref(), length)
+            });
             // What is too long for every request is so for those of each bucket.
             let messages: Vec<String> = match least {
                 Some(length) => vec![always_too_long(length)],
@@ -118,10 +119,10 @@ fn long_policies(tenant: &Located<config::Tenant>) -> Vec<Mistake> {
 }
 
 /// Resources on which no session policy holds a session to the grants, so that every request for them is refused.
-fn resources_not_held(tenant: &config::Tenant) -> Vec<Mistake> {
+fn resources_not_held(id: &str, tenant: &config::Tenant) -> Vec<Mistake> {
     let role = tenant.credentials.role();
     let (Ok(grants), true) = (
-        grants(tenant),
+        grants(id, tenant),
         role.is_some_and(|role| role.policy_arns.is_none()),
     ) else {
         return Vec::new();
@@ -138,8 +139,8 @@ fn resources_not_held(tenant: &config::Tenant) -> Vec<Mistake> {
 }
 
 /// Rules on what is told about an object, in grants of no command that tells it.
-fn idle_rules(tenant: &config::Tenant) -> Vec<Mistake> {
-    let Ok(grants) = grants(tenant) else {
+fn idle_rules(id: &str, tenant: &config::Tenant) -> Vec<Mistake> {
+    let Ok(grants) = grants(id, tenant) else {
         return Vec::new();
     };
     let of_any = |grant: &Grant, names: &[&str]| {
@@ -291,7 +292,7 @@ fn build_one(id: &str, tenant: &config::Tenant, clock: &SharedClock) -> anyhow::
     let id = TenantId::parse(id)?;
     let session = match &tenant.credentials {
         config::Credentials::Role(role) => {
-            TenantSession::assume_role(id.clone(), build_role(tenant, role)?)
+            TenantSession::assume_role(id.clone(), build_role(id.as_str(), tenant, role)?)
         }
         config::Credentials::Static(fixed) => {
             let access_key_id = fixed.access_key_id.expose_secret().to_owned();
@@ -301,10 +302,12 @@ fn build_one(id: &str, tenant: &config::Tenant, clock: &SharedClock) -> anyhow::
             TenantSession::fixed(id.clone(), credentials)
         }
     };
+    let (grants, deny) = (grants(id.as_str(), tenant)?, denials(id.as_str(), tenant)?);
     Ok(Tenant {
         rules: TenantRules {
-            grants: grants(tenant)?,
-            deny: denials(tenant)?,
+            callers: RulesByCaller::new(&grants, &deny),
+            grants,
+            deny,
             expiry: TenantExpiry {
                 default: seconds(tenant.expiry.default),
                 max: seconds(tenant.expiry.max),
@@ -360,7 +363,7 @@ fn build_buckets(tenant: &config::Tenant) -> Buckets {
 ///
 /// # Errors
 /// If a command or resource is not one.
-pub fn build_role(tenant: &config::Tenant, role: &config::Role) -> anyhow::Result<Role> {
+pub fn build_role(id: &str, tenant: &config::Tenant, role: &config::Role) -> anyhow::Result<Role> {
     let identity = match &role.identity {
         config::Identity::AssumeRole(own) => Identity::Own(OwnIdentity {
             external_id: own.external_id.clone(),
@@ -378,7 +381,12 @@ pub fn build_role(tenant: &config::Tenant, role: &config::Role) -> anyhow::Resul
                 .map(|arn| arn.as_str().to_owned())
                 .collect(),
         ),
-        None => SessionBounds::Grants(session_policies(tenant, role, Arc::new(grants(tenant)?))),
+        None => SessionBounds::Grants(session_policies(
+            id,
+            tenant,
+            role,
+            Arc::new(grants(id, tenant)?),
+        )),
     };
     Ok(Role {
         arn: role.role_arn.value.as_str().to_owned(),
@@ -417,6 +425,7 @@ fn session_tag(tag: &config::SessionTag) -> SessionTag {
 /// The session policies that a tenant's grants come to.
 #[must_use]
 pub fn session_policies(
+    id: &str,
     tenant: &config::Tenant,
     role: &config::Role,
     grants: Arc<Vec<Grant>>,
@@ -429,15 +438,13 @@ pub fn session_policies(
     let deny = tenant.session.deny.iter().flat_map(|deny| &deny.value);
     let partition = role.role_arn.value.partition();
     // What is not read is reported, and whatever is made of the tenant then is not used.
-    let denials = denials(tenant).unwrap_or_default();
+    let denials = denials(id, tenant).unwrap_or_default();
     let terms = PolicyTerms {
         kms_keys: kms_keys(tenant),
         partition: partition.to_owned(),
         signature_age: signature_age(tenant),
-        deny: deny
-            .map(config::DenyStatement::json)
-            .chain(session_policy::denials(&denials, partition))
-            .collect(),
+        deny: deny.map(config::DenyStatement::json).collect(),
+        denials: Arc::new(denials),
     };
     SessionPolicies::new(grants, terms, scope)
 }
@@ -452,18 +459,19 @@ fn signature_age(tenant: &config::Tenant) -> Option<u32> {
 /// # Errors
 /// If a command or resource is not one.
 pub fn role_policy(
+    id: &str,
     tenant: &config::Tenant,
     role: &config::Role,
 ) -> anyhow::Result<serde_json::Value> {
     let input = SessionPolicyInput {
-        grants: &grants(tenant)?,
+        grants: &grants(id, tenant)?,
         kms_keys: &kms_keys(tenant),
         partition: role.role_arn.value.partition(),
         // What narrows a session besides its grants is the sessions' own.
         signature_age: None,
         deny: &[],
     };
-    Ok(policy(&input, None))
+    Ok(session_policy::role_policy(&input))
 }
 
 fn kms_keys(tenant: &config::Tenant) -> Vec<String> {
@@ -475,14 +483,14 @@ fn kms_keys(tenant: &config::Tenant) -> Vec<String> {
 ///
 /// # Errors
 /// If a command or resource is not one.
-pub fn grants(tenant: &config::Tenant) -> anyhow::Result<Vec<Grant>> {
+pub fn grants(id: &str, tenant: &config::Tenant) -> anyhow::Result<Vec<Grant>> {
     let store = store(tenant);
     let grant = |grant: &Located<config::Grant>| -> anyhow::Result<Grant> {
         let resources = grant.value.resources.iter();
         Ok(Grant::new(
             selectors(&grant.value.commands)?,
             resources
-                .map(|text| resource(tenant, &text.value))
+                .map(|text| resource(id, tenant, &text.value))
                 .collect::<anyhow::Result<_>>()?,
             terms(&grant.value)?,
             store,
@@ -495,13 +503,13 @@ pub fn grants(tenant: &config::Tenant) -> anyhow::Result<Vec<Grant>> {
 ///
 /// # Errors
 /// If a command or resource is not one.
-pub fn denials(tenant: &config::Tenant) -> anyhow::Result<Vec<Denial>> {
+pub fn denials(id: &str, tenant: &config::Tenant) -> anyhow::Result<Vec<Denial>> {
     let denial = |denial: &Located<config::Denial>| -> anyhow::Result<Denial> {
         let resources = denial.value.resources.iter();
         Ok(Denial::new(
             selectors(&denial.value.commands)?,
             resources
-                .map(|text| resource(tenant, &text.value))
+                .map(|text| resource(id, tenant, &text.value))
                 .collect::<anyhow::Result<_>>()?,
             store(tenant),
         ))
@@ -518,8 +526,8 @@ fn store(tenant: &config::Tenant) -> Store {
 }
 
 /// A resource of a grant, in the bucket that its name stands for.
-fn resource(tenant: &config::Tenant, text: &str) -> anyhow::Result<ResourcePattern> {
-    let pattern = ResourcePattern::parse(text)?;
+fn resource(id: &str, tenant: &config::Tenant, text: &str) -> anyhow::Result<ResourcePattern> {
+    let pattern = ResourcePattern::of_tenant(text, id)?;
     let mut buckets = tenant.buckets.iter().map(|bucket| &bucket.value);
     let named = buckets.find(|bucket| pattern.bucket() == Some(&bucket.name));
     Ok(match named {
@@ -744,8 +752,8 @@ mod tests {
             let Some(role) = tenant.credentials.role() else {
                 panic!("{:?}", tenant.credentials)
             };
-            let grants = Arc::new(grants(tenant).unwrap());
-            let lengths = session_policies(tenant, role, grants);
+            let grants = Arc::new(grants("acme", tenant).unwrap());
+            let lengths = session_policies("acme", tenant, role, grants);
             lengths.lengths().get(&None).copied()
         };
         let lengths: Vec<usize> = (1..60).map_while(length_of).collect();
@@ -765,13 +773,13 @@ mod tests {
         );
         let settings = parse(&named).unwrap();
         let tenant = &settings.tenants["acme"].value;
-        let resources: Vec<String> = grants(tenant).unwrap()[0]
+        let resources: Vec<String> = grants("acme", tenant).unwrap()[0]
             .resources()
             .iter()
             .map(ToString::to_string)
             .collect();
         assert_eq!(resources, ["acme-media-7f/a/*", "acme-logs/*"]);
-        let policy = role_policy(tenant, tenant.credentials.role().unwrap()).unwrap();
+        let policy = role_policy("acme", tenant, tenant.credentials.role().unwrap()).unwrap();
         let policy = policy.to_string();
         assert!(
             policy.contains("arn:aws:s3:::acme-media-7f/a/*"),

@@ -125,21 +125,29 @@ fn tenant_lines(text: &mut String, id: &str, tenant: &config::Tenant) -> std::fm
                 for arn in &arns.value {
                     writeln!(text, "    {}", arn.as_str())?;
                 }
-            } else if let Ok(grants) = grants(tenant) {
-                let policies = session_policies(tenant, role, Arc::new(grants));
+            } else if let Ok(grants) = grants(id, tenant) {
+                let policies = session_policies(id, tenant, role, Arc::new(grants));
                 let most = crate::scope::session_policy::MAX_SESSION_POLICY;
                 let own = policies.least_length();
+                let caller = if policies.name_callers() {
+                    ", for a caller with a name of 32"
+                } else {
+                    ""
+                };
                 if let Some(least) = own {
                     writeln!(
                         text,
-                        "  session policy for each request: {least} of {most} characters without its names"
+                        "  session policy for each request: {least} of {most} characters without its names{caller}"
                     )?;
                 }
                 for (bucket, length) in policies.lengths() {
                     let command = own.map_or("", |_| "DeleteObjects in ");
                     let of =
                         bucket.map_or_else(String::new, |bucket| format!(" for {command}{bucket}"));
-                    writeln!(text, "  session policy{of}: {length} of {most} characters")?;
+                    writeln!(
+                        text,
+                        "  session policy{of}: {length} of {most} characters{caller}"
+                    )?;
                 }
             }
         }

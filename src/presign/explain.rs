@@ -90,7 +90,7 @@ impl Presigner {
         let (operation, rules) = (command.operation, &tenant.rules);
         let source_ip = request.source_ip.as_ref();
         let (authorized, mut refusal) =
-            match placed.authorize(tenant, &self.standing(tenant), request) {
+            match placed.authorize(tenant, &self.standing(arrival, tenant), request) {
                 Ok(authorized) => (Some(authorized), None),
                 Err(invalid @ Refusal::Invalid(_)) => return Err(invalid),
                 Err(refusal) => (None, Some(refusal)),
@@ -128,7 +128,9 @@ impl Presigner {
             refusal,
             requirements: {
                 let (called, now) = (placed.called(), self.clock.now());
-                explain(&rules.grants, &rules.deny, command, called, source_ip, now)
+                let rules = rules.of(arrival.caller.name());
+                let (grants, deny) = (rules.grants(), rules.deny());
+                explain(grants, deny, command, called, source_ip, now)
             },
             limits,
             path_style: path_style(endpoint.as_deref(), command.bucket),
