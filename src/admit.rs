@@ -10,6 +10,7 @@ pub mod deny;
 pub mod expiry;
 pub mod explain;
 pub mod grant;
+pub mod header;
 pub mod held;
 pub mod limit;
 pub mod media_type;

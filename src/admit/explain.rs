@@ -234,7 +234,7 @@ fn terms_broken(grant: &Grant, command: &BoundCommand<'_>) -> Vec<String> {
             _ => format!("its max_upload is {most} bytes, and nothing bounds this upload: declare content_length"),
         }
     });
-    let broken = grant.content().broken_by(command).into_iter();
+    let broken = grant.rules_broken_by(command).into_iter();
     let broken = broken.map(|rule| format!("{} {}", rule.field, rule.description));
     too_large.into_iter().chain(broken).collect()
 }
@@ -256,7 +256,12 @@ fn text(grant: &Grant) -> String {
     if let Some(end) = grant.not_after() {
         let _ = write!(text, ", not_after: {}", rfc3339(end));
     }
-    text + &grant.content().to_string()
+    // Writing to a string does not fail.
+    let _ = write!(text, "{}", grant.content());
+    if let Some(headers) = grant.headers() {
+        let _ = write!(text, "{headers}");
+    }
+    text
 }
 
 /// Commands and resources, as a configuration names them.

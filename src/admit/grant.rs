@@ -10,9 +10,11 @@ use std::time::SystemTime;
 
 use super::content::ContentRules;
 use super::expiry::GrantCap;
+use super::header::HeaderRules;
 use super::resource::{ResourcePattern, Target};
 use super::source_ip::SourceIps;
-use crate::sign::command::{CommandClass, IamAction, IamResource, Operation};
+use crate::sign::bind::Violation;
+use crate::sign::command::{BoundCommand, CommandClass, IamAction, IamResource, Operation};
 use crate::sign::operations::{self, OPERATIONS};
 
 /// The classes, as a configuration writes them.
@@ -77,6 +79,8 @@ pub struct Terms {
     pub max_upload: Option<u64>,
     /// What a browser may be told about an object.
     pub content: ContentRules,
+    /// What its headers have to say; `None`: whatever they do.
+    pub headers: Option<Box<HeaderRules>>,
     /// From which addresses it may be used; `None`: from any.
     pub source_ip: Option<SourceIps>,
     /// When it ends; `None`: it does not.
@@ -162,6 +166,22 @@ impl Grant {
     #[must_use]
     pub fn max_upload(&self) -> Option<u64> {
         self.terms.max_upload
+    }
+
+    /// What headers have to say; `None`: whatever they do.
+    #[must_use]
+    pub fn headers(&self) -> Option<&HeaderRules> {
+        self.terms.headers.as_deref()
+    }
+
+    /// The rules on what a command says of objects that it breaks, by its fields.
+    #[must_use]
+    pub fn rules_broken_by(&self, command: &BoundCommand<'_>) -> Vec<Violation> {
+        let mut broken = self.terms.content.broken_by(command);
+        if let Some(headers) = self.headers() {
+            broken.extend(headers.broken_by(command));
+        }
+        broken
     }
 
     /// What a browser may be told about an object.

@@ -12,6 +12,7 @@ use crate::admit::content::{ASKING, ContentRules, ResponseRule, TYPING};
 use crate::admit::deny::Denial;
 use crate::admit::expiry::TenantExpiry;
 use crate::admit::grant::{CLASSES, CommandSelector, Grant, Store, Terms};
+use crate::admit::header::{ENCRYPTING, HeaderRule, HeaderRules, SHARING, STORING};
 use crate::admit::held;
 use crate::admit::limit::Limit;
 use crate::admit::media_type::MediaRange;
@@ -149,13 +150,29 @@ fn idle_rules(id: &str, tenant: &config::Tenant) -> Vec<Mistake> {
     };
     let mut mistakes = Vec::new();
     for (located, grant) in tenant.grants.iter().zip(&grants) {
-        let rules = grant.content();
+        let (rules, headers) = (grant.content(), grant.headers());
+        let says = |of: fn(&HeaderRules) -> bool| headers.is_some_and(of);
         let rows = [
             ("content_types", rules.uploads.is_some(), &TYPING[..]),
             (
                 "response_content_types` or `response_headers",
                 rules.responses != ResponseRule::Inert,
                 &ASKING[..],
+            ),
+            (
+                "headers.server_side_encryption",
+                says(|headers| headers.server_side_encryption.is_some()),
+                &ENCRYPTING[..],
+            ),
+            (
+                "headers.acl",
+                says(|headers| headers.acl.is_some()),
+                &SHARING[..],
+            ),
+            (
+                "headers.storage_class",
+                says(|headers| headers.storage_class.is_some()),
+                &STORING[..],
             ),
         ];
         for (keys, is_set, commands) in rows {
@@ -559,9 +576,29 @@ fn terms(grant: &config::Grant) -> anyhow::Result<Terms> {
         max_expiry: grant.max_expiry.as_ref().map(|cap| seconds(cap.value)),
         max_upload: grant.max_upload,
         content,
+        headers: grant
+            .headers
+            .as_ref()
+            .map(|headers| Box::new(headers_of(&headers.value))),
         source_ip: SourceIps::of(networks),
         not_after: grant.not_after.as_ref().map(|end| end.value.time),
     })
+}
+
+fn headers_of(headers: &config::Headers) -> HeaderRules {
+    let rule = |rule: &Option<config::HeaderRule>| {
+        rule.as_ref().map(|rule| match rule {
+            config::HeaderRule::Require(values) => HeaderRule::Require(values.clone()),
+            config::HeaderRule::Allow(values) => HeaderRule::Allow(values.clone()),
+            config::HeaderRule::Forbid => HeaderRule::Forbid,
+        })
+    };
+    HeaderRules {
+        server_side_encryption: rule(&headers.server_side_encryption),
+        kms_keys: headers.kms_keys.clone(),
+        acl: rule(&headers.acl),
+        storage_class: rule(&headers.storage_class),
+    }
 }
 
 fn build_limit(limit: &config::Limit, clock: &SharedClock) -> anyhow::Result<Limit> {
@@ -805,6 +842,80 @@ mod tests {
         for (said, place) in said.iter().zip(places) {
             assert!(said.starts_with(place), "{said}\nnot {place}");
         }
+    }
+
+    #[test]
+    fn rules_on_headers_are_for_grants_of_commands_that_have_any() {
+        let grants =
+            "      - { commands: [read], resources: [\"a/*\"], headers: { acl: forbid, storage_class: forbid } }
+      - { commands: [PutObjectAcl], resources: [\"a/*\"], headers: { acl: forbid, server_side_encryption: forbid } }
+";
+        let said = mistakes(&tenant("tenant", grants));
+        let places = [
+            "a.yaml:7:9: tenants.acme.grants[0]: `headers.acl` is about CopyObject, ",
+            "a.yaml:7:9: tenants.acme.grants[0]: `headers.storage_class` is about CopyObject, ",
+            "a.yaml:8:9: tenants.acme.grants[1]: `headers.server_side_encryption` is about CopyObject, ",
+        ];
+        assert_eq!(said.len(), places.len(), "{said:#?}");
+        for (said, place) in said.iter().zip(places) {
+            assert!(said.starts_with(place), "{said}\nnot {place}");
+        }
+    }
+
+    #[test]
+    fn variables_that_are_none_or_too_wide_are_told_of_where_they_stand() {
+        let grants = "      - { commands: [read], resources: [\"a/{user}/*\", \"a-{tenant}/*\", \"a/{caller}*\", \"a/{tenant}/{caller}/*\"] }
+    deny: [{ commands: [delete], resources: [\"a/x}\"] }]
+";
+        let said = mistakes(&tenant("tenant", grants));
+        let places = [
+            "a.yaml:7:41: tenants.acme.grants[0].resources[0]: `a/{user}/*` has a brace that is not of {tenant} or {caller}",
+            "a.yaml:7:55: tenants.acme.grants[0].resources[1]: `a-{tenant}/*` has a variable in its bucket",
+            "a.yaml:7:71: tenants.acme.grants[0].resources[2]: `a/{caller}*` has its '*' in the part of the key that {caller} is in",
+            "a.yaml:8:46: tenants.acme.deny[0].resources[0]: `a/x}` has a brace",
+        ];
+        assert_eq!(said.len(), places.len(), "{said:#?}");
+        for (said, place) in said.iter().zip(places) {
+            assert!(said.starts_with(place), "{said}\nnot {place}");
+        }
+    }
+
+    #[test]
+    fn a_role_has_what_every_caller_may_need_and_a_session_what_its_own_does() {
+        let grants = "      - { commands: [GetObject, ListObjectsV2], resources: [\"files/{tenant}/{caller}/*\"] }
+    deny: [{ commands: [DeleteObject], resources: [\"files/{tenant}/{caller}/*\"] }]
+";
+        let settings = parse(&tenant("tenant", grants)).unwrap();
+        let tenant = &settings.tenants["acme"].value;
+        let role = tenant.credentials.role().unwrap();
+        let needed = role_policy("acme", tenant, role).unwrap().to_string();
+        assert!(
+            needed.contains(r#""arn:aws:s3:::files/acme/*/*""#),
+            "{needed}"
+        );
+        assert!(needed.contains(r#""s3:prefix":"acme/*/*""#), "{needed}");
+        let of_role = grants_length(tenant, role);
+        assert!(of_role > needed.len(), "{of_role} with a name in it");
+
+        let clock: SharedClock = Arc::new(crate::clock::SystemClock::new());
+        let built = build_one("acme", tenant, &clock).unwrap();
+        let resources = |caller: &str| -> Vec<String> {
+            let rules = built.rules.of(caller);
+            let (grant, denial) = (&rules.grants()[0], &rules.deny()[0]);
+            let all = grant.resources().iter().chain(denial.resources());
+            all.map(ToString::to_string).collect()
+        };
+        assert_eq!(resources("ann"), ["files/acme/ann/*"; 2]);
+        assert_eq!(
+            resources("a/b"),
+            ["files/acme/{caller}/*", "files/acme/*"],
+            "nothing is granted, and whatever might be meant is denied"
+        );
+    }
+
+    fn grants_length(tenant: &config::Tenant, role: &config::Role) -> usize {
+        let grants = Arc::new(grants("acme", tenant).unwrap());
+        session_policies("acme", tenant, role, grants).lengths()[&None]
     }
 
     #[test]

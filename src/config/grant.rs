@@ -7,6 +7,7 @@ use std::num::NonZeroU32;
 use std::time::{Duration, SystemTime};
 
 use super::expiry::EXPIRIES;
+use super::headers::{Headers, headers};
 use super::mistake::{Located, quoted};
 use super::quantity::{Rate, duration_text, rate, size};
 use super::reader::Reader;
@@ -29,6 +30,8 @@ pub struct Grant {
     pub content_types: Option<Vec<Located<String>>>,
     /// What the answer to a download may be made to say.
     pub response_headers: ResponseHeaders,
+    /// What headers have to say.
+    pub headers: Option<Located<Headers>>,
     /// When the grant ends by itself.
     pub not_after: Option<Located<Moment>>,
 }
@@ -107,6 +110,7 @@ pub(super) fn grant(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Located<
         let networks = reader.names(node, |text| surroundings.source_ip(text))?;
         Some(reader.locate(node.at, networks))
     });
+    let headers = section.optional("headers", headers);
     let not_after = section.optional("not_after", |reader, node| {
         let moment = reader.parsed(node, moment)?;
         Some(reader.locate(node.at, moment))
@@ -129,6 +133,7 @@ pub(super) fn grant(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Located<
         source_ip: source_ip?,
         content_types: content_types?,
         response_headers,
+        headers: headers?,
         not_after: not_after?,
     };
     Some(reader.locate(at, grant))
