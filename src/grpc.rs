@@ -12,7 +12,7 @@ mod presign;
 mod presign_parts;
 mod presign_post;
 mod reply;
-mod request;
+pub(crate) mod request;
 pub mod server;
 mod start_multipart_upload;
 mod status;

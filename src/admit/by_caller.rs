@@ -39,17 +39,17 @@ impl<T> ByCaller<T> {
         if let Some(known) = self.0.load().get(caller) {
             return Arc::clone(known);
         }
-        let (name, made) = (Arc::from(caller), Arc::new(make()));
+        let (name, own) = (Arc::from(caller), Arc::new(make()));
         self.0.rcu(|known| {
             let mut known = if known.len() < MOST {
                 HashMap::clone(known)
             } else {
                 HashMap::new()
             };
-            known.insert(Arc::clone(&name), Arc::clone(&made));
+            known.insert(Arc::clone(&name), Arc::clone(&own));
             known
         });
-        made
+        own
     }
 }
 
@@ -79,7 +79,7 @@ mod tests {
     #[test]
     fn each_caller_has_their_own_and_no_more_than_so_many_are_kept() {
         let names = ByCaller::default();
-        for number in 0..MOST * 2 + 1 {
+        for number in 0..=MOST * 2 {
             let name = number.to_string();
             assert_eq!(*names.of(&name, || name.clone()), name);
             let kept = names.of(&name, || panic!("it is kept"));

@@ -47,7 +47,9 @@ fn sources(settings: &Settings) -> Sources {
     }
 }
 
-fn rules(settings: &Settings) -> Rules {
+/// The operator's list of callers, in its order.
+#[must_use]
+pub fn rules(settings: &Settings) -> Rules {
     let rules = settings.callers.iter().map(|rule| rule_of(&rule.value));
     rules.collect()
 }

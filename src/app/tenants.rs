@@ -305,7 +305,11 @@ fn continuing(mut tenant: Tenant, earlier: &Tenant) -> Tenant {
     tenant
 }
 
-fn build_one(id: &str, tenant: &config::Tenant, clock: &SharedClock) -> anyhow::Result<Tenant> {
+/// One tenant of a configuration that has been read.
+///
+/// # Errors
+/// If a command or resource is not one: reading has reported those already.
+pub fn build_one(id: &str, tenant: &config::Tenant, clock: &SharedClock) -> anyhow::Result<Tenant> {
     let id = TenantId::parse(id)?;
     let session = match &tenant.credentials {
         config::Credentials::Role(role) => {
