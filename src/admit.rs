@@ -97,7 +97,7 @@ impl RulesFor<'_> {
 pub struct Standing<'a> {
     rules: RulesFor<'a>,
     /// The grants that have not ended, where some have.
-    standing: Option<Vec<Grant>>,
+    left: Option<Vec<Grant>>,
     now: SystemTime,
 }
 
@@ -105,8 +105,8 @@ impl Standing<'_> {
     /// The grants that have not ended.
     #[must_use]
     pub fn grants(&self) -> &[Grant] {
-        let standing = self.standing.as_deref();
-        standing.unwrap_or_else(|| self.rules.grants())
+        let left = self.left.as_deref();
+        left.unwrap_or_else(|| self.rules.grants())
     }
 }
 
@@ -169,15 +169,11 @@ impl TenantRules {
     #[must_use]
     pub fn standing(&self, now: SystemTime, caller: &str) -> Standing<'_> {
         let rules = self.of(caller);
-        let standing = match standing(rules.grants(), now) {
+        let left = match standing(rules.grants(), now) {
             Cow::Borrowed(_) => None,
-            Cow::Owned(standing) => Some(standing),
+            Cow::Owned(left) => Some(left),
         };
-        Standing {
-            rules,
-            standing,
-            now,
-        }
+        Standing { rules, left, now }
     }
 
     /// Holds a command against the grants that stand, and the caps; `source_ip` are the only addresses that it is to work from.

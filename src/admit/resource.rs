@@ -193,8 +193,7 @@ impl ResourcePattern {
     pub fn covers(&self, target: &Target<'_>) -> bool {
         match (self, target) {
             (Self::Service, target) => *target == Target::Service,
-            (_, Target::Service) => false,
-            (Self::OfCaller(_), _) => false,
+            (_, Target::Service) | (Self::OfCaller(_), _) => false,
             (pattern, target) if pattern.bucket() != target.bucket() => false,
             (Self::WholeBucket(_), _)
             // The body's keys are held to the grant by the session policy.

@@ -128,7 +128,7 @@ impl Reload {
                 if let Some(news) = self.serve(&settings, renewed, &presigner.tenants, asked) {
                     RELOADS.count(GOOD);
                     record(presigner, |record, now| {
-                        record.operated(now, Some(news.into()))
+                        record.operated(now, Some(news.into()));
                     })
                     .await;
                 }

@@ -94,15 +94,9 @@ fn requirements(
     now: SystemTime,
 ) -> Vec<Requirement> {
     let rules = tenant.rules.of(caller.name());
-    let (called, source_ip) = (placed.called(), request.source_ip.as_ref());
-    explain(
-        rules.grants(),
-        rules.deny(),
-        command,
-        called,
-        source_ip,
-        now,
-    )
+    let (grants, deny) = (rules.grants(), rules.deny());
+    let source_ip = request.source_ip.as_ref();
+    explain(grants, deny, command, placed.called(), source_ip, now)
 }
 
 impl Presigner {

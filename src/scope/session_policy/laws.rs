@@ -598,7 +598,8 @@ fn reaches(policy: &Value, key: &str) -> bool {
 /// Callers as an attacker would call themselves, and beginnings of keys beside somebody's: encoded, in another case or normal form, with
 /// more slashes, above it.
 fn disguises(name: &str) -> Vec<String> {
-    let encoded = name.bytes().map(|b| format!("%{b:02x}")).collect();
+    let encoded: Vec<String> = name.bytes().map(|b| format!("%{b:02x}")).collect();
+    let encoded = encoded.concat();
     let doubled = format!("{name}/");
     vec![
         encoded,
