@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::tenants::{self, ProcessSurroundings, Renewed};
 use crate::audit::{Outcome, Record, TraceContext};
 use crate::config::{self, ConfigError, Fingerprint, Settings};
+use crate::metrics;
 use crate::presign::Presigner;
 use crate::tenant::Tenants;
 use crate::watch::{Watch, folder_of};
@@ -118,6 +119,8 @@ impl Reload {
         if renewed.is_as_before() && self.sections == settings.sections && !asked && !mended {
             return;
         }
+        metrics::RELOADS.count(metrics::GOOD);
+        metrics::CONFIGURATION.set(1);
         for warning in &settings.warnings {
             tracing::warn!("{warning}");
         }
@@ -148,6 +151,8 @@ impl Reload {
     async fn keep(&self, error: &anyhow::Error, presigner: &Presigner) {
         tracing::error!("the last good configuration goes on serving: {error:#}");
         self.good.send_replace(false);
+        metrics::RELOADS.count(metrics::BROKEN);
+        metrics::CONFIGURATION.set(0);
         let now = presigner.clock.now();
         let since = now
             .duration_since(std::time::UNIX_EPOCH)

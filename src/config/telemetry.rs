@@ -1,6 +1,6 @@
-//! `telemetry`: where spans go and how presignd logs.
+//! `telemetry`: where spans and metrics go and how presignd logs.
 //!
-//! Invariant: spans are exported only where an endpoint for them is configured.
+//! Invariant: spans and metrics are exported only where an endpoint for them is configured.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::url::{BaseUrl, base_url};
 /// The section `telemetry`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Telemetry {
-    /// Where spans are sent; `None`: nowhere.
+    /// Where spans and metrics are sent; `None`: nowhere.
     pub otlp: Option<Otlp>,
     /// The resource attribute `service.name`.
     pub service_name: String,
@@ -28,6 +28,8 @@ pub struct Otlp {
     pub endpoint: BaseUrl,
     /// The longest that one export may take.
     pub timeout: Duration,
+    /// How often metrics are sent.
+    pub metrics_interval: Duration,
 }
 
 /// `telemetry.log`: the log on standard error.
@@ -88,6 +90,7 @@ impl Default for Telemetry {
     }
 }
 
+const METRICS_INTERVAL: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(1);
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_mins(1);
 
 pub(super) fn telemetry(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Telemetry> {
@@ -110,10 +113,14 @@ fn otlp(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Otlp> {
     let timeout = section.or("timeout", Duration::from_secs(5), |r, n| {
         r.duration(n, &TIMEOUT)
     });
+    let metrics_interval = section.or("metrics_interval", Duration::from_mins(1), |r, n| {
+        r.duration(n, &METRICS_INTERVAL)
+    });
     section.finish();
     Some(Otlp {
         endpoint: endpoint?,
         timeout: timeout?,
+        metrics_interval: metrics_interval?,
     })
 }
 

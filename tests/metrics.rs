@@ -1,0 +1,183 @@
+//! Metrics as a collector gets them: they move as requests do, hold nothing of what is asked, and are told in `docs/metrics.md`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::TcpListener;
+use std::time::Duration;
+
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value;
+use presignd::metrics::{ALL, Kind, Metric};
+
+use crate::harness::collector::Collector;
+use crate::harness::presignd::{get_object, put_object, request};
+use crate::harness::process::{self, static_tenant};
+use crate::harness::tools::repository;
+
+/// Numbers by name and attributes: `presignd.spans{presignd.result=failed}`. Of a histogram, how many it counts.
+fn numbers(export: &ExportMetricsServiceRequest) -> BTreeMap<String, i64> {
+    let mut numbers = BTreeMap::new();
+    let resources = export.resource_metrics.iter();
+    let scopes = resources.flat_map(|resource| &resource.scope_metrics);
+    for metric in scopes.flat_map(|scope| &scope.metrics) {
+        let points = match metric.data.as_ref().expect("data") {
+            Data::Sum(sum) => &sum.data_points,
+            Data::Gauge(gauge) => &gauge.data_points,
+            Data::Histogram(histogram) => {
+                for point in &histogram.data_points {
+                    assert_eq!(point.bucket_counts.iter().sum::<u64>(), point.count);
+                    let count = i64::try_from(point.count).expect("few");
+                    numbers.insert(series(&metric.name, &point.attributes), count);
+                }
+                continue;
+            }
+            other => panic!("{other:?}"),
+        };
+        for point in points {
+            let Some(Value::AsInt(number)) = point.value else {
+                panic!("{point:?}");
+            };
+            let twice = numbers.insert(series(&metric.name, &point.attributes), number);
+            assert!(twice.is_none(), "{} twice", metric.name);
+        }
+    }
+    numbers
+}
+
+fn series(name: &str, attributes: &[KeyValue]) -> String {
+    let attribute = |pair: &KeyValue| match pair.value.as_ref()?.value.as_ref()? {
+        any_value::Value::StringValue(text) => Some(format!("{}={text}", pair.key)),
+        _ => None,
+    };
+    let attributes: Vec<String> = attributes.iter().filter_map(attribute).collect();
+    if attributes.is_empty() {
+        return name.to_owned();
+    }
+    format!("{name}{{{}}}", attributes.join(","))
+}
+
+fn telemetry(endpoint: &str) -> String {
+    format!(
+        "telemetry: {{ otlp: {{ endpoint: \"{endpoint}\", timeout: 1s, metrics_interval: 1s }} }}\n"
+    )
+}
+
+fn call(method: &str, code: &str) -> String {
+    format!(
+        "rpc.server.call.duration{{rpc.system.name=grpc,rpc.method=presignd.v1.PresignService/{method},\
+         rpc.response.status_code={code}}}"
+    )
+}
+
+#[tokio::test]
+async fn what_is_done_is_counted_and_sent_before_the_end() {
+    let (collector, url) = Collector::start().await;
+    let config = telemetry(&url) + &static_tenant("[GetObject]", "");
+    let (presignd, mut client) = process::serve(&config).await;
+    for key in ["a", "b", "c"] {
+        let asked = request("acme", get_object("acme-files", key));
+        client.presign(asked).await.expect("a URL");
+    }
+    let denied = request("acme", put_object("acme-files", "k"));
+    client.presign(denied).await.expect_err("not granted");
+    drop(client);
+    let ended = presignd.terminated().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+
+    let exports = collector.exports();
+    let first = numbers(exports.first().expect("one at the start"));
+    assert_eq!(first["presignd.tenants"], 1);
+    assert_eq!(first["presignd.configuration.good"], 1);
+    let last = numbers(exports.last().expect("one at the end"));
+    let lines = ended.stdout.len();
+    for (series, expected) in [
+        ("presignd.decisions{presignd.outcome=issued}", 3),
+        (
+            "presignd.decisions{presignd.outcome=denied,presignd.reason_code=COMMAND_DENIED}",
+            1,
+        ),
+        (&call("Presign", "OK"), 3),
+        (&call("Presign", "PERMISSION_DENIED"), 1),
+        ("presignd.audit.records{presignd.result=confirmed}", 4),
+        ("presignd.audit.records{presignd.result=failed}", 0),
+        ("presignd.audit.bytes", i64::try_from(lines).unwrap()),
+        ("presignd.audit.waiting", 0),
+        ("presignd.spans{presignd.result=exported}", 4),
+        ("presignd.spans{presignd.result=failed}", 0),
+        ("presignd.spans.waiting", 0),
+        ("presignd.requests.in_flight", 0),
+        ("presignd.connections.open", 0),
+        ("presignd.streams.open", 0),
+    ] {
+        assert_eq!(last.get(series), Some(&expected), "{series}: {last:#?}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_who_asks_makes_another_series() {
+    let (collector, url) = Collector::start().await;
+    let config = telemetry(&url) + &static_tenant("[GetObject]", "");
+    let (presignd, mut client) = process::serve(&config).await;
+    let series = |collector: &Collector| {
+        let exports = collector.exports();
+        let numbers = exports.iter().map(numbers);
+        let names: BTreeSet<String> = numbers.flat_map(BTreeMap::into_keys).collect();
+        names
+    };
+    for tenant in ["nobody", "acme", ""] {
+        let asked = request(tenant, get_object("acme-files", "k"));
+        let _ = client.presign(asked).await;
+    }
+    let before = collector.exports().len();
+    while collector.exports().len() < before + 2 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let known = series(&collector);
+    for number in 0..500 {
+        let hostile = format!("tenant-{number}");
+        let asked = request(&hostile, get_object(&hostile, &hostile));
+        client.presign(asked).await.expect_err("no such tenant");
+        let asked = request("acme", get_object("acme-files", &hostile));
+        client.presign(asked).await.expect("a URL");
+    }
+    drop(client);
+    let ended = presignd.terminated().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(series(&collector), known);
+    let sent = format!("{:?}", collector.exports());
+    for secret in ["tenant-", "acme", "127.0.0.1"] {
+        assert!(!sent.contains(secret), "{secret} in a metric");
+    }
+}
+
+#[tokio::test]
+async fn a_reload_is_counted_and_whether_the_configuration_is_good_is_told() {
+    let (collector, url) = Collector::start().await;
+    let config = telemetry(&url) + &static_tenant("[GetObject]", "");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("presignd.yaml");
+    std::fs::write(&path, &config).expect("written");
+    let presignd = process::served_from(&path);
+    let told = async |series: &str, expected: i64| {
+        let found = || {
+            let exports = collector.exports();
+            let last = exports.last().map(numbers).unwrap_or_default();
+            last.get(series) == Some(&expected)
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(20), async {
+            while !found() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        });
+        assert!(waited.await.is_ok(), "{series} is never {expected}");
+    };
+    told("presignd.configuration.good", 1).await;
+    std::fs::write(&path, "tenants: broken\n").expect("written");
+    told("presignd.configuration.good", 0).await;
+    told("presignd.configuration.reloads{presignd.result=broken}", 1).await;
+    std::fs::write(&path, &config).expect("written");
+    told("presignd.configuration.good", 1).await;
+    told("presignd.configuration.reloads{presignd.result=good}", 1).await;
+    presignd.terminated().await;
+}
