@@ -12,7 +12,7 @@ use presignd::metrics::{ALL, Kind, Metric};
 
 use crate::harness::collector::Collector;
 use crate::harness::presignd::{get_object, put_object, request};
-use crate::harness::process::{self, static_tenant};
+use crate::harness::process::{self, presignd, static_tenant, with_config};
 use crate::harness::tools::repository;
 
 /// Numbers by name and attributes: `presignd.spans{presignd.result=failed}`. Of a histogram, how many it counts.
@@ -151,6 +151,36 @@ async fn nobody_who_asks_makes_another_series() {
     }
 }
 
+/// Spans have nowhere to go, and the metrics say so.
+#[tokio::test]
+async fn spans_that_are_lost_are_counted() {
+    let (collector, url) = Collector::start().await;
+    let hole = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let hole = format!("http://{}", hole.local_addr().expect("an address"));
+    let presignd = with_config("serve", &static_tenant("[GetObject]", ""))
+        .env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", hole)
+        .env("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "200")
+        .env("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", url)
+        .env("OTEL_METRIC_EXPORT_INTERVAL", "200")
+        .env("OTEL_BSP_MAX_QUEUE_SIZE", "64")
+        .env("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "16")
+        .start();
+    let mut client = presignd.client().await;
+    for _ in 0..500 {
+        let asked = request("acme", get_object("acme-files", "k"));
+        client.presign(asked).await.expect("a URL");
+    }
+    drop(client);
+    let ended = presignd.terminated().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let last = numbers(collector.exports().last().expect("one at the end"));
+    let [failed, dropped] = ["failed", "dropped"]
+        .map(|what| last[&format!("presignd.spans{{presignd.result={what}}}")]);
+    assert_eq!(failed + dropped, 500, "{last:#?}");
+    assert!(failed > 0 && dropped > 0, "{last:#?}");
+    assert_eq!(last["presignd.decisions{presignd.outcome=issued}"], 500);
+}
+
 #[tokio::test]
 async fn a_reload_is_counted_and_whether_the_configuration_is_good_is_told() {
     let (collector, url) = Collector::start().await;
@@ -158,7 +188,10 @@ async fn a_reload_is_counted_and_whether_the_configuration_is_good_is_told() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("presignd.yaml");
     std::fs::write(&path, &config).expect("written");
-    let presignd = process::served_from(&path);
+    let presignd = presignd(["serve", "--config", path.to_str().expect("a path")])
+        .env("ACME_SECRET", "PLANTED0SECRET")
+        .env("ACME_TOKEN", "PLANTED0TOKEN")
+        .start();
     let told = async |series: &str, expected: i64| {
         let found = || {
             let exports = collector.exports();
@@ -180,4 +213,44 @@ async fn a_reload_is_counted_and_whether_the_configuration_is_good_is_told() {
     told("presignd.configuration.good", 1).await;
     told("presignd.configuration.reloads{presignd.result=good}", 1).await;
     presignd.terminated().await;
+}
+
+/// The table of metrics, each with its unit and attributes.
+#[test]
+fn every_metric_is_told_in_the_documentation() {
+    let page = std::fs::read_to_string(repository().join("docs/metrics.md")).expect("the page");
+    let table = page
+        .split("\n## ")
+        .find(|part| part.starts_with("All of them"));
+    let rows: BTreeMap<&str, Vec<&str>> = table
+        .expect("the table")
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `"))
+        .map(|row| {
+            let (name, rest) = row.split_once('`').expect("a name");
+            (name, rest.split('|').map(str::trim).collect())
+        })
+        .collect();
+    let documented: BTreeSet<&str> = rows.keys().copied().collect();
+    let readings = ALL.map(Metric::read);
+    let known: BTreeSet<&str> = readings.iter().map(|reading| reading.name).collect();
+    assert_eq!(documented, known);
+    for reading in &readings {
+        let row = &rows[reading.name];
+        let kind = match reading.kind {
+            Kind::Counter => "counter",
+            Kind::Level => "up-down counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        };
+        assert_eq!(row[1], kind, "{}", reading.name);
+        assert_eq!(row[2], format!("`{}`", reading.unit), "{}", reading.name);
+        for (attribute, _) in reading.points.iter().flat_map(|point| &point.attributes) {
+            assert!(
+                row[3].contains(&format!("`{attribute}`")),
+                "{}: {attribute}",
+                reading.name
+            );
+        }
+    }
 }

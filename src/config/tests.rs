@@ -192,6 +192,7 @@ fn every_key_reaches_its_setting() {
     let otlp = telemetry.otlp.as_ref().expect("spans are exported");
     assert_eq!(otlp.endpoint.as_str(), "http://collector:4317");
     assert_eq!(otlp.timeout, Duration::from_secs(2));
+    assert_eq!(otlp.metrics_interval, Duration::from_secs(15));
     assert_eq!(telemetry.service_name, "presignd-eu");
     assert_eq!(telemetry.log.format, LogFormat::Json);
     assert_eq!(telemetry.log.level, LogLevel::Debug);

@@ -89,8 +89,12 @@ impl Metrics {
     /// Sends them once more, for at most `within`.
     pub async fn shutdown(&self, within: Duration) -> Result<(), TelemetryError> {
         self.stop.cancel();
-        let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(mut task) = task.take() else {
+        let task = self
+            .task
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some(mut task) = task else {
             return Ok(());
         };
         match tokio::time::timeout(within, &mut task).await {
