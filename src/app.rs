@@ -7,7 +7,7 @@ pub mod tenants;
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -29,7 +29,7 @@ use crate::presign::Presigner;
 use crate::scope::Scoper;
 use crate::scope::clock_skew::ClockSkews;
 use crate::scope::sts::Sts;
-use crate::telemetry::{Metrics, Observe, Otlp, Traces};
+use crate::telemetry::{Metrics, Observe, Otlp, Prometheus, Traces};
 use crate::upload::S3;
 
 /// How long what is already decided may take to be written, once nothing more is asked.
@@ -55,6 +55,7 @@ pub struct App {
     api: PresignApi,
     traces: Arc<Traces>,
     metrics: Metrics,
+    prometheus: Option<Prometheus>,
     reload: Option<Reload>,
 }
 
@@ -95,12 +96,18 @@ impl App {
         );
         let server = PresignServer::bind(server::options(&settings.server)).await?;
         metrics::CONFIGURATION.set(1);
-        let metrics = Metrics::start(&otlp, observe(&api, &traces))?;
+        let observe = observe(&api, &traces);
+        let metrics = Metrics::start(&otlp, Arc::clone(&observe))?;
+        let prometheus = match settings.telemetry.prometheus {
+            Some(fetched) => Some(Prometheus::start(fetched.listen, observe).await?),
+            None => None,
+        };
         Ok(Self {
             server,
             api,
             traces,
             metrics,
+            prometheus,
             reload: None,
         })
     }
@@ -118,6 +125,12 @@ impl App {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.server.address()
+    }
+
+    /// Where metrics can be fetched.
+    #[must_use]
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.prometheus.as_ref().map(Prometheus::address)
     }
 
     /// Answers until `stop` ends, then drains: requests under way, records, spans.
@@ -160,7 +173,10 @@ impl App {
 fn observe(api: &PresignApi, traces: &Arc<Traces>) -> Observe {
     let (api, traces) = (api.clone(), Arc::clone(traces));
     let began = api.presigner().clock.monotonic();
+    let turn = Mutex::new(());
     Arc::new(move || {
+        // Who sends and whoever fetches, one after the other.
+        let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
         let Presigner {
             tenants,
             scoper,

@@ -1,4 +1,5 @@
-//! Where presignd's own signals go: spans and metrics to an OpenTelemetry collector, logs to standard error.
+//! Where presignd's own signals go: spans and metrics to an OpenTelemetry collector, metrics also to whoever fetches them, logs to
+//! standard error.
 //!
 //! Invariant: none can hold up a request. A collector or a log reader that does not keep up loses spans or logs, which are
 //! counted, and nothing else. Standard output belongs to the audit records.
@@ -14,9 +15,11 @@ mod export;
 mod logs;
 mod metrics;
 mod panics;
+mod prometheus;
 mod queue;
 
 use std::env;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -32,6 +35,7 @@ use self::export::Exporter;
 pub use self::logs::{LogFormat, LogGuard, start_logs};
 pub use self::metrics::{Metrics, Observe};
 pub use self::panics::log_panics;
+pub use self::prometheus::Prometheus;
 pub use self::queue::SpanCounts;
 use self::queue::{Bounds, Nobody, SpanQueue};
 use crate::audit::SpanSink;
@@ -86,6 +90,16 @@ pub enum TelemetryError {
         unsent: u64,
         /// How long was waited.
         within: Duration,
+    },
+    /// Metrics cannot be served there.
+    #[error(
+        "cannot listen on {address} for whoever fetches metrics: {source}: telemetry.prometheus.listen names another address"
+    )]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
     },
     /// The last metrics were not sent.
     #[error("the metrics were not sent within {within:?} of shutting down")]

@@ -9,6 +9,7 @@ use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value;
 use presignd::metrics::{ALL, Kind, Metric};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::harness::collector::Collector;
 use crate::harness::presignd::{get_object, put_object, request};
@@ -253,4 +254,76 @@ fn every_metric_is_told_in_the_documentation() {
             );
         }
     }
+}
+
+/// One request over HTTP/1.1: the status line and headers, and the body.
+async fn fetched(address: &str, method: &str, path: &str) -> (String, String) {
+    let mut stream = tokio::net::TcpStream::connect(address)
+        .await
+        .expect("taken in");
+    let asked = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\n\r\n");
+    stream.write_all(asked.as_bytes()).await.expect("sent");
+    let mut answer = String::new();
+    stream
+        .read_to_string(&mut answer)
+        .await
+        .expect("an answer and its end");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    (head.to_owned(), body.to_owned())
+}
+
+#[tokio::test]
+async fn metrics_can_be_fetched() {
+    let config = "telemetry: { prometheus: { listen: 127.0.0.1:0 } }\n".to_owned()
+        + &static_tenant("[GetObject]", "");
+    let (presignd, mut client) = process::serve(&config).await;
+    let said = presignd.stderr_line("metrics can be fetched").await;
+    let (_, address) = said.rsplit_once("address=").expect("an address");
+    for _ in 0..2 {
+        let asked = request("acme", get_object("acme-files", "k"));
+        client.presign(asked).await.expect("a URL");
+    }
+    // Whoever holds connections and asks for nothing takes up those that are served, for a while.
+    let idle = tokio::net::TcpStream::connect(address)
+        .await
+        .expect("taken in");
+    let (head, body) = fetched(address, "GET", "/metrics").await;
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    let format = "content-type: text/plain; version=0.0.4; charset=utf-8";
+    assert!(head.contains(format), "{head}");
+    let lines: BTreeSet<&str> = body.lines().collect();
+    for line in [
+        "# TYPE presignd_decisions_total counter",
+        "presignd_decisions_total{presignd_outcome=\"issued\"} 2",
+        "presignd_tenants 1",
+        "presignd_connections_open 1",
+        "rpc_server_call_duration_seconds_count{rpc_system_name=\"grpc\",\
+         rpc_method=\"presignd.v1.PresignService/Presign\",rpc_response_status_code=\"OK\"} 2",
+    ] {
+        assert!(lines.contains(line), "{line}: {body}");
+    }
+    let (head, body) = fetched(address, "HEAD", "/metrics").await;
+    assert!(
+        head.starts_with("HTTP/1.1 200 ") && body.is_empty(),
+        "{head}"
+    );
+    let (head, _) = fetched(address, "GET", "/").await;
+    assert!(head.starts_with("HTTP/1.1 404 "), "{head}");
+    let (head, _) = fetched(address, "DELETE", "/metrics").await;
+    assert!(head.starts_with("HTTP/1.1 405 "), "{head}");
+    drop((client, idle));
+    assert_eq!(presignd.terminated().await.code, Some(0));
+}
+
+#[tokio::test]
+async fn an_address_for_metrics_that_is_taken_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = taken.local_addr().map(|address| (taken, address));
+    let (_taken, address) = taken.expect("an address");
+    let config = format!("telemetry: {{ prometheus: {{ listen: \"{address}\" }} }}\n")
+        + &static_tenant("[GetObject]", "");
+    let ended = with_config("serve", &config).run().await;
+    assert_eq!(ended.code, Some(1));
+    let words = format!("cannot listen on {address} for whoever fetches metrics");
+    assert!(ended.stderr.contains(&words), "{}", ended.stderr);
 }

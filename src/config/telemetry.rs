@@ -1,12 +1,15 @@
-//! `telemetry`: where spans and metrics go and how presignd logs.
+//! `telemetry`: where spans and metrics go, who may fetch metrics, and how presignd logs.
 //!
-//! Invariant: spans and metrics are exported only where an endpoint for them is configured.
+//! Invariant: spans and metrics are exported only where an endpoint for them is configured, and metrics are served
+//! to other hosts only together with `insecure: true`.
 
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::mistake::quoted;
 use super::reader::Reader;
+use super::server;
 use super::tree::Node;
 use super::url::{BaseUrl, base_url};
 
@@ -15,6 +18,8 @@ use super::url::{BaseUrl, base_url};
 pub struct Telemetry {
     /// Where spans and metrics are sent; `None`: nowhere.
     pub otlp: Option<Otlp>,
+    /// Where metrics can be fetched; `None`: nowhere.
+    pub prometheus: Option<Prometheus>,
     /// The resource attribute `service.name`.
     pub service_name: String,
     /// presignd's own log.
@@ -30,6 +35,15 @@ pub struct Otlp {
     pub timeout: Duration,
     /// How often metrics are sent.
     pub metrics_interval: Duration,
+}
+
+/// `telemetry.prometheus`: metrics over HTTP, without encryption.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Prometheus {
+    /// The address and port.
+    pub listen: SocketAddr,
+    /// Whether other hosts may fetch them.
+    pub insecure: bool,
 }
 
 /// `telemetry.log`: the log on standard error.
@@ -84,6 +98,7 @@ impl Default for Telemetry {
     fn default() -> Self {
         Self {
             otlp: None,
+            prometheus: None,
             service_name: "presignd".to_owned(),
             log: Log::default(),
         }
@@ -97,11 +112,13 @@ pub(super) fn telemetry(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Tele
     let default = Telemetry::default();
     let mut section = reader.section(node)?;
     let otlp = section.optional("otlp", otlp);
+    let prometheus = section.optional("prometheus", prometheus);
     let service_name = section.or("service_name", default.service_name, service_name);
     let log = section.or("log", default.log, log);
     section.finish();
     Some(Telemetry {
         otlp: otlp?,
+        prometheus: prometheus?,
         service_name: service_name?,
         log: log?,
     })
@@ -121,6 +138,26 @@ fn otlp(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Otlp> {
         endpoint: endpoint?,
         timeout: timeout?,
         metrics_interval: metrics_interval?,
+    })
+}
+
+fn prometheus(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Prometheus> {
+    let mut section = reader.section(node)?;
+    let listen = section.required("listen", server::listen);
+    let insecure = section.or("insecure", false, Reader::boolean);
+    section.finish();
+    let (listen, insecure) = (listen?, insecure?);
+    if !insecure && !server::is_loopback(listen.value.ip()) {
+        let message = format!(
+            "{} can be reached by other hosts, and metrics are served in the clear to whoever asks: add \
+             `telemetry.prometheus.insecure: true` if the network is trusted, or let it be a loopback address",
+            quoted(&listen.value.to_string())
+        );
+        reader.mistake_in(&listen, message);
+    }
+    Some(Prometheus {
+        listen: listen.value,
+        insecure,
     })
 }
 

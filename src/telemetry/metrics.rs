@@ -97,13 +97,11 @@ impl Metrics {
         let Some(mut task) = task else {
             return Ok(());
         };
-        match tokio::time::timeout(within, &mut task).await {
-            Ok(_) => Ok(()),
-            Err(_) => {
-                task.abort();
-                Err(TelemetryError::UnsentMetrics { within })
-            }
+        if tokio::time::timeout(within, &mut task).await.is_err() {
+            task.abort();
+            return Err(TelemetryError::UnsentMetrics { within });
         }
+        Ok(())
     }
 }
 

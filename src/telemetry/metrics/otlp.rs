@@ -27,23 +27,24 @@ pub(super) fn encoded(
     for reading in readings {
         // One without a point is not valid.
         if !reading.points.is_empty() {
-            message::encode(METRICS, &metric(reading, times), &mut bytes);
+            message::encode(METRICS, &metric(&reading, times), &mut bytes);
         }
     }
     bytes
 }
 
-fn metric(reading: Reading, times: [u64; 2]) -> Metric {
+fn metric(reading: &Reading, times: [u64; 2]) -> Metric {
     let cumulative = AggregationTemporality::Cumulative.into();
-    let points = reading.points.into_iter();
+    let points = reading.points.iter();
+    let numbers = points.clone().filter_map(|point| number(point, times));
     let data = match reading.kind {
         Kind::Counter | Kind::Level => metric::Data::Sum(Sum {
-            data_points: points.filter_map(|point| number(point, times)).collect(),
+            data_points: numbers.collect(),
             aggregation_temporality: cumulative,
             is_monotonic: reading.kind == Kind::Counter,
         }),
         Kind::Gauge => metric::Data::Gauge(Gauge {
-            data_points: points.filter_map(|point| number(point, times)).collect(),
+            data_points: numbers.collect(),
         }),
         Kind::Histogram => metric::Data::Histogram(Histogram {
             data_points: points.filter_map(|point| durations(point, times)).collect(),
@@ -59,7 +60,7 @@ fn metric(reading: Reading, times: [u64; 2]) -> Metric {
     }
 }
 
-fn number(point: Point, [began, now]: [u64; 2]) -> Option<NumberDataPoint> {
+fn number(point: &Point, [began, now]: [u64; 2]) -> Option<NumberDataPoint> {
     let Value::Number(number) = point.value else {
         return None;
     };
@@ -72,8 +73,8 @@ fn number(point: Point, [began, now]: [u64; 2]) -> Option<NumberDataPoint> {
     })
 }
 
-fn durations(point: Point, [began, now]: [u64; 2]) -> Option<HistogramDataPoint> {
-    let Value::Distribution(Distribution { counts, sum }) = point.value else {
+fn durations(point: &Point, [began, now]: [u64; 2]) -> Option<HistogramDataPoint> {
+    let Value::Distribution(Distribution { counts, sum }) = &point.value else {
         return None;
     };
     Some(HistogramDataPoint {
@@ -81,8 +82,8 @@ fn durations(point: Point, [began, now]: [u64; 2]) -> Option<HistogramDataPoint>
         start_time_unix_nano: began,
         time_unix_nano: now,
         count: counts.iter().sum(),
-        sum: Some(sum),
-        bucket_counts: counts,
+        sum: Some(*sum),
+        bucket_counts: counts.clone(),
         explicit_bounds: BOUNDS.to_vec(),
         ..HistogramDataPoint::default()
     })
