@@ -1,7 +1,7 @@
 //! Metrics on their way: all of them, every so often, to the collector that spans go to.
 //!
-//! They are read from [`crate::metrics`] and put into OTLP's messages here, rather than by the SDK's instruments: a histogram of those
-//! costs a request more than all that is counted of it now. Invariant: one export at a time is in memory and under way, and it ends in
+//! They are read from [`crate::metrics`] and put into OTLP's messages here, rather than by the SDK's instruments: those look a series
+//! up by its attributes each time, which is more than a request is to pay. Invariant: one export at a time is in memory and under way, and it ends in
 //! time; one that fails is counted and not kept, since the next has all that it had.
 
 mod otlp;

@@ -75,7 +75,7 @@ fn labels(attributes: &Attributes) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::metrics::{ALL, Distribution, Metric, Point};
+    use crate::metrics::{ALL, Distribution, Point};
 
     use super::*;
 
