@@ -188,7 +188,13 @@ async fn a_reload_is_counted_and_whether_the_configuration_is_good_is_told() {
     let config = telemetry(&url) + &static_tenant("[GetObject]", "");
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("presignd.yaml");
-    std::fs::write(&path, &config).expect("written");
+    // Whole, as editors do: half a file is a broken one, and would count.
+    let put = |text: &str| {
+        let beside = folder.path().join(".new");
+        std::fs::write(&beside, text).expect("written");
+        std::fs::rename(&beside, &path).expect("put there");
+    };
+    put(&config);
     let presignd = presignd(["serve", "--config", path.to_str().expect("a path")])
         .env("ACME_SECRET", "PLANTED0SECRET")
         .env("ACME_TOKEN", "PLANTED0TOKEN")
@@ -207,10 +213,10 @@ async fn a_reload_is_counted_and_whether_the_configuration_is_good_is_told() {
         assert!(waited.await.is_ok(), "{series} is never {expected}");
     };
     told("presignd.configuration.good", 1).await;
-    std::fs::write(&path, "tenants: broken\n").expect("written");
+    put("tenants: broken\n");
     told("presignd.configuration.good", 0).await;
     told("presignd.configuration.reloads{presignd.result=broken}", 1).await;
-    std::fs::write(&path, &config).expect("written");
+    put(&config);
     told("presignd.configuration.good", 1).await;
     told("presignd.configuration.reloads{presignd.result=good}", 1).await;
     presignd.terminated().await;
