@@ -9,10 +9,12 @@ use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value;
 use presignd::metrics::{ALL, Kind, Metric};
+use presignd::proto::v1::StreamPresignRequest;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use crate::harness::ceph::Ceph;
 use crate::harness::collector::Collector;
-use crate::harness::presignd::{get_object, put_object, request};
+use crate::harness::presignd::{ceph_tenant, get_object, put_object, request};
 use crate::harness::process::{self, presignd, static_tenant, with_config};
 use crate::harness::tools::repository;
 
@@ -110,6 +112,53 @@ async fn what_is_done_is_counted_and_sent_before_the_end() {
         ("presignd.requests.in_flight", 0),
         ("presignd.connections.open", 0),
         ("presignd.streams.open", 0),
+    ] {
+        assert_eq!(last.get(series), Some(&expected), "{series}: {last:#?}");
+    }
+}
+
+/// A session that STS gives, and a stream that its client ends.
+#[tokio::test]
+async fn sessions_and_streams_are_counted() {
+    let (collector, url) = Collector::start().await;
+    let ceph = Ceph::shared();
+    let grants = r#"[{ commands: [GetObject], resources: ["acme-files/*"] }]"#;
+    let tenant = ceph_tenant(ceph.tenant("acme"), grants).replace('\n', "\n    ");
+    let config = format!(
+        "server: {{ listen: 127.0.0.1:0 }}\ncallers: [{{ match: anyone }}]\n{}tenants:\n  acme:\n    {tenant}\n",
+        telemetry(&url)
+    );
+    let keys = ceph.presignd_credentials();
+    let presignd = with_config("serve", &config)
+        .env("AWS_ACCESS_KEY_ID", keys.access_key_id())
+        .env("AWS_SECRET_ACCESS_KEY", keys.secret_access_key())
+        .start();
+    let mut client = presignd.client().await;
+    for key in ["a", "b"] {
+        let asked = request("acme", get_object("acme-files", key));
+        client.presign(asked).await.expect("a URL");
+    }
+    let asked = ["c", "d", "e"].map(|key| StreamPresignRequest {
+        request_id: key.to_owned(),
+        request: Some(request("acme", get_object("acme-files", key))),
+    });
+    let answers = client.stream_presign(tokio_stream::iter(asked)).await;
+    let mut answers = answers.expect("a stream").into_inner();
+    while answers.message().await.expect("an answer").is_some() {}
+    drop((answers, client));
+    let ended = presignd.terminated().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let last = numbers(collector.exports().last().expect("one at the end"));
+    for (series, expected) in [
+        ("presignd.sts.call.duration{presignd.result=ok}", 1),
+        ("presignd.sessions.requested{presignd.cause=needed}", 1),
+        ("presignd.sessions.requested{presignd.cause=renewal}", 0),
+        ("presignd.sts.breaker.opened", 0),
+        ("presignd.decisions{presignd.outcome=issued}", 5),
+        (&call("Presign", "OK"), 2),
+        (&call("StreamPresign", "OK"), 1),
+        ("presignd.streams.open", 0),
+        ("presignd.requests.in_flight", 0),
     ] {
         assert_eq!(last.get(series), Some(&expected), "{series}: {last:#?}");
     }
