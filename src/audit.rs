@@ -27,6 +27,7 @@ use uuid::Uuid;
 
 use self::span::OpenSpan;
 pub use self::trace_context::TraceContext;
+use crate::metrics;
 
 /// What was decided about one URL.
 ///
@@ -339,18 +340,24 @@ impl Recorder {
         let mut encoded = Ok(());
         for record in records.clone() {
             let span = OpenSpan::under(caller);
-            encoded = encoded.and_then(|()| line::append(&mut bytes, record.borrow(), &span));
-            open.push(span);
+            let record = record.borrow();
+            encoded = encoded.and_then(|()| line::append(&mut bytes, record, &span));
+            open.push((span, record.outcome, record.reason_code));
         }
         let confirmed = match encoded {
             Ok(()) if count == 0 => Ok(()),
-            Ok(()) => self.sink.write(&bytes).await,
+            Ok(()) => {
+                let _waiting = metrics::RECORDS_WAITING.hold_many(count as u64);
+                self.sink.write(&bytes).await
+            }
             Err(error) => Err(error),
         };
+        let decided = open.iter().map(|(_, outcome, reason)| (*outcome, *reason));
+        count_decisions(decided, bytes.len(), confirmed.is_ok());
         if self.spans.is_listening() {
             // The lines are written: their room is the spans' now.
             bytes.clear();
-            for (span, record) in open.iter().zip(records) {
+            for ((span, ..), record) in open.iter().zip(records) {
                 span.end(&mut bytes, record.borrow(), confirmed.is_ok());
             }
             self.spans.take(&bytes, count);
@@ -365,6 +372,27 @@ impl Recorder {
     /// Takes no more records, and waits at most `within` until those taken are kept.
     pub async fn close(&self, within: Duration) -> Result<(), AuditError> {
         self.sink.close(within).await
+    }
+}
+
+/// Counts what was decided, and what became of its records.
+fn count_decisions(
+    decided: impl ExactSizeIterator<Item = (Outcome, Option<&'static str>)>,
+    bytes: usize,
+    confirmed: bool,
+) {
+    let count = decided.len() as u64;
+    if confirmed {
+        metrics::RECORDS.add(metrics::CONFIRMED, count);
+        metrics::RECORD_BYTES.add(0, bytes as u64);
+        for (outcome, reason) in decided {
+            metrics::DECISIONS.count(metrics::decision(outcome.as_str(), reason));
+        }
+    } else {
+        // Whatever was decided, it does not leave.
+        let failed = metrics::decision(Outcome::Failed.as_str(), Some("AUDIT_UNAVAILABLE"));
+        metrics::RECORDS.add(metrics::UNCONFIRMED, count);
+        metrics::DECISIONS.add(failed, count);
     }
 }
 

@@ -27,6 +27,7 @@ pub use self::presented::Presented;
 use self::presented::Shown;
 use self::rules::{Identity, Rules};
 use crate::clock::SharedClock;
+use crate::metrics;
 
 /// Whom to believe.
 #[derive(Debug, Clone)]
@@ -125,6 +126,24 @@ pub enum Why {
     ApiKey,
 }
 
+impl Unauthenticated {
+    /// The place in [`metrics::AUTHENTICATION_FAILURES`].
+    fn place(&self) -> usize {
+        match self {
+            Self::Refused { why, .. } => match why {
+                Why::Missing => 0,
+                Why::TwoCredentials => 1,
+                Why::Repeated => 2,
+                Why::NoBearer => 3,
+                Why::Token(_) => 4,
+                Why::ApiKey => 5,
+            },
+            Self::NoKeys => 6,
+            Self::TooManyFailures { .. } => 7,
+        }
+    }
+}
+
 impl Authenticator {
     /// Believes these, and knows the callers of these rules. Begins to fetch what the sources need, on the current runtime.
     #[must_use]
@@ -183,6 +202,9 @@ impl Authenticator {
     /// If the request does not say who asks, or not believably.
     pub async fn authenticate(&self, presented: &Presented) -> Result<Caller, Unauthenticated> {
         let judged = self.judge(presented).await;
+        if let Err(unauthenticated) = &judged {
+            metrics::AUTHENTICATION_FAILURES.count(unauthenticated.place());
+        }
         if let (Err(Unauthenticated::Refused { .. }), Some(failures)) = (&judged, &self.failures) {
             let unrecorded = failures.note(presented.peer);
             if unrecorded > 0 {

@@ -27,6 +27,7 @@ mod keys;
 mod layers;
 mod limits;
 mod live_check;
+mod metrics;
 mod multipart;
 mod page;
 mod payload;

@@ -21,7 +21,7 @@ use crate::admit::quota::limit::Counting;
 use crate::audit::{Outcome, Record, TraceContext};
 use crate::authenticate::Gate;
 use crate::config::{self, ConfigError, Fingerprint, Settings};
-use crate::metrics::{BROKEN, GOOD, RELOADS};
+use crate::metrics::{BROKEN, CONFIGURATION, GOOD, RELOADS};
 use crate::presign::Presigner;
 use crate::tenant::Tenants;
 use crate::watch::{Watch, folder_of};
@@ -153,6 +153,7 @@ impl Reload {
         if renewed.is_as_before() && self.sections == settings.sections && !asked && !mended {
             return None;
         }
+        CONFIGURATION.set(1);
         for warning in &settings.warnings {
             tracing::warn!("{warning}");
         }
@@ -204,6 +205,7 @@ impl Reload {
         tracing::error!("the last good configuration goes on serving: {error:#}");
         self.good.send_replace(false);
         RELOADS.count(BROKEN);
+        CONFIGURATION.set(0);
         record(presigner, |record, now| {
             record.refused(
                 now,

@@ -192,6 +192,10 @@ fn every_key_reaches_its_setting() {
     let otlp = telemetry.otlp.as_ref().expect("spans are exported");
     assert_eq!(otlp.endpoint.as_str(), "http://collector:4317");
     assert_eq!(otlp.timeout, Duration::from_secs(2));
+    assert_eq!(otlp.metrics_interval, Duration::from_secs(15));
+    let prometheus = telemetry.prometheus.expect("metrics can be fetched");
+    assert_eq!(prometheus.listen.to_string(), "0.0.0.0:9464");
+    assert!(prometheus.insecure);
     assert_eq!(telemetry.service_name, "presignd-eu");
     assert_eq!(telemetry.log.format, LogFormat::Json);
     assert_eq!(telemetry.log.level, LogLevel::Debug);
@@ -446,17 +450,17 @@ fn buckets_and_rules_on_content_reach_their_settings() {
 fn settings_know_their_places() {
     let settings = good("every-key");
     let tenant = &settings.tenants["acme"];
-    assert_eq!(tenant.at.to_string(), "every-key.yaml:27:3");
+    assert_eq!(tenant.at.to_string(), "every-key.yaml:28:3");
     assert_eq!(&*tenant.path, "tenants.acme");
     let command = &tenant.value.grants[0].value.commands[2];
     assert_eq!(
         command.mistake("is unknown").to_string(),
-        "every-key.yaml:49:34: tenants.acme.grants[0].commands[2]: is unknown"
+        "every-key.yaml:50:34: tenants.acme.grants[0].commands[2]: is unknown"
     );
     let role = tenant.value.credentials.role().expect("a role");
     assert_eq!(
         role.role_arn.mistake("is refused").to_string(),
-        "every-key.yaml:35:19: tenants.acme.credentials.assume_role.role_arn: is refused"
+        "every-key.yaml:36:19: tenants.acme.credentials.assume_role.role_arn: is refused"
     );
     assert_eq!(&*tenant.value.limits[1].path, "tenants.acme.limits[1]");
 }
