@@ -126,10 +126,7 @@ async fn a_day_counts_the_bytes_that_are_declared() {
     let counting = Counting::with(ANYONE, "{ name: bytes, upload_bytes: 10B, per: day }").await;
     let undeclared = counting.ask(put_object("acme-files", "k")).await;
     let undeclared = undeclared.unwrap_err();
-    assert_eq!(
-        undeclared.why(),
-        (Code::InvalidArgument, "INVALID_REQUEST")
-    );
+    assert_eq!(undeclared.why(), (Code::InvalidArgument, "INVALID_REQUEST"));
     assert!(undeclared.message.contains("content_length"));
     counting.ask(put_of(6)).await.unwrap();
     let refused = counting.ask(put_of(6)).await.unwrap_err();
@@ -140,7 +137,10 @@ async fn a_day_counts_the_bytes_that_are_declared() {
     counting.ask(get()).await.unwrap();
     // More than a day ever holds: there is nothing to wait for.
     let never = counting.ask(put_of(11)).await.unwrap_err();
-    assert_eq!((never.reason.as_str(), never.retry_after), ("QUOTA_EXCEEDED", None));
+    assert_eq!(
+        (never.reason.as_str(), never.retry_after),
+        ("QUOTA_EXCEEDED", None)
+    );
     counting.presignd.shutdown().await.unwrap();
 }
 
@@ -170,11 +170,14 @@ callers:
   - {{ match: {{ api_key: billing }}, tenants: [acme] }}",
         media.1, billing.1
     );
-    let limits = "{ name: own, rate: 1/h, burst: 2, each: caller }, { name: all, rate: 1/h, burst: 3 }";
+    let limits =
+        "{ name: own, rate: 1/h, burst: 2, each: caller }, { name: all, rate: 1/h, burst: 3 }";
     let counting = Counting::with(&top, limits).await;
     let ask = async |key: &str| {
         let mut request = Request::new(request("acme", get()));
-        request.metadata_mut().insert("x-api-key", key.parse().unwrap());
+        request
+            .metadata_mut()
+            .insert("x-api-key", key.parse().unwrap());
         counting.presignd.client.clone().presign(request).await
     };
     for _ in 0..2 {
@@ -243,7 +246,9 @@ async fn a_batch_is_charged_by_what_is_allowed_of_it() {
     let asked = || batch("acme", [get(), get_object("globex-files", "k"), get()]);
     for _ in 0..2 {
         let results = counting.presignd.presign_batch(asked()).await.unwrap();
-        let issued = results.iter().filter(|r| matches!(r, ItemResult::Response(_)));
+        let issued = results
+            .iter()
+            .filter(|r| matches!(r, ItemResult::Response(_)));
         assert_eq!(issued.count(), 2);
     }
     let refused = refused(counting.presignd.presign_batch(asked()).await);
@@ -259,7 +264,11 @@ async fn answers_tell_what_there_is_and_what_is_left() {
     let client = &counting.presignd.client;
     let policy = r#""all";q=2;w=1200, "daily";q=9;w=86400, "bytes";q=1024;qu="content-bytes""#;
 
-    let answer = client.clone().presign(request("acme", get())).await.unwrap();
+    let answer = client
+        .clone()
+        .presign(request("acme", get()))
+        .await
+        .unwrap();
     assert_eq!(told(answer.metadata(), "ratelimit-policy"), Some(policy));
     let left = told(answer.metadata(), "ratelimit").unwrap();
     assert!(left.starts_with(r#""all";r=1;t="#), "{left}");

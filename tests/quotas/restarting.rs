@@ -58,7 +58,11 @@ async fn start(folder: &TempDir) -> (Process, PresignServiceClient<Channel>) {
 
 /// Takes one, and gives what is left of the only limit.
 async fn take(client: &PresignServiceClient<Channel>) -> u64 {
-    let answer = client.clone().presign(request("acme", get())).await.unwrap();
+    let answer = client
+        .clone()
+        .presign(request("acme", get()))
+        .await
+        .unwrap();
     let left = told(answer.metadata(), "ratelimit").unwrap();
     let (_, left) = left.split_once(";r=").unwrap();
     left.split(';').next().unwrap().parse().unwrap()
@@ -100,7 +104,10 @@ async fn a_killed_process_has_counted_no_less_than_it_issued() {
             let left = take(&client).await;
             assert!(left <= 2560 - issued, "{left} after {issued}");
             // Each end that was not orderly costs a block or two, and not more.
-            assert!(left >= 2560 - issued - (round - 1) * 60, "{left} after {issued}");
+            assert!(
+                left >= 2560 - issued - (round - 1) * 60,
+                "{left} after {issued}"
+            );
         }
         process.signal("KILL");
         process.ended().await;

@@ -123,7 +123,9 @@ impl Window {
             }
             return Ok(());
         }
-        let ahead = used.saturating_add(block).min(self.most);
+        // Others may wait for what is about to be kept: this comes on top, or all would try for the same little again and again.
+        let queued = state.keeping.saturating_add(amount);
+        let ahead = used.saturating_add(block).max(queued).min(self.most);
         if let Some(kept) = self.keep(&mut state, ahead) {
             return Err(NotTaken::Keeping(kept));
         }
