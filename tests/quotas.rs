@@ -40,9 +40,9 @@ impl Counting {
         let presignd = builder.start().await;
         // A day's end is far away, whenever this runs.
         let now = presignd.clock.now().duration_since(UNIX_EPOCH).unwrap();
-        let into_the_day = now.as_secs() % DAY.as_secs();
-        let to_noon = DAY + DAY / 2 - Duration::from_secs(into_the_day);
-        presignd.clock.advance(to_noon);
+        let to_midnight = DAY.as_secs() - now.as_secs() % DAY.as_secs();
+        let noon = Duration::from_secs(to_midnight) + DAY / 2;
+        presignd.clock.advance(noon);
         Self {
             presignd,
             _folder: folder,
