@@ -106,8 +106,9 @@ impl App {
     /// Serves what the configuration says as it changes.
     #[must_use]
     pub fn reloading(self, reload: Reload) -> Self {
+        let gate = Arc::clone(self.api.gate());
         Self {
-            reload: Some(reload),
+            reload: Some(reload.of_callers(gate)),
             ..self
         }
     }

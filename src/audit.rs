@@ -46,7 +46,8 @@ pub struct Record<'a> {
     pub status: &'static str,
     /// The `ErrorReason` without its prefix, such as `COMMAND_DENIED`, where no URL was issued.
     pub reason_code: Option<&'static str>,
-    /// Why no URL was issued: presignd's own sentence, which may hold names of the request, and never text from STS.
+    /// Why no URL was issued, or what came of an operation: presignd's own sentence, which may hold names of the request, and never text
+    /// from STS.
     pub detail: Option<Cow<'a, str>>,
     /// The full name of the RPC's method, such as `presignd.v1.PresignService/Presign`.
     pub method: &'static str,
@@ -174,6 +175,15 @@ impl<'a> Record<'a> {
         self.detail = detail;
     }
 
+    /// Notes that an operation was done; `detail` is what came of it, where that does not go without saying.
+    pub fn operated(&mut self, decided: SystemTime, detail: Option<Cow<'a, str>>) {
+        self.decided = decided;
+        self.outcome = Outcome::Operated;
+        self.status = "OK";
+        self.reason_code = None;
+        self.detail = detail;
+    }
+
     /// Notes that no URL was issued: `outcome` is [`Outcome::Denied`] or [`Outcome::Failed`].
     pub fn refused(
         &mut self,
@@ -202,6 +212,8 @@ pub enum Outcome {
     Failed,
     /// Nothing was asked for but what would become of it.
     Explained,
+    /// An operator was shown something, or has changed something.
+    Operated,
 }
 
 impl Outcome {
@@ -212,6 +224,7 @@ impl Outcome {
             Self::Denied => "denied",
             Self::Failed => "failed",
             Self::Explained => "explained",
+            Self::Operated => "operated",
         }
     }
 }

@@ -16,6 +16,7 @@ pub mod rules;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use http::HeaderValue;
 
 use self::api_key::{ApiKeys, KeyHash};
@@ -46,8 +47,33 @@ pub struct Authenticator {
     api_keys: ApiKeys<Caller>,
     /// Whoever shows nothing, if anyone may ask.
     anyone: Option<Caller>,
-    failures: Option<Failures>,
+    failures: Option<Arc<Failures>>,
+    limit: FailureLimit,
     accepted: Arc<str>,
+    clock: SharedClock,
+}
+
+/// Whoever finds out who asks. May be replaced at any time; what was begun with one ends with it.
+#[derive(Debug)]
+pub struct Gate(ArcSwap<Authenticator>);
+
+impl Gate {
+    /// With this one, for now.
+    #[must_use]
+    pub fn new(authenticator: Authenticator) -> Self {
+        Self(ArcSwap::from_pointee(authenticator))
+    }
+
+    /// The one for a request that begins now.
+    #[must_use]
+    pub fn authenticator(&self) -> Arc<Authenticator> {
+        self.0.load_full()
+    }
+
+    /// From now on there is this one.
+    pub fn replace(&self, authenticator: Authenticator) {
+        self.0.store(Arc::new(authenticator));
+    }
 }
 
 /// The caller could not be identified.
@@ -103,7 +129,23 @@ impl Authenticator {
     /// Believes these, and knows the callers of these rules. Begins to fetch what the sources need, on the current runtime.
     #[must_use]
     pub fn new(sources: Sources, rules: Rules, clock: &SharedClock) -> Self {
-        let tokens = Tokens::new(sources.issuers, clock);
+        Self::after(None, sources, rules, clock)
+    }
+
+    /// Believes these, and knows the callers of these rules, from now on: nobody is known from before. The keys of issuers stay where those are
+    /// as they were, and so does the memory of failures.
+    #[must_use]
+    pub fn renewed(&self, sources: Sources, rules: Rules) -> Self {
+        Self::after(Some(self), sources, rules, &self.clock)
+    }
+
+    fn after(before: Option<&Self>, sources: Sources, rules: Rules, clock: &SharedClock) -> Self {
+        let tokens = Tokens::new(sources.issuers, before.map(|before| &before.tokens), clock);
+        let limit = sources.failures;
+        let failures = match before.filter(|before| before.limit == limit) {
+            Some(before) => before.failures.clone(),
+            None => Failures::new(limit, Arc::clone(clock)).map(Arc::new),
+        };
         let holder = |(name, hashes)| (rules.caller(&Identity::ApiKey(name), None), hashes);
         let api_keys: ApiKeys<Caller> = sources.api_keys.into_iter().map(holder).collect();
         let certificates = rules.know_certificates();
@@ -124,7 +166,9 @@ impl Authenticator {
                 .know_anyone()
                 .then(|| rules.caller(&Identity::Anyone, None)),
             accepted: accepted.join(", or ").into(),
-            failures: Failures::new(sources.failures, Arc::clone(clock)),
+            failures,
+            limit,
+            clock: Arc::clone(clock),
             tokens,
             api_keys,
             rules,

@@ -315,7 +315,8 @@ impl Scoper {
         tenant: &TenantSession,
         commands: &[&BoundCommand<'_>],
     ) -> Result<ScopedCredentials, ScopeError> {
-        let narrowed = |role: &Role| role.narrowed_for(commands, admitted.source_ip());
+        let (name, source_ip) = (caller.name(), admitted.source_ip());
+        let narrowed = |role: &Role| role.narrowed_for(name, commands, source_ip);
         self.narrowed(admitted, caller, tenant, narrowed).await
     }
 
@@ -330,7 +331,8 @@ impl Scoper {
         tenant: &TenantSession,
         commands: &[&BoundCommand<'_>],
     ) -> Result<ScopedCredentials, ScopeError> {
-        let narrowed = |role: &Role| role.narrowed_for_own_use(commands, admitted.source_ip());
+        let (name, source_ip) = (caller.name(), admitted.source_ip());
+        let narrowed = |role: &Role| role.narrowed_for_own_use(name, commands, source_ip);
         self.narrowed(admitted, caller, tenant, narrowed).await
     }
 

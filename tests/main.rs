@@ -20,6 +20,7 @@ mod explaining;
 mod forms;
 mod grpcurl;
 mod harness;
+mod headers;
 mod isolation;
 mod issuing;
 mod keys;

@@ -273,7 +273,18 @@ fn every_key_reaches_its_setting() {
         source_ip.unwrap_or_default(),
         ["203.0.113.0/24", "2001:db8::1"]
     );
-    assert_eq!(tenant.grants.len(), 2);
+    assert_eq!(tenant.grants.len(), 3);
+    let headers = &tenant.grants[2].value.headers;
+    let headers = &headers.as_ref().expect("rules").value;
+    let values = |values: &[&str]| values.iter().map(|&value| value.to_owned()).collect();
+    assert_eq!(
+        headers.server_side_encryption,
+        Some(HeaderRule::Require(values(&["aws:kms"])))
+    );
+    assert_eq!(headers.kms_keys, ["media"]);
+    assert_eq!(headers.acl, Some(HeaderRule::Forbid));
+    let classes = values(&["STANDARD", "INTELLIGENT_TIERING"]);
+    assert_eq!(headers.storage_class, Some(HeaderRule::Allow(classes)));
     let limits: Vec<_> = tenant
         .limits
         .iter()
