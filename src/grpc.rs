@@ -13,7 +13,7 @@ mod presign_parts;
 mod presign_post;
 mod rate_limit;
 mod reply;
-mod request;
+pub(crate) mod request;
 pub mod server;
 mod start_multipart_upload;
 mod status;
@@ -45,7 +45,7 @@ use self::stream_presign::Taking;
 use self::to_the_end::{Panicked, ToTheEnd};
 use crate::admit::quota::Told;
 use crate::audit::TraceContext;
-use crate::authenticate::{Authenticator, Caller, Presented, Unauthenticated};
+use crate::authenticate::{Authenticator, Caller, Gate, Presented, Unauthenticated};
 use crate::names::TenantId;
 use crate::presign::{Arrival, Presigner, at_once};
 use crate::proto::v1::presign_service_server::PresignService;
@@ -110,7 +110,7 @@ struct Unidentified {
 #[derive(Debug)]
 struct Inner {
     presigner: Presigner,
-    authenticator: Authenticator,
+    gate: Arc<Gate>,
     /// The longest that signing may take, whatever the caller's deadline.
     patience: Duration,
     tasks: TaskTracker,
@@ -122,7 +122,7 @@ impl PresignApi {
     pub fn new(presigner: Presigner, authenticator: Authenticator, patience: Duration) -> Self {
         Self(Arc::new(Inner {
             presigner,
-            authenticator,
+            gate: Arc::new(Gate::new(authenticator)),
             patience,
             tasks: TaskTracker::new(),
         }))
@@ -132,6 +132,12 @@ impl PresignApi {
     #[must_use]
     pub fn presigner(&self) -> &Presigner {
         &self.0.presigner
+    }
+
+    /// Where callers are known.
+    #[must_use]
+    pub fn gate(&self) -> &Arc<Gate> {
+        &self.0.gate
     }
 
     /// The longest that signing may take, or a message to come.
@@ -318,7 +324,8 @@ impl Inner {
     }
 
     async fn identify(&self, arrival: &mut Arrival, presented: &Presented) -> Result<(), Refusal> {
-        let mut identified = pin!(self.authenticator.authenticate(presented));
+        let authenticator = self.gate.authenticator();
+        let mut identified = pin!(authenticator.authenticate(presented));
         // Who is known already costs no timer.
         let known = if let Some(known) = at_once(identified.as_mut()).await {
             known

@@ -171,7 +171,7 @@ impl Presigner {
         let decide = async {
             placed.command()?;
             let tenant = tenant.as_ref().map_err(|denied| *denied)?;
-            let authorized = placed.authorize(tenant, &self.standing(tenant), request)?;
+            let authorized = placed.authorize(tenant, &self.standing(arrival, tenant), request)?;
             let admitted = self.admit(arrival, tenant, authorized, &bill).await?;
             self.issue_placed(arrival, tenant, &placed, Ok(admitted))
                 .await
@@ -202,13 +202,13 @@ impl Presigner {
         let mut placed = PlacedForm::bind(item);
         if let Ok(tenant) = &tenant {
             placed.name_buckets(&tenant.buckets);
-            placed.bound_upload(&self.standing(tenant), request.source_ip.as_ref());
+            placed.bound_upload(&self.standing(arrival, tenant), request.source_ip.as_ref());
         }
         let bill = OnceLock::new();
         let decide = async {
             let form = placed.form()?;
             let tenant = tenant.as_ref().map_err(|denied| *denied)?;
-            let authorized = placed.authorize(tenant, &self.standing(tenant), request)?;
+            let authorized = placed.authorize(tenant, &self.standing(arrival, tenant), request)?;
             let admitted = self.admit(arrival, tenant, authorized, &bill).await?;
             let (command, sign) = (&form.command, placed.sign(form));
             let endpoint = self.endpoint(tenant, command, placed.endpoint()).await?;
@@ -252,7 +252,7 @@ impl Presigner {
         let decide = async {
             let tenant = tenant.as_ref().map_err(|denied| *denied)?;
             let authorized: Vec<_> = {
-                let standing = self.standing(tenant);
+                let standing = self.standing(arrival, tenant);
                 let items = placed.iter();
                 let authorized = items.map(|item| item.authorize(tenant, &standing, request));
                 authorized.collect()
@@ -357,9 +357,10 @@ impl Presigner {
         self.quotas.refund(payer, bill.receipt, &costs).await;
     }
 
-    /// The grants of the tenant that hold now.
-    fn standing<'t>(&self, tenant: &'t Tenant) -> Standing<'t> {
-        tenant.rules.standing(self.clock.now())
+    /// The rules of the tenant that hold now for whoever asks.
+    fn standing<'t>(&self, arrival: &Arrival, tenant: &'t Tenant) -> Standing<'t> {
+        let (now, caller) = (self.clock.now(), arrival.caller.name());
+        tenant.rules.standing(now, caller)
     }
 
     /// Where the command goes.

@@ -298,6 +298,22 @@ impl Scoper {
         }
     }
 
+    /// How many sessions are kept.
+    #[must_use]
+    pub fn sessions(&self) -> u64 {
+        self.cache.len()
+    }
+
+    /// How far the clock of an STS is from this machine's at the most, in milliseconds.
+    #[must_use]
+    pub fn furthest_clock(&self) -> u64 {
+        let known = self.skews.known();
+        let sizes = known.iter().map(|(_, skew)| skew.size().as_millis());
+        sizes
+            .max()
+            .map_or(0, |most| u64::try_from(most).unwrap_or(u64::MAX))
+    }
+
     /// Whether this machine's clock can be trusted; see [`ClockSkews::agreement`].
     #[must_use]
     pub fn clocks_agree(&self) -> watch::Receiver<bool> {
@@ -315,7 +331,8 @@ impl Scoper {
         tenant: &TenantSession,
         commands: &[&BoundCommand<'_>],
     ) -> Result<ScopedCredentials, ScopeError> {
-        let narrowed = |role: &Role| role.narrowed_for(commands, admitted.source_ip());
+        let (name, source_ip) = (caller.name(), admitted.source_ip());
+        let narrowed = |role: &Role| role.narrowed_for(name, commands, source_ip);
         self.narrowed(admitted, caller, tenant, narrowed).await
     }
 
@@ -330,7 +347,8 @@ impl Scoper {
         tenant: &TenantSession,
         commands: &[&BoundCommand<'_>],
     ) -> Result<ScopedCredentials, ScopeError> {
-        let narrowed = |role: &Role| role.narrowed_for_own_use(commands, admitted.source_ip());
+        let (name, source_ip) = (caller.name(), admitted.source_ip());
+        let narrowed = |role: &Role| role.narrowed_for_own_use(name, commands, source_ip);
         self.narrowed(admitted, caller, tenant, narrowed).await
     }
 

@@ -64,7 +64,10 @@ fn may_name(room: &str, other: &str) -> bool {
 /// Outside crates, by how their names start, and the only rooms that may name them.
 const OUTSIDE: [(&str, &[&str]); 5] = [
     ("tonic", &["grpc", "proto", "telemetry"]),
-    ("hyper", &["authenticate", "grpc", "dev", "upload"]),
+    (
+        "hyper",
+        &["authenticate", "grpc", "dev", "upload", "telemetry"],
+    ),
     ("rustls", &["authenticate", "grpc", "dev", "upload"]),
     ("tokio_rustls", &["grpc"]),
     ("x509_parser", &["authenticate", "grpc"]),

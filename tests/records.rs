@@ -116,6 +116,9 @@ async fn every_refusal_leaves_a_record_of_who_wanted_what() {
         // Those of uploads in parts: see `multipart`.
         Reason::S3Refused,
         Reason::S3Unavailable,
+        // Those of days and of counts that replicas share: see `quotas`.
+        Reason::QuotaExceeded,
+        Reason::CountsUnavailable,
         // And those without a record; of a stream's end, see `streaming`.
         Reason::Overloaded,
         Reason::StreamClosed,

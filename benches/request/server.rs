@@ -48,20 +48,45 @@ impl Server {
 
     /// presignd with one tenant, sending spans to a collector if there is one.
     pub(crate) fn presignd(collector: Option<&str>) -> Self {
+        Self::limited(
+            collector,
+            "",
+            "{ name: all, rate: 1000000/s, burst: 1000000 }",
+        )
+    }
+
+    /// presignd under no limit at all.
+    pub(crate) fn unlimited() -> Self {
+        Self::limited(None, "", "")
+    }
+
+    /// presignd under limits of every kind, of the service, the tenant and its callers, that all have room.
+    pub(crate) fn under_every_limit() -> Self {
+        let rate = "rate: 1000000/s, burst: 1000000";
+        let service = format!("state: {{ dir: state }}\nlimits: [{{ name: everybody, {rate} }}]\n");
+        let own = format!(
+            "{{ name: all, {rate} }}, {{ name: reads, commands: [read], weights: {{ GetObject: 2 }}, {rate} }}, \
+             {{ name: own, each: caller, {rate} }}, {{ name: daily, urls: 4000000000, per: day }}, \
+             {{ name: bytes, upload_bytes: 1TiB, per: month, time_zone: Europe/Berlin }}, {{ name: calls, sts_calls: 8 }}"
+        );
+        Self::limited(None, &service, &own)
+    }
+
+    /// `service` is more of the configuration's top level, and `limits` are the tenant's.
+    fn limited(collector: Option<&str>, service: &str, limits: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder can be made");
         let address = free_address();
         let telemetry = collector
             .map(|url| format!("telemetry:\n  otlp: {{ endpoint: \"{url}\" }}\n"))
             .unwrap_or_default();
         let config = format!(
-            "server:\n  listen: {address}\ncallers: [{{ match: anyone }}]\n{telemetry}tenants:\n  acme:
+            "server:\n  listen: {address}\ncallers: [{{ match: anyone }}]\n{telemetry}{service}tenants:\n  acme:
     region: eu-west-1
     credentials:
       static: {{ access_key_id: ASIAIOSFODNN7EXAMPLE, secret_access_key: {{ file: secret }}, session_token: {{ file: token }} }}
     grants:
       - {{ commands: [read], resources: [\"acme-files/*\"], max_expiry: 1h }}
-    limits:
-      - {{ name: all, rate: 1000000/s, burst: 1000000 }}
+    limits: [{limits}]
 "
         );
         let write = |name: &str, text: &str| {

@@ -1,32 +1,39 @@
-//! A changed configuration, while presignd serves: new tenants between requests, or everything as it was.
+//! A changed configuration, while presignd serves: new tenants and callers between requests, or everything as it was.
 //!
 //! The whole of it is read and checked as at the start. Invariant: a configuration with any mistake changes nothing, and is told
-//! of once: to the log, to the health of [`CONFIGURATION`](crate::grpc::server::CONFIGURATION), and as a record.
+//! of once: to the log, to the health of [`CONFIGURATION`](crate::grpc::server::CONFIGURATION), and as a record. A good one that changes
+//! anything, or was asked for, has its record too.
 
 use std::collections::BTreeSet;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::limits;
 use super::tenants::{self, ProcessSurroundings, Renewed};
+use super::{callers, limits};
 use crate::admit::quota::limit::Counting;
 use crate::audit::{Outcome, Record, TraceContext};
+use crate::authenticate::Gate;
 use crate::config::{self, ConfigError, Fingerprint, Settings};
+use crate::metrics::{BROKEN, CONFIGURATION, GOOD, RELOADS};
 use crate::presign::Presigner;
 use crate::tenant::Tenants;
 use crate::watch::{Watch, folder_of};
 
-/// What stands for a method in the records of configurations that are not used.
+/// What stands for a method in the records of configurations.
 const METHOD: &str = "presignd/Reload";
 /// Who asks for them.
 const CALLER: &str = "presignd";
 /// How many mistakes a record holds; the log has all.
 const RECORDED_MISTAKES: usize = 10;
+/// The sections besides the tenants that are taken over.
+const LIVE: [&str; 2] = ["authentication", "callers"];
 
 /// The configuration that presignd serves, and where to look for the next.
 #[derive(Debug)]
@@ -36,6 +43,7 @@ pub struct Reload {
     sections: Vec<(&'static str, Option<Fingerprint>)>,
     hangups: Signal,
     good: watch::Sender<bool>,
+    gate: Option<Arc<Gate>>,
 }
 
 /// The files that a configuration was read from.
@@ -61,7 +69,16 @@ impl Reload {
             sections: settings.sections.clone(),
             hangups: signal(SignalKind::hangup())?,
             good: watch::Sender::new(true),
+            gate: None,
         })
+    }
+
+    /// Has the callers of the configuration known there.
+    pub(super) fn of_callers(self, gate: Arc<Gate>) -> Self {
+        Self {
+            gate: Some(gate),
+            ..self
+        }
     }
 
     /// Whether the configuration that was found last is the one that serves.
@@ -111,23 +128,44 @@ impl Reload {
         match read {
             Ok((settings, renewed, limits)) => {
                 presigner.quotas.replace_service(limits);
-                self.serve(&settings, renewed, &presigner.tenants, asked);
+                if let Some(news) = self.serve(&settings, renewed, &presigner.tenants, asked) {
+                    RELOADS.count(GOOD);
+                    record(presigner, |record, now| {
+                        record.operated(now, Some(news.into()));
+                    })
+                    .await;
+                }
             }
             Err(error) => self.keep(&error, presigner).await,
         }
     }
 
-    fn serve(&mut self, settings: &Settings, renewed: Renewed, tenants: &Tenants, asked: bool) {
+    /// Serves it. Returns what is new, if that is worth telling.
+    fn serve(
+        &mut self,
+        settings: &Settings,
+        renewed: Renewed,
+        tenants: &Tenants,
+        asked: bool,
+    ) -> Option<String> {
         self.sources = Sources::of(&self.path, settings);
         let mended = !self.good.send_replace(true);
         if renewed.is_as_before() && self.sections == settings.sections && !asked && !mended {
-            return;
+            return None;
         }
+        CONFIGURATION.set(1);
         for warning in &settings.warnings {
             tracing::warn!("{warning}");
         }
-        for ((section, old), (_, new)) in self.sections.iter().zip(&settings.sections) {
-            if old != new {
+        let mut callers_changed = false;
+        for ((section, old), (_, new)) in self.sections.iter_mut().zip(&settings.sections) {
+            if old == new {
+                continue;
+            }
+            if LIVE.contains(section) {
+                callers_changed = true;
+                *old = *new;
+            } else {
                 tracing::warn!(
                     "`{section}` has changed, and is read when presignd starts: restart it"
                 );
@@ -140,37 +178,59 @@ impl Reload {
             removed,
         } = renewed;
         let count = all.len();
+        // First, so that nobody who is not on the list any more asks for a tenant who is new.
+        if let Some(gate) = self.gate.as_ref().filter(|_| callers_changed) {
+            gate.replace(callers::renewed(&gate.authenticator(), settings));
+        }
         tenants.replace(all);
         tracing::info!(
             tenants = count,
             added,
             changed,
             removed,
+            callers_changed,
             "a new configuration serves new requests"
         );
+        let callers = if callers_changed {
+            ", other callers"
+        } else {
+            ""
+        };
+        Some(format!(
+            "{count} tenants serve: {added} added, {changed} changed, {removed} removed{callers}"
+        ))
     }
 
     async fn keep(&self, error: &anyhow::Error, presigner: &Presigner) {
         tracing::error!("the last good configuration goes on serving: {error:#}");
         self.good.send_replace(false);
-        let now = presigner.clock.now();
-        let since = now
-            .duration_since(std::time::UNIX_EPOCH)
-            .unwrap_or_default();
-        let time =
-            uuid::Timestamp::from_unix(uuid::NoContext, since.as_secs(), since.subsec_nanos());
-        let mut record = Record::new(Uuid::new_v7(time), now, METHOD, CALLER);
-        record.refused(
-            now,
-            Outcome::Failed,
-            "FAILED_PRECONDITION",
-            "INVALID_CONFIGURATION",
-            summary(error),
-        );
-        let nobody = TraceContext::default();
-        if let Err(error) = presigner.recorder.record(&record, &nobody).await {
-            tracing::error!("the mistakes of the configuration have no record: {error}");
-        }
+        RELOADS.count(BROKEN);
+        CONFIGURATION.set(0);
+        record(presigner, |record, now| {
+            record.refused(
+                now,
+                Outcome::Failed,
+                "FAILED_PRECONDITION",
+                "INVALID_CONFIGURATION",
+                summary(error),
+            );
+        })
+        .await;
+    }
+}
+
+/// Leaves a record of what came of a configuration.
+async fn record(presigner: &Presigner, decide: impl FnOnce(&mut Record<'_>, SystemTime)) {
+    let now = presigner.clock.now();
+    let since = now
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    let time = uuid::Timestamp::from_unix(uuid::NoContext, since.as_secs(), since.subsec_nanos());
+    let mut record = Record::new(Uuid::new_v7(time), now, METHOD, CALLER);
+    decide(&mut record, now);
+    let nobody = TraceContext::default();
+    if let Err(error) = presigner.recorder.record(&record, &nobody).await {
+        tracing::error!("what came of a configuration has no record: {error}");
     }
 }
 

@@ -8,17 +8,18 @@ use anyhow::Context as _;
 use secrecy::ExposeSecret as _;
 
 use super::limits;
-use crate::admit::TenantRules;
 use crate::admit::content::{ASKING, ContentRules, ResponseRule, TYPING};
 use crate::admit::deny::Denial;
 use crate::admit::expiry::TenantExpiry;
 use crate::admit::grant::{CLASSES, CommandSelector, Grant, Store, Terms};
+use crate::admit::header::{ENCRYPTING, HeaderRule, HeaderRules, SHARING, STORING};
 use crate::admit::held;
 use crate::admit::media_type::MediaRange;
 use crate::admit::quota::TenantLimits;
 use crate::admit::quota::limit::Counting;
 use crate::admit::resource::ResourcePattern;
 use crate::admit::source_ip::{self, SourceIps};
+use crate::admit::{RulesByCaller, TenantRules};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{self, Located, Mistake};
 use crate::endpoint::buckets::Buckets;
@@ -26,7 +27,7 @@ use crate::endpoint::options::Variant;
 use crate::endpoint::{Defaults, TenantEndpoint};
 use crate::names::TenantId;
 use crate::scope::identity::{Identity, OwnIdentity, SessionTag};
-use crate::scope::session_policy::{self, MAX_SESSION_POLICY, SessionPolicyInput, policy};
+use crate::scope::session_policy::{self, MAX_SESSION_POLICY, SessionPolicyInput};
 use crate::scope::{
     PolicyTerms, Role, SessionBounds, SessionPolicies, SessionScope, StsEndpoint, TenantSession,
 };
@@ -61,7 +62,8 @@ impl config::Surroundings for ProcessSurroundings {
     }
 
     fn resource(&self, text: &str) -> Result<(), String> {
-        match ResourcePattern::parse(text) {
+        // No tenant's id makes a resource good or bad.
+        match ResourcePattern::of_tenant(text, "tenant") {
             Ok(_) => Ok(()),
             Err(error) => Err(error.to_string()),
         }
@@ -88,24 +90,24 @@ impl config::Surroundings for ProcessSurroundings {
         }
     }
 
-    fn tenant(&self, _id: &str, tenant: &Located<config::Tenant>) -> Vec<Mistake> {
-        let mut mistakes = idle_rules(&tenant.value);
-        mistakes.extend(resources_not_held(&tenant.value));
-        mistakes.extend(long_policies(tenant));
+    fn tenant(&self, id: &str, tenant: &Located<config::Tenant>) -> Vec<Mistake> {
+        let mut mistakes = idle_rules(id, &tenant.value);
+        mistakes.extend(resources_not_held(id, &tenant.value));
+        mistakes.extend(long_policies(id, tenant));
         mistakes
     }
 }
 
 /// Session policies that STS would not take.
-fn long_policies(tenant: &Located<config::Tenant>) -> Vec<Mistake> {
-    match (grants(&tenant.value), tenant.value.credentials.role()) {
+fn long_policies(id: &str, tenant: &Located<config::Tenant>) -> Vec<Mistake> {
+    match (grants(id, &tenant.value), tenant.value.credentials.role()) {
         (Ok(grants), Some(role)) if role.policy_arns.is_none() => {
-            let policies = session_policies(&tenant.value, role, Arc::new(grants));
+            let policies = session_policies(id, &tenant.value, role, Arc::new(grants));
             let least = policies.least_length();
             let least = least.filter(|length| *length > MAX_SESSION_POLICY);
-            let known = policies
-                .too_long()
-                .map(|(bucket, length)| too_long(tenant.value.session.scope, bucket, length));
+            let known = policies.too_long().map(|(bucket, length)| {
+                too_long(tenant.value.session.scope, bucket.as_deref(), length)
+            });
             // What is too long for every request is so for those of each bucket.
             let messages: Vec<String> = match least {
                 Some(length) => vec![always_too_long(length)],
@@ -119,10 +121,10 @@ fn long_policies(tenant: &Located<config::Tenant>) -> Vec<Mistake> {
 }
 
 /// Resources on which no session policy holds a session to the grants, so that every request for them is refused.
-fn resources_not_held(tenant: &config::Tenant) -> Vec<Mistake> {
+fn resources_not_held(id: &str, tenant: &config::Tenant) -> Vec<Mistake> {
     let role = tenant.credentials.role();
     let (Ok(grants), true) = (
-        grants(tenant),
+        grants(id, tenant),
         role.is_some_and(|role| role.policy_arns.is_none()),
     ) else {
         return Vec::new();
@@ -139,8 +141,8 @@ fn resources_not_held(tenant: &config::Tenant) -> Vec<Mistake> {
 }
 
 /// Rules on what is told about an object, in grants of no command that tells it.
-fn idle_rules(tenant: &config::Tenant) -> Vec<Mistake> {
-    let Ok(grants) = grants(tenant) else {
+fn idle_rules(id: &str, tenant: &config::Tenant) -> Vec<Mistake> {
+    let Ok(grants) = grants(id, tenant) else {
         return Vec::new();
     };
     let of_any = |grant: &Grant, names: &[&str]| {
@@ -149,13 +151,29 @@ fn idle_rules(tenant: &config::Tenant) -> Vec<Mistake> {
     };
     let mut mistakes = Vec::new();
     for (located, grant) in tenant.grants.iter().zip(&grants) {
-        let rules = grant.content();
+        let (rules, headers) = (grant.content(), grant.headers());
+        let says = |of: fn(&HeaderRules) -> bool| headers.is_some_and(of);
         let rows = [
             ("content_types", rules.uploads.is_some(), &TYPING[..]),
             (
                 "response_content_types` or `response_headers",
                 rules.responses != ResponseRule::Inert,
                 &ASKING[..],
+            ),
+            (
+                "headers.server_side_encryption",
+                says(|headers| headers.server_side_encryption.is_some()),
+                &ENCRYPTING[..],
+            ),
+            (
+                "headers.acl",
+                says(|headers| headers.acl.is_some()),
+                &SHARING[..],
+            ),
+            (
+                "headers.storage_class",
+                says(|headers| headers.storage_class.is_some()),
+                &STORING[..],
             ),
         ];
         for (keys, is_set, commands) in rows {
@@ -284,11 +302,15 @@ fn continuing(mut tenant: Tenant, earlier: &Tenant) -> Tenant {
     tenant
 }
 
-fn build_one(id: &str, tenant: &config::Tenant, counting: &Counting) -> anyhow::Result<Tenant> {
+/// One tenant of a configuration that has been read.
+///
+/// # Errors
+/// If a command or resource is not one: reading has reported those already.
+pub fn build_one(id: &str, tenant: &config::Tenant, counting: &Counting) -> anyhow::Result<Tenant> {
     let id = TenantId::parse(id)?;
     let session = match &tenant.credentials {
         config::Credentials::Role(role) => {
-            TenantSession::assume_role(id.clone(), build_role(tenant, role)?)
+            TenantSession::assume_role(id.clone(), build_role(id.as_str(), tenant, role)?)
         }
         config::Credentials::Static(fixed) => {
             let access_key_id = fixed.access_key_id.expose_secret().to_owned();
@@ -298,10 +320,12 @@ fn build_one(id: &str, tenant: &config::Tenant, counting: &Counting) -> anyhow::
             TenantSession::fixed(id.clone(), credentials)
         }
     };
+    let (grants, deny) = (grants(id.as_str(), tenant)?, denials(id.as_str(), tenant)?);
     Ok(Tenant {
         rules: TenantRules {
-            grants: grants(tenant)?,
-            deny: denials(tenant)?,
+            callers: RulesByCaller::new(&grants, &deny),
+            grants,
+            deny,
             expiry: TenantExpiry {
                 default: seconds(tenant.expiry.default),
                 max: seconds(tenant.expiry.max),
@@ -353,7 +377,7 @@ fn build_buckets(tenant: &config::Tenant) -> Buckets {
 ///
 /// # Errors
 /// If a command or resource is not one.
-pub fn build_role(tenant: &config::Tenant, role: &config::Role) -> anyhow::Result<Role> {
+pub fn build_role(id: &str, tenant: &config::Tenant, role: &config::Role) -> anyhow::Result<Role> {
     let identity = match &role.identity {
         config::Identity::AssumeRole(own) => Identity::Own(OwnIdentity {
             external_id: own.external_id.clone(),
@@ -371,7 +395,12 @@ pub fn build_role(tenant: &config::Tenant, role: &config::Role) -> anyhow::Resul
                 .map(|arn| arn.as_str().to_owned())
                 .collect(),
         ),
-        None => SessionBounds::Grants(session_policies(tenant, role, Arc::new(grants(tenant)?))),
+        None => SessionBounds::Grants(session_policies(
+            id,
+            tenant,
+            role,
+            Arc::new(grants(id, tenant)?),
+        )),
     };
     Ok(Role {
         arn: role.role_arn.value.as_str().to_owned(),
@@ -410,6 +439,7 @@ fn session_tag(tag: &config::SessionTag) -> SessionTag {
 /// The session policies that a tenant's grants come to.
 #[must_use]
 pub fn session_policies(
+    id: &str,
     tenant: &config::Tenant,
     role: &config::Role,
     grants: Arc<Vec<Grant>>,
@@ -422,15 +452,13 @@ pub fn session_policies(
     let deny = tenant.session.deny.iter().flat_map(|deny| &deny.value);
     let partition = role.role_arn.value.partition();
     // What is not read is reported, and whatever is made of the tenant then is not used.
-    let denials = denials(tenant).unwrap_or_default();
+    let denials = denials(id, tenant).unwrap_or_default();
     let terms = PolicyTerms {
         kms_keys: kms_keys(tenant),
         partition: partition.to_owned(),
         signature_age: signature_age(tenant),
-        deny: deny
-            .map(config::DenyStatement::json)
-            .chain(session_policy::denials(&denials, partition))
-            .collect(),
+        deny: deny.map(config::DenyStatement::json).collect(),
+        denials: Arc::new(denials),
     };
     SessionPolicies::new(grants, terms, scope)
 }
@@ -445,18 +473,19 @@ fn signature_age(tenant: &config::Tenant) -> Option<u32> {
 /// # Errors
 /// If a command or resource is not one.
 pub fn role_policy(
+    id: &str,
     tenant: &config::Tenant,
     role: &config::Role,
 ) -> anyhow::Result<serde_json::Value> {
     let input = SessionPolicyInput {
-        grants: &grants(tenant)?,
+        grants: &grants(id, tenant)?,
         kms_keys: &kms_keys(tenant),
         partition: role.role_arn.value.partition(),
         // What narrows a session besides its grants is the sessions' own.
         signature_age: None,
         deny: &[],
     };
-    Ok(policy(&input, None))
+    Ok(session_policy::role_policy(&input))
 }
 
 fn kms_keys(tenant: &config::Tenant) -> Vec<String> {
@@ -468,14 +497,14 @@ fn kms_keys(tenant: &config::Tenant) -> Vec<String> {
 ///
 /// # Errors
 /// If a command or resource is not one.
-pub fn grants(tenant: &config::Tenant) -> anyhow::Result<Vec<Grant>> {
+pub fn grants(id: &str, tenant: &config::Tenant) -> anyhow::Result<Vec<Grant>> {
     let store = store(tenant);
     let grant = |grant: &Located<config::Grant>| -> anyhow::Result<Grant> {
         let resources = grant.value.resources.iter();
         Ok(Grant::new(
             selectors(&grant.value.commands)?,
             resources
-                .map(|text| resource(tenant, &text.value))
+                .map(|text| resource(id, tenant, &text.value))
                 .collect::<anyhow::Result<_>>()?,
             terms(&grant.value)?,
             store,
@@ -488,13 +517,13 @@ pub fn grants(tenant: &config::Tenant) -> anyhow::Result<Vec<Grant>> {
 ///
 /// # Errors
 /// If a command or resource is not one.
-pub fn denials(tenant: &config::Tenant) -> anyhow::Result<Vec<Denial>> {
+pub fn denials(id: &str, tenant: &config::Tenant) -> anyhow::Result<Vec<Denial>> {
     let denial = |denial: &Located<config::Denial>| -> anyhow::Result<Denial> {
         let resources = denial.value.resources.iter();
         Ok(Denial::new(
             selectors(&denial.value.commands)?,
             resources
-                .map(|text| resource(tenant, &text.value))
+                .map(|text| resource(id, tenant, &text.value))
                 .collect::<anyhow::Result<_>>()?,
             store(tenant),
         ))
@@ -511,8 +540,8 @@ fn store(tenant: &config::Tenant) -> Store {
 }
 
 /// A resource of a grant, in the bucket that its name stands for.
-fn resource(tenant: &config::Tenant, text: &str) -> anyhow::Result<ResourcePattern> {
-    let pattern = ResourcePattern::parse(text)?;
+fn resource(id: &str, tenant: &config::Tenant, text: &str) -> anyhow::Result<ResourcePattern> {
+    let pattern = ResourcePattern::of_tenant(text, id)?;
     let mut buckets = tenant.buckets.iter().map(|bucket| &bucket.value);
     let named = buckets.find(|bucket| pattern.bucket() == Some(&bucket.name));
     Ok(match named {
@@ -544,9 +573,29 @@ fn terms(grant: &config::Grant) -> anyhow::Result<Terms> {
         max_expiry: grant.max_expiry.as_ref().map(|cap| seconds(cap.value)),
         max_upload: grant.max_upload,
         content,
+        headers: grant
+            .headers
+            .as_ref()
+            .map(|headers| Box::new(headers_of(&headers.value))),
         source_ip: SourceIps::of(networks),
         not_after: grant.not_after.as_ref().map(|end| end.value.time),
     })
+}
+
+fn headers_of(headers: &config::Headers) -> HeaderRules {
+    let rule = |rule: &Option<config::HeaderRule>| {
+        rule.as_ref().map(|rule| match rule {
+            config::HeaderRule::Require(values) => HeaderRule::Require(values.clone()),
+            config::HeaderRule::Allow(values) => HeaderRule::Allow(values.clone()),
+            config::HeaderRule::Forbid => HeaderRule::Forbid,
+        })
+    };
+    HeaderRules {
+        server_side_encryption: rule(&headers.server_side_encryption),
+        kms_keys: headers.kms_keys.clone(),
+        acl: rule(&headers.acl),
+        storage_class: rule(&headers.storage_class),
+    }
 }
 
 pub(super) fn selectors(names: &[Located<String>]) -> anyhow::Result<Vec<CommandSelector>> {
@@ -724,8 +773,8 @@ mod tests {
             let Some(role) = tenant.credentials.role() else {
                 panic!("{:?}", tenant.credentials)
             };
-            let grants = Arc::new(grants(tenant).unwrap());
-            let lengths = session_policies(tenant, role, grants);
+            let grants = Arc::new(grants("acme", tenant).unwrap());
+            let lengths = session_policies("acme", tenant, role, grants);
             lengths.lengths().get(&None).copied()
         };
         let lengths: Vec<usize> = (1..60).map_while(length_of).collect();
@@ -745,13 +794,13 @@ mod tests {
         );
         let settings = parse(&named).unwrap();
         let tenant = &settings.tenants["acme"].value;
-        let resources: Vec<String> = grants(tenant).unwrap()[0]
+        let resources: Vec<String> = grants("acme", tenant).unwrap()[0]
             .resources()
             .iter()
             .map(ToString::to_string)
             .collect();
         assert_eq!(resources, ["acme-media-7f/a/*", "acme-logs/*"]);
-        let policy = role_policy(tenant, tenant.credentials.role().unwrap()).unwrap();
+        let policy = role_policy("acme", tenant, tenant.credentials.role().unwrap()).unwrap();
         let policy = policy.to_string();
         assert!(
             policy.contains("arn:aws:s3:::acme-media-7f/a/*"),
@@ -780,6 +829,80 @@ mod tests {
     }
 
     #[test]
+    fn rules_on_headers_are_for_grants_of_commands_that_have_any() {
+        let grants =
+            "      - { commands: [read], resources: [\"a/*\"], headers: { acl: forbid, storage_class: forbid } }
+      - { commands: [PutObjectAcl], resources: [\"a/*\"], headers: { acl: forbid, server_side_encryption: forbid } }
+";
+        let said = mistakes(&tenant("tenant", grants));
+        let places = [
+            "a.yaml:7:9: tenants.acme.grants[0]: `headers.acl` is about CopyObject, ",
+            "a.yaml:7:9: tenants.acme.grants[0]: `headers.storage_class` is about CopyObject, ",
+            "a.yaml:8:9: tenants.acme.grants[1]: `headers.server_side_encryption` is about CopyObject, ",
+        ];
+        assert_eq!(said.len(), places.len(), "{said:#?}");
+        for (said, place) in said.iter().zip(places) {
+            assert!(said.starts_with(place), "{said}\nnot {place}");
+        }
+    }
+
+    #[test]
+    fn variables_that_are_none_or_too_wide_are_told_of_where_they_stand() {
+        let grants = "      - { commands: [read], resources: [\"a/{user}/*\", \"a-{tenant}/*\", \"a/{caller}*\", \"a/{tenant}/{caller}/*\"] }
+    deny: [{ commands: [delete], resources: [\"a/x}\"] }]
+";
+        let said = mistakes(&tenant("tenant", grants));
+        let places = [
+            "a.yaml:7:41: tenants.acme.grants[0].resources[0]: `a/{user}/*` has a brace that is not of {tenant} or {caller}",
+            "a.yaml:7:55: tenants.acme.grants[0].resources[1]: `a-{tenant}/*` has a variable in its bucket",
+            "a.yaml:7:71: tenants.acme.grants[0].resources[2]: `a/{caller}*` has its '*' in the part of the key that {caller} is in",
+            "a.yaml:8:46: tenants.acme.deny[0].resources[0]: `a/x}` has a brace",
+        ];
+        assert_eq!(said.len(), places.len(), "{said:#?}");
+        for (said, place) in said.iter().zip(places) {
+            assert!(said.starts_with(place), "{said}\nnot {place}");
+        }
+    }
+
+    #[test]
+    fn a_role_has_what_every_caller_may_need_and_a_session_what_its_own_does() {
+        let grants = "      - { commands: [GetObject, ListObjectsV2], resources: [\"files/{tenant}/{caller}/*\"] }
+    deny: [{ commands: [DeleteObject], resources: [\"files/{tenant}/{caller}/*\"] }]
+";
+        let settings = parse(&tenant("tenant", grants)).unwrap();
+        let tenant = &settings.tenants["acme"].value;
+        let role = tenant.credentials.role().unwrap();
+        let needed = role_policy("acme", tenant, role).unwrap().to_string();
+        assert!(
+            needed.contains(r#""arn:aws:s3:::files/acme/*/*""#),
+            "{needed}"
+        );
+        assert!(needed.contains(r#""s3:prefix":"acme/*/*""#), "{needed}");
+        let of_role = grants_length(tenant, role);
+        assert!(of_role > needed.len(), "{of_role} with a name in it");
+
+        let counting = Counting::new(Arc::new(SystemClock::new()));
+        let built = build_one("acme", tenant, &counting).unwrap();
+        let resources = |caller: &str| -> Vec<String> {
+            let rules = built.rules.of(caller);
+            let (grant, denial) = (&rules.grants()[0], &rules.deny()[0]);
+            let all = grant.resources().iter().chain(denial.resources());
+            all.map(ToString::to_string).collect()
+        };
+        assert_eq!(resources("ann"), ["files/acme/ann/*"; 2]);
+        assert_eq!(
+            resources("a/b"),
+            ["files/acme/{caller}/*", "files/acme/*"],
+            "nothing is granted, and whatever might be meant is denied"
+        );
+    }
+
+    fn grants_length(tenant: &config::Tenant, role: &config::Role) -> usize {
+        let grants = Arc::new(grants("acme", tenant).unwrap());
+        session_policies("acme", tenant, role, grants).lengths()[&None]
+    }
+
+    #[test]
     fn static_credentials_have_no_session_policy_to_be_too_long() {
         let fixed = "    credentials: { static: { access_key_id: A, secret_access_key: { env: PATH } } }\n    grants:\n";
         assert!(parse(&(fixed.to_owned() + &prefixes("files", 50))).is_ok());
@@ -787,7 +910,7 @@ mod tests {
 
     #[test]
     fn a_tenant_that_says_the_same_stays_the_same() {
-        let clock = Counting::new(Arc::new(SystemClock::new()));
+        let counting = Counting::new(Arc::new(SystemClock::new()));
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("secret");
         let text = |age: &str| {
@@ -800,7 +923,7 @@ tenants:
         };
         let renewed = |current: &ById, text: &str| {
             let settings = config::parse(text, "a.yaml", folder.path(), &ProcessSurroundings);
-            renew(current, &settings.unwrap().tenants, &clock).unwrap()
+            renew(current, &settings.unwrap().tenants, &counting).unwrap()
         };
         std::fs::write(&file, "one").unwrap();
         let first = renewed(&ById::new(), &text("1h"));

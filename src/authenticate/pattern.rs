@@ -26,6 +26,12 @@ impl Pattern {
         }
     }
 
+    /// The one name that it takes, if it takes no others.
+    #[must_use]
+    pub fn exact(&self) -> Option<&str> {
+        (!self.prefix).then_some(&*self.text)
+    }
+
     /// Whether it takes this name.
     #[must_use]
     pub fn takes(&self, name: &str) -> bool {

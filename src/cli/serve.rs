@@ -29,6 +29,9 @@ pub(super) async fn run(path: &Path) -> anyhow::Result<ExitCode> {
     let app = App::start(&settings, surroundings).await?.reloading(reload);
     // Before anybody is told: whoever hears that presignd serves may stop it at once.
     let stop = stop_signal()?;
+    if let Some(address) = app.metrics_address() {
+        tracing::info!(%address, "metrics can be fetched");
+    }
     tracing::info!(address = %app.address(), tenants = settings.tenants.len(), "serving");
     // What was built from them is enough.
     drop(settings);

@@ -155,12 +155,12 @@ pub(super) fn file(text: &str) -> Result<PathBuf, String> {
     }
 }
 
-fn is_loopback(address: IpAddr) -> bool {
+pub(super) fn is_loopback(address: IpAddr) -> bool {
     // `::ffff:127.0.0.1` is loopback as well.
     address.to_canonical().is_loopback()
 }
 
-fn listen(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Located<SocketAddr>> {
+pub(super) fn listen(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Located<SocketAddr>> {
     let address = reader.parsed(node, |text| {
         let form = "write it as `127.0.0.1:50051` or `[::1]:50051`";
         text.parse::<SocketAddr>().map_err(|_| {

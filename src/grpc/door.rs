@@ -22,6 +22,7 @@ use tower::Service as _;
 
 use self::arriving::Arriving;
 use super::{METHODS, PresignApi, Unidentified, status, stream_presign};
+use crate::metrics::{self, CALLS};
 use crate::proto::v1::presign_service_server::PresignServiceServer;
 use crate::refusal::Refusal;
 
@@ -56,7 +57,21 @@ pub(super) struct Ticket(Arc<Place>);
 
 /// One request's part of the room.
 #[derive(Debug)]
-pub(super) struct Held(Arc<Room>);
+pub(super) struct Held(
+    Arc<Room>,
+    #[expect(dead_code, reason = "counts until it is dropped")] metrics::Held,
+);
+
+/// A call that is timed until it is answered, or given up.
+#[derive(Debug)]
+pub(super) struct Timed {
+    api: PresignApi,
+    method: &'static str,
+    began: Duration,
+    /// How it ended; if nobody says: its caller has gone.
+    code: Option<Code>,
+    elsewhere: bool,
+}
 
 #[derive(Debug)]
 struct Place {
@@ -88,7 +103,9 @@ impl Door {
         let Some(method) = method(request.uri().path()) else {
             return self.service.clone().call(request);
         };
+        let timed = Timed::begin(&self.api, method);
         let Some(held) = self.room.take() else {
+            timed.end(Code::Unavailable);
             return Box::pin(ready(Ok(answer(status::unrecorded(&Refusal::Overloaded)))));
         };
         let (headers, extensions) = (request.headers(), request.extensions());
@@ -109,16 +126,23 @@ impl Door {
         });
         request.extensions_mut().insert(ticket.clone());
         let answering = self.service.clone().call(request);
-        let (api, room) = (self.api.clone(), Arc::clone(&self.room));
+        let room = Arc::clone(&self.room);
         Box::pin(async move {
             let answered = answering.await?;
             let unread = ticket.unread();
-            Ok(
+            let answered =
                 match unread.and_then(|arriving| Some((arriving, room.refusal(&answered)?))) {
-                    Some((arriving, refusal)) => answer(api.refuse(arriving, refusal).await),
+                    Some((arriving, refusal)) => answer(timed.api.refuse(arriving, refusal).await),
                     None => answered,
-                },
-            )
+                };
+            match answered.headers().get("grpc-status") {
+                Some(code) => timed.end(Code::from_bytes(code.as_bytes())),
+                // A stream is timed where it is answered.
+                None if is_stream => timed.forget(),
+                // The message is there, and the status will follow it.
+                None => timed.end(Code::Ok),
+            }
+            Ok(answered)
         })
     }
 
@@ -151,9 +175,10 @@ impl Room {
     /// A part of it for one more request, if there is any.
     pub(super) fn take(self: &Arc<Self>) -> Option<Held> {
         if self.taken.fetch_add(1, Ordering::Relaxed) < self.most {
-            return Some(Held(Arc::clone(self)));
+            return Some(Held(Arc::clone(self), metrics::IN_FLIGHT.hold()));
         }
         self.taken.fetch_sub(1, Ordering::Relaxed);
+        metrics::OVERLOADED.count(0);
         self.refused.fetch_add(1, Ordering::Relaxed);
         None
     }
@@ -174,6 +199,42 @@ impl Room {
             // Compressed, say, or the client took it back.
             _ => None,
         }
+    }
+}
+
+impl Timed {
+    /// A call that begins now.
+    pub(super) fn begin(api: &PresignApi, method: &'static str) -> Self {
+        Self {
+            began: api.presigner().clock.monotonic(),
+            api: api.clone(),
+            method,
+            code: None,
+            elsewhere: false,
+        }
+    }
+
+    /// It ends now, like this.
+    pub(super) fn end(mut self, code: Code) {
+        self.code = Some(code);
+    }
+
+    /// It is timed elsewhere.
+    fn forget(mut self) {
+        self.elsewhere = true;
+    }
+}
+
+impl Drop for Timed {
+    fn drop(&mut self) {
+        if self.elsewhere {
+            return;
+        }
+        let now = self.api.presigner().clock.monotonic();
+        let code = self.code.unwrap_or(Code::Cancelled);
+        let code = usize::try_from(i32::from(code)).unwrap_or_default();
+        let place = metrics::call(self.method, code);
+        CALLS.took(place, now.saturating_sub(self.began));
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) const MAX_REQUEST_ID: usize = 128;
 const MAX_HEADROOM: Duration = Duration::from_millis(100);
 
 /// What a request asks for, and its command.
-pub(super) fn read_presign(request: PresignRequest) -> Result<(Request, Box<Command>), Refusal> {
+pub(crate) fn read_presign(request: PresignRequest) -> Result<(Request, Box<Command>), Refusal> {
     read_with(request, Vec::new())
 }
 

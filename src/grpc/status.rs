@@ -65,7 +65,7 @@ fn log(refusal: &Refusal, issuance_id: Uuid) {
     let reason = reason_name(verdict.reason);
     match verdict.outcome {
         Outcome::Failed => tracing::warn!(%issuance_id, reason, "not issued: {refusal}"),
-        Outcome::Denied | Outcome::Issued | Outcome::Explained => {
+        Outcome::Denied | Outcome::Issued | Outcome::Explained | Outcome::Operated => {
             tracing::debug!(%issuance_id, reason, "not issued: {refusal}");
         }
     }

@@ -15,6 +15,7 @@ use super::calls::{Leave, TenantCalls, Turns};
 use super::flight::{Flight, Outcome, fly};
 use super::{AssumeRole, AssumeRoleCall, ScopeError, Session, SessionKey};
 use crate::clock::SharedClock;
+use crate::metrics;
 
 /// How many sessions are kept. Each is a few kilobytes, mostly the session token.
 const CAPACITY: u64 = 100_000;
@@ -87,6 +88,11 @@ impl SessionCache {
             slots,
             slots_of_one_request,
         }
+    }
+
+    /// How many are kept, more or less: those that came or went a moment ago may not be counted yet.
+    pub(super) fn len(&self) -> u64 {
+        self.slots.entry_count() + self.slots_of_one_request.entry_count()
     }
 
     /// A session that is known and covers the need.
@@ -169,6 +175,7 @@ impl SessionCache {
             && next.rests_until <= now
             && let Ok(leave) = calls.leave(now)
         {
+            metrics::STS_FLIGHTS.count(metrics::RENEWAL);
             self.take_off(slot, &mut next, leave, call());
         }
     }
@@ -193,7 +200,10 @@ impl SessionCache {
             return Joined::Not(refusal);
         }
         match calls.leave(now) {
-            Ok(leave) => Joined::Flight(self.take_off(slot, &mut next, leave, call())),
+            Ok(leave) => {
+                metrics::STS_FLIGHTS.count(metrics::NEEDED);
+                Joined::Flight(self.take_off(slot, &mut next, leave, call()))
+            }
             Err(shut_for) => Joined::Not(
                 ScopeError::unavailable("STS failed a moment ago").retried_in(Some(shut_for)),
             ),
