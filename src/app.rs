@@ -4,6 +4,7 @@ pub mod callers;
 pub mod limits;
 pub mod reload;
 pub mod server;
+mod shared;
 pub mod tenants;
 
 use std::future::Future;
@@ -83,12 +84,13 @@ impl App {
         };
         let traces = Arc::new(Traces::start(&otlp)?);
         let counting = limits::counting(&settings.state, &clock)?;
+        let shared = shared::counts(settings.state.redis.as_ref(), &clock).await?;
         let skews = ClockSkews::new(Arc::clone(&clock), settings.server.max_clock_skew);
         let skews = Arc::new(skews);
         let sts = Sts::new(aws, Arc::clone(&skews));
         let presigner = Presigner {
             tenants: tenants::build(&settings.tenants, &counting)?,
-            quotas: Quotas::new(limits::build(&settings.limits, None, &counting)?, None),
+            quotas: Quotas::new(limits::build(&settings.limits, None, &counting)?, shared),
             scoper: Scoper::new(Arc::new(sts), skews, Arc::clone(&clock)),
             endpoints: Endpoints::default(),
             uploads: Box::new(S3::default()),

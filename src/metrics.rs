@@ -246,6 +246,18 @@ pub const GOOD: usize = 0;
 /// The place in [`RELOADS`].
 pub const BROKEN: usize = 1;
 
+/// When the counts that replicas share went [`AWAY`], and when they came [`BACK`].
+pub static COUNTS_SWITCHES: Counter<2> = Counter::new(
+    "presignd.counts.switches",
+    "Times that the shared counts went away, or came back",
+    "to",
+    ["away", "back"],
+);
+/// The place in [`COUNTS_SWITCHES`].
+pub const AWAY: usize = 0;
+/// The place in [`COUNTS_SWITCHES`].
+pub const BACK: usize = 1;
+
 /// Requests that a limit had no room for: [`ENFORCED`] ones were refused, [`SHADOW`] ones let through.
 pub static LIMITS_REFUSED: Counter<2> = Counter::new(
     "presignd.limits.refused",

@@ -4,11 +4,13 @@
 //! caller of a tenant. What a request costs is one [`Charge`] for each limit that counts it; charges are made all or none. Invariant:
 //! a charge that was not made, and could not be, is a refusal: nobody goes on because a count is not known, unless its limit says so.
 
+pub mod arithmetic;
 pub mod calendar;
 mod charging;
 mod ledger;
 pub mod limit;
 mod rate;
+pub mod redis;
 mod window;
 
 use std::fmt::Debug;

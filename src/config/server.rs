@@ -146,7 +146,7 @@ fn tls(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Tls> {
 }
 
 /// A path, and not what the file holds, which logs would repeat where it is not found.
-fn file(text: &str) -> Result<PathBuf, String> {
+pub(super) fn file(text: &str) -> Result<PathBuf, String> {
     let good = (1..=1024).contains(&text.len()) && !text.contains(char::is_control);
     if good && !text.contains("-----BEGIN") {
         Ok(PathBuf::from(text))

@@ -344,6 +344,39 @@ fn every_key_about_limits_reaches_its_setting() {
 }
 
 #[test]
+fn every_key_about_redis_reaches_its_setting() {
+    let redis = good("every-key").state.redis.expect("a Redis");
+    let servers = [("redis-1.example.com", 26379), ("::1", 26380)];
+    assert_eq!(
+        redis.servers,
+        servers.map(|(host, port)| (host.to_owned(), port))
+    );
+    let RedisMode::Sentinel {
+        master,
+        username,
+        password,
+    } = redis.mode
+    else {
+        panic!("{:?}", redis.mode);
+    };
+    assert_eq!(master, "presignd");
+    assert_eq!(username.as_deref(), Some("watcher"));
+    assert_eq!(password.expect("one").expose_secret(), PLANTED);
+    assert_eq!(redis.username.as_deref(), Some("presignd"));
+    assert_eq!(redis.password.expect("one").expose_secret(), PLANTED);
+    assert_eq!(
+        redis.tls.expect("TLS").ca,
+        Some(folder("good").join("redis-ca.pem"))
+    );
+    assert_eq!(redis.database, 3);
+    assert_eq!(redis.prefix, "presignd-eu");
+    assert_eq!(redis.timeout, Duration::from_millis(75));
+    assert_eq!(redis.replicas.get(), 4);
+    let life = Duration::from_secs(5);
+    assert_eq!(redis.lease, RedisLease { share: 5, life });
+}
+
+#[test]
 fn every_key_about_callers_reaches_its_setting() {
     let settings = good("callers");
     assert!(!settings.server.reflection);
