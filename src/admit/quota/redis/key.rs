@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn names_keep_a_tenant_in_one_slot_and_callers_apart() {
         let acme = TenantId::parse("acme").unwrap();
-        let named = |tenant, limit, caller, window| {
+        let named = |tenant, limit, caller: Option<&str>, window| {
             let mut name = name(
                 "presignd",
                 &CountKey {
