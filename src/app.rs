@@ -1,6 +1,8 @@
 //! Turns settings into rooms: the only file that names concrete adapters.
 
 pub mod callers;
+mod dependencies;
+mod orders;
 pub mod reload;
 pub mod server;
 pub mod tenants;
@@ -24,6 +26,8 @@ use crate::config::Settings;
 use crate::endpoint::Endpoints;
 use crate::grpc::PresignApi;
 use crate::grpc::server::{PresignServer, Signs};
+use crate::operate::dependency::Depends;
+use crate::operate::{Controls, Keeper};
 use crate::presign::Presigner;
 use crate::scope::Scoper;
 use crate::scope::clock_skew::ClockSkews;
@@ -50,7 +54,10 @@ pub struct Surroundings<S> {
 pub struct App {
     server: PresignServer,
     api: PresignApi,
-    traces: Traces,
+    traces: Arc<Traces>,
+    keeper: Option<Keeper>,
+    dependencies: Vec<Box<dyn Depends>>,
+    started: Duration,
     reload: Option<Reload>,
 }
 
@@ -71,11 +78,15 @@ impl App {
             queue: None,
             service_name: Some(settings.telemetry.service_name.clone()),
         })?;
+        let traces = Arc::new(traces);
         let skews = ClockSkews::new(Arc::clone(&clock), settings.server.max_clock_skew);
         let skews = Arc::new(skews);
         let sts = Sts::new(aws, Arc::clone(&skews));
+        let orders::Kept { orders, keeper } = orders::kept(&settings.state).await?;
+        let dependencies = dependencies::all(&skews, &traces, keeper.as_ref());
         let presigner = Presigner {
             tenants: tenants::build(&settings.tenants, &clock)?,
+            orders,
             scoper: Scoper::new(Arc::new(sts), skews, Arc::clone(&clock)),
             endpoints: Endpoints::default(),
             uploads: Box::new(S3::default()),
@@ -92,6 +103,9 @@ impl App {
             server,
             api,
             traces,
+            keeper,
+            dependencies,
+            started: clock.monotonic(),
             reload: None,
         })
     }
@@ -115,13 +129,28 @@ impl App {
     ///
     /// # Errors
     /// If the server broke down, or records could not be written to the end.
-    pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
+    pub async fn run(
+        mut self,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> anyhow::Result<()> {
         let scoper = &self.api.presigner().scoper;
         let presigner = self.api.presigner();
         let configured = self.reload.as_ref().map(Reload::goodness);
         let signs = Signs {
             ready: scoper.clocks_agree(),
             configured: configured.unwrap_or_else(|| watch::channel(true).1),
+        };
+        self.api.control(Controls {
+            reloads: self.reload.as_mut().map(Reload::on_demand),
+            dependencies: self.dependencies,
+            ready: Some(scoper.clocks_agree()),
+            started: self.started,
+        });
+        let keep_orders = async {
+            match self.keeper {
+                Some(keeper) => keeper.run().await,
+                None => std::future::pending().await,
+            }
         };
         let reload = async {
             match self.reload {
@@ -132,6 +161,7 @@ impl App {
         let served = tokio::select! {
             served = self.server.serve(self.api.clone(), signs, stop) => served,
             () = reload => Ok(()),
+            () = keep_orders => Ok(()),
             () = scoper.watch_clocks() => Ok(()),
         };
         let recorded = self.api.presigner().recorder.close(LAST_WORDS).await;

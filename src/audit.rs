@@ -21,6 +21,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwapOption;
 use smallvec::SmallVec;
 use uuid::Uuid;
 
@@ -45,7 +46,8 @@ pub struct Record<'a> {
     pub status: &'static str,
     /// The `ErrorReason` without its prefix, such as `COMMAND_DENIED`, where no URL was issued.
     pub reason_code: Option<&'static str>,
-    /// Why no URL was issued: presignd's own sentence, which may hold names of the request, and never text from STS.
+    /// Why no URL was issued, or what came of an operation: presignd's own sentence, which may hold names of the request, and never text
+    /// from STS.
     pub detail: Option<Cow<'a, str>>,
     /// The full name of the RPC's method, such as `presignd.v1.PresignService/Presign`.
     pub method: &'static str,
@@ -170,6 +172,15 @@ impl<'a> Record<'a> {
         self.detail = detail;
     }
 
+    /// Notes that an operation was done; `detail` is what came of it, where that does not go without saying.
+    pub fn operated(&mut self, decided: SystemTime, detail: Option<Cow<'a, str>>) {
+        self.decided = decided;
+        self.outcome = Outcome::Operated;
+        self.status = "OK";
+        self.reason_code = None;
+        self.detail = detail;
+    }
+
     /// Notes that no URL was issued: `outcome` is [`Outcome::Denied`] or [`Outcome::Failed`].
     pub fn refused(
         &mut self,
@@ -198,6 +209,8 @@ pub enum Outcome {
     Failed,
     /// Nothing was asked for but what would become of it.
     Explained,
+    /// An operator was shown something, or has changed something.
+    Operated,
 }
 
 impl Outcome {
@@ -208,6 +221,7 @@ impl Outcome {
             Self::Denied => "denied",
             Self::Failed => "failed",
             Self::Explained => "explained",
+            Self::Operated => "operated",
         }
     }
 }
@@ -277,6 +291,8 @@ pub trait SpanSink: Send + Sync + fmt::Debug {
 pub struct Recorder {
     spans: Arc<dyn SpanSink>,
     sink: Box<dyn Sink>,
+    /// Why the last records were not confirmed, if they were not.
+    trouble: ArcSwapOption<AuditError>,
 }
 
 impl Recorder {
@@ -285,7 +301,13 @@ impl Recorder {
         Self {
             spans,
             sink: Box::new(sink),
+            trouble: ArcSwapOption::empty(),
         }
+    }
+
+    /// Why the last records were not confirmed. `None`: they were.
+    pub fn trouble(&self) -> Option<AuditError> {
+        self.trouble.load().as_deref().cloned()
     }
 
     /// Records one decision; see [`record_all`](Self::record_all).
@@ -321,6 +343,11 @@ impl Recorder {
             Ok(()) => self.sink.write(&bytes).await,
             Err(error) => Err(error),
         };
+        match &confirmed {
+            Err(error) => self.trouble.store(Some(Arc::new(error.clone()))),
+            Ok(()) if self.trouble.load().is_some() => self.trouble.store(None),
+            Ok(()) => {}
+        }
         if self.spans.is_listening() {
             // The lines are written: their room is the spans' now.
             bytes.clear();

@@ -6,9 +6,11 @@
 
 pub mod explain;
 mod form;
+pub mod operation;
 mod placed;
 mod record;
 mod upload;
+mod usage;
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -30,6 +32,7 @@ use crate::authenticate::{Caller, Right};
 use crate::clock::SharedClock;
 use crate::endpoint::{self, Endpoints, NoEndpoint};
 use crate::names::TenantId;
+use crate::operate::StandingOrders;
 use crate::proto::v1::Command;
 use crate::refusal::Refusal;
 use crate::scope::{ScopedCredentials, Scoper};
@@ -44,6 +47,8 @@ use crate::upload::Uploads;
 pub struct Presigner {
     /// The tenants.
     pub tenants: Tenants,
+    /// What operators have stopped.
+    pub orders: StandingOrders,
     /// Hands out credentials.
     pub scoper: Scoper,
     /// Finds endpoints.
@@ -165,6 +170,7 @@ impl Presigner {
         let decide = async {
             placed.command()?;
             let tenant = tenant.as_ref().map_err(|denied| *denied)?;
+            self.orders.allow(&tenant.id)?;
             let authorized = placed.authorize(tenant, &self.standing(tenant), request)?;
             let admitted = tenant.rules.admit(authorized)?;
             self.issue_placed(arrival, tenant, &placed, Ok(admitted))
@@ -200,6 +206,7 @@ impl Presigner {
         let decide = async {
             let form = placed.form()?;
             let tenant = tenant.as_ref().map_err(|denied| *denied)?;
+            self.orders.allow(&tenant.id)?;
             let authorized = placed.authorize(tenant, &self.standing(tenant), request)?;
             let admitted = tenant.rules.admit(authorized)?;
             let (command, sign) = (&form.command, placed.sign(form));
@@ -241,6 +248,7 @@ impl Presigner {
         }
         let decide = async {
             let tenant = tenant.as_ref().map_err(|denied| *denied)?;
+            self.orders.allow(&tenant.id)?;
             let admitted = {
                 let standing = self.standing(tenant);
                 let items = placed.iter();
@@ -352,6 +360,8 @@ impl Presigner {
             .scoper
             .scope(&admitted, &arrival.caller, &tenant.session, commands)
             .await?;
+        // STS may have been waited for, and nothing is signed after an order was kept.
+        self.orders.allow(&tenant.id)?;
         let now = self.clock.now();
         let left = self.scoper.left(&credentials);
         let expiry = expiry::within_session(admitted.expiry_at(now)?, left)?;

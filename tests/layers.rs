@@ -18,7 +18,7 @@ enum MayName {
 }
 
 /// Every room, in an order in which names point upwards only.
-const ROOMS: [(&str, MayName); 21] = [
+const ROOMS: [(&str, MayName); 22] = [
     // Leaves and the pure core: each could be a library.
     ("names", MayName::Nothing),
     ("clock", MayName::Nothing),
@@ -34,6 +34,7 @@ const ROOMS: [(&str, MayName); 21] = [
     ("upload", MayName::Nothing),
     ("audit", MayName::RoomsAbove),
     ("tenant", MayName::RoomsAbove),
+    ("operate", MayName::RoomsAbove),
     ("refusal", MayName::RoomsAbove),
     // The flow, and its front door.
     ("presign", MayName::RoomsAbove),

@@ -18,6 +18,7 @@ use presignd::clock::{Clock, SharedClock};
 use presignd::config::{self, Settings};
 use presignd::endpoint::Endpoints;
 use presignd::names::TenantId;
+use presignd::operate::StandingOrders;
 use presignd::presign::{Arrival, Item, Presigner, Request};
 use presignd::proto::s3::GetObject;
 use presignd::proto::v1::Command;
@@ -152,6 +153,7 @@ impl Presignd {
         let skews = ClockSkews::new(Arc::clone(clock), settings.server.max_clock_skew);
         let rooms = Presigner {
             tenants: tenants::build(&settings.tenants, clock).expect("they add up"),
+            orders: StandingOrders::default(),
             scoper: Scoper::new(Arc::clone(sts) as _, Arc::new(skews), Arc::clone(clock)),
             endpoints: Endpoints::default(),
             uploads: Box::new(S3::default()),

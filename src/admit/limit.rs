@@ -150,7 +150,8 @@ impl Limit {
     }
 
     /// What is left, by governor's own arithmetic.
-    fn left(&self) -> Left {
+    #[must_use]
+    pub fn left(&self) -> Left {
         let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let now = nanos(self.clock.monotonic().saturating_sub(self.began));
         let interval = nanos(self.interval).max(1);
@@ -170,6 +171,13 @@ impl Limit {
             burst,
             retry_after: wait.map(Duration::from_nanos),
         }
+    }
+
+    /// When all of it is there again, at the latest.
+    #[must_use]
+    pub fn whole_after(&self, left: &Left) -> Option<Duration> {
+        let used = left.burst.saturating_sub(left.left);
+        self.interval.checked_mul(used)
     }
 
     fn refund(&self, count: NonZeroU32) {

@@ -1,23 +1,25 @@
 //! A changed configuration, while presignd serves: new tenants between requests, or everything as it was.
 //!
 //! The whole of it is read and checked as at the start. Invariant: a configuration with any mistake changes nothing, and is told
-//! of once: to the log, to the health of [`CONFIGURATION`](crate::grpc::server::CONFIGURATION), and as a record.
+//! of once: to the log, to the health of [`CONFIGURATION`](crate::grpc::server::CONFIGURATION), and as a record, which is the
+//! operator's own where one has asked.
 
 use std::collections::BTreeSet;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
 use super::tenants::{self, ProcessSurroundings, Renewed};
 use crate::audit::{Outcome, Record, TraceContext};
 use crate::config::{self, ConfigError, Fingerprint, Settings};
+use crate::operate::configuration::{Changes, Configuration, Reloaded, Reloads};
 use crate::presign::Presigner;
-use crate::tenant::Tenants;
 use crate::watch::{Watch, folder_of};
 
 /// What stands for a method in the records of configurations that are not used.
@@ -35,6 +37,19 @@ pub struct Reload {
     sections: Vec<(&'static str, Option<Fingerprint>)>,
     hangups: Signal,
     good: watch::Sender<bool>,
+    state: watch::Sender<Configuration>,
+    asked: Option<mpsc::Receiver<oneshot::Sender<Reloaded>>>,
+}
+
+/// Why the files are looked at.
+#[derive(Debug)]
+enum Cause {
+    /// They have changed, or may have.
+    Change,
+    /// A signal.
+    Hangup,
+    /// An operator, who is to hear what came of it.
+    Operator(oneshot::Sender<Reloaded>),
 }
 
 /// The files that a configuration was read from.
@@ -53,14 +68,26 @@ impl Reload {
     ///
     /// # Errors
     /// If SIGHUP cannot be heard.
-    pub fn new(path: &Path, settings: &Settings) -> std::io::Result<Self> {
+    pub fn new(path: &Path, settings: &Settings, now: SystemTime) -> std::io::Result<Self> {
         Ok(Self {
             path: path.to_owned(),
             sources: Sources::of(path, settings),
             sections: settings.sections.clone(),
             hangups: signal(SignalKind::hangup())?,
             good: watch::Sender::new(true),
+            state: watch::Sender::new(Configuration {
+                loaded_at: now,
+                mistakes: Vec::new(),
+            }),
+            asked: None,
         })
+    }
+
+    /// Lets operators ask for it.
+    pub(super) fn on_demand(&mut self) -> Reloads {
+        let (reloads, asked) = Reloads::new(self.state.subscribe());
+        self.asked = Some(asked);
+        reloads
     }
 
     /// Whether the configuration that was found last is the one that serves.
@@ -73,20 +100,21 @@ impl Reload {
         let mut watch = self.sources.watch();
         let mut seen = self.sources.stamp().await;
         // They may have changed before anybody watched.
-        self.look(presigner, false).await;
+        self.look(presigner, Cause::Change).await;
         loop {
-            let asked = tokio::select! {
-                () = watch.due() => false,
+            let cause = tokio::select! {
+                () = watch.due() => Cause::Change,
                 // The stream of a signal has no end.
-                _ = self.hangups.recv() => true,
+                _ = self.hangups.recv() => Cause::Hangup,
+                operator = next(&mut self.asked) => Cause::Operator(operator),
             };
             let now = self.sources.stamp().await;
-            if !asked && now == seen {
+            if matches!(cause, Cause::Change) && now == seen {
                 continue;
             }
             seen = now;
             let before = self.sources.clone();
-            self.look(presigner, asked).await;
+            self.look(presigner, cause).await;
             if self.sources != before {
                 watch = self.sources.watch();
                 seen = self.sources.stamp().await;
@@ -94,7 +122,7 @@ impl Reload {
         }
     }
 
-    async fn look(&mut self, presigner: &Presigner, asked: bool) {
+    async fn look(&mut self, presigner: &Presigner, cause: Cause) {
         let (path, clock) = (self.path.clone(), Arc::clone(&presigner.clock));
         let current = presigner.tenants.all();
         let read = tokio::task::spawn_blocking(move || {
@@ -106,26 +134,62 @@ impl Reload {
             Ok(read) => read,
             Err(_) => Err(anyhow::anyhow!("the configuration could not be read")),
         };
-        match read {
-            Ok((settings, renewed)) => self.serve(&settings, renewed, &presigner.tenants, asked),
-            Err(error) => self.keep(&error, presigner).await,
+        let asked = !matches!(cause, Cause::Change);
+        let now = presigner.clock.now();
+        let reloaded = match read {
+            Ok((settings, renewed)) => self.serve(&settings, renewed, presigner, asked),
+            Err(error) => {
+                self.keep(&error);
+                if !matches!(cause, Cause::Operator(_)) {
+                    record(&error, presigner).await;
+                }
+                Reloaded {
+                    mistakes: all_of(&error),
+                    warnings: Vec::new(),
+                    tenants: Changes::default(),
+                }
+            }
+        };
+        self.state.send_modify(|state| {
+            if reloaded.mistakes.is_empty() {
+                state.loaded_at = now;
+            }
+            state.mistakes.clone_from(&reloaded.mistakes);
+        });
+        if let Cause::Operator(operator) = cause {
+            // Who has gone does not hear it.
+            let _ = operator.send(reloaded);
         }
     }
 
-    fn serve(&mut self, settings: &Settings, renewed: Renewed, tenants: &Tenants, asked: bool) {
+    fn serve(
+        &mut self,
+        settings: &Settings,
+        renewed: Renewed,
+        presigner: &Presigner,
+        asked: bool,
+    ) -> Reloaded {
+        let tenants = &presigner.tenants;
+        let mut reloaded = Reloaded {
+            mistakes: Vec::new(),
+            warnings: settings.warnings.iter().map(ToString::to_string).collect(),
+            tenants: Changes::between(&tenants.all(), &renewed.tenants),
+        };
         self.sources = Sources::of(&self.path, settings);
         let mended = !self.good.send_replace(true);
         if renewed.is_as_before() && self.sections == settings.sections && !asked && !mended {
-            return;
+            return reloaded;
         }
         for warning in &settings.warnings {
             tracing::warn!("{warning}");
         }
         for ((section, old), (_, new)) in self.sections.iter().zip(&settings.sections) {
             if old != new {
-                tracing::warn!(
+                let warning = format!(
                     "`{section}` has changed, and is read when presignd starts: restart it"
                 );
+                tracing::warn!("{warning}");
+                reloaded.warnings.push(warning);
             }
         }
         let Renewed {
@@ -143,29 +207,53 @@ impl Reload {
             removed,
             "a new configuration serves new requests"
         );
+        reloaded
     }
 
-    async fn keep(&self, error: &anyhow::Error, presigner: &Presigner) {
+    fn keep(&self, error: &anyhow::Error) {
         tracing::error!("the last good configuration goes on serving: {error:#}");
         self.good.send_replace(false);
-        let now = presigner.clock.now();
-        let since = now
-            .duration_since(std::time::UNIX_EPOCH)
-            .unwrap_or_default();
-        let time =
-            uuid::Timestamp::from_unix(uuid::NoContext, since.as_secs(), since.subsec_nanos());
-        let mut record = Record::new(Uuid::new_v7(time), now, METHOD, CALLER);
-        record.refused(
-            now,
-            Outcome::Failed,
-            "FAILED_PRECONDITION",
-            "INVALID_CONFIGURATION",
-            summary(error),
-        );
-        let nobody = TraceContext::default();
-        if let Err(error) = presigner.recorder.record(&record, &nobody).await {
-            tracing::error!("the mistakes of the configuration have no record: {error}");
-        }
+    }
+}
+
+/// The next operator who asks.
+async fn next(
+    asked: &mut Option<mpsc::Receiver<oneshot::Sender<Reloaded>>>,
+) -> oneshot::Sender<Reloaded> {
+    if let Some(asked) = asked
+        && let Some(operator) = asked.recv().await
+    {
+        return operator;
+    }
+    std::future::pending().await
+}
+
+/// Records that a configuration is not used.
+async fn record(error: &anyhow::Error, presigner: &Presigner) {
+    let now = presigner.clock.now();
+    let since = now
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    let time = uuid::Timestamp::from_unix(uuid::NoContext, since.as_secs(), since.subsec_nanos());
+    let mut record = Record::new(Uuid::new_v7(time), now, METHOD, CALLER);
+    record.refused(
+        now,
+        Outcome::Failed,
+        "FAILED_PRECONDITION",
+        "INVALID_CONFIGURATION",
+        summary(error),
+    );
+    let nobody = TraceContext::default();
+    if let Err(error) = presigner.recorder.record(&record, &nobody).await {
+        tracing::error!("the mistakes of the configuration have no record: {error}");
+    }
+}
+
+/// Every mistake.
+fn all_of(error: &anyhow::Error) -> Vec<String> {
+    match error.downcast_ref() {
+        Some(ConfigError::Mistakes(mistakes)) => mistakes.iter().map(ToString::to_string).collect(),
+        _ => vec![format!("{error:#}")],
     }
 }
 

@@ -26,6 +26,12 @@ impl Pattern {
         }
     }
 
+    /// Whether it takes every name.
+    #[must_use]
+    pub fn takes_all(&self) -> bool {
+        self.prefix && self.text.is_empty()
+    }
+
     /// Whether it takes this name.
     #[must_use]
     pub fn takes(&self, name: &str) -> bool {

@@ -89,12 +89,14 @@ impl Presigner {
     ) -> Result<Explained, Refusal> {
         let (operation, rules) = (command.operation, &tenant.rules);
         let source_ip = request.source_ip.as_ref();
-        let (authorized, mut refusal) =
-            match placed.authorize(tenant, &self.standing(tenant), request) {
-                Ok(authorized) => (Some(authorized), None),
-                Err(invalid @ Refusal::Invalid(_)) => return Err(invalid),
-                Err(refusal) => (None, Some(refusal)),
-            };
+        let halted = self.orders.allow(&tenant.id).err();
+        let (authorized, refusal) = match placed.authorize(tenant, &self.standing(tenant), request)
+        {
+            Ok(authorized) => (Some(authorized), None),
+            Err(invalid @ Refusal::Invalid(_)) => return Err(invalid),
+            Err(refusal) => (None, Some(refusal)),
+        };
+        let mut refusal = halted.map(Refusal::from).or(refusal);
         let limits = limit::left(&rules.limits, operation);
         refusal = refusal.or_else(|| limits.iter().find_map(full).map(Refusal::from));
         let endpoint = self.endpoint(tenant, command, placed.endpoint()).await;

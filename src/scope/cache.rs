@@ -15,6 +15,7 @@ use super::calls::{Leave, TenantCalls, Turns};
 use super::flight::{Flight, Outcome, fly};
 use super::{AssumeRole, AssumeRoleCall, ScopeError, Session, SessionKey};
 use crate::clock::SharedClock;
+use crate::names::TenantId;
 
 /// How many sessions are kept. Each is a few kilobytes, mostly the session token.
 const CAPACITY: u64 = 100_000;
@@ -41,8 +42,9 @@ pub(super) struct SessionCache {
 }
 
 /// One key's session, and the call for the next one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Slot {
+    tenant: TenantId,
     current: ArcSwapOption<Session>,
     next: Mutex<Next>,
 }
@@ -99,6 +101,22 @@ impl SessionCache {
         self.slots_of(key).get(key)?.covering(need, now)
     }
 
+    /// Looks at every session that has not ended, with its tenant. That takes a while: off the runtime.
+    pub(super) fn looker(
+        &self,
+    ) -> impl FnOnce(SystemTime, &mut dyn FnMut(&TenantId, &Session)) + Send + 'static {
+        let caches = [self.slots.clone(), self.slots_of_one_request.clone()];
+        move |now, look| {
+            for (_, slot) in caches.iter().flatten() {
+                if let Some(session) = &*slot.current.load()
+                    && session.left(now).is_some()
+                {
+                    look(&slot.tenant, session);
+                }
+            }
+        }
+    }
+
     fn slots_of(&self, key: &SessionKey) -> &moka::sync::Cache<SessionKey, Arc<Slot>> {
         if key.of_one_request {
             &self.slots_of_one_request
@@ -111,11 +129,13 @@ impl SessionCache {
     pub(super) async fn session(
         &self,
         key: SessionKey,
+        tenant: &TenantId,
         need: Need,
         calls: &Arc<TenantCalls>,
         call: impl FnOnce() -> AssumeRoleCall,
     ) -> Result<Arc<Session>, ScopeError> {
-        let slot = self.slots_of(&key).get_with(key, Arc::default);
+        let slots = self.slots_of(&key);
+        let slot = slots.get_with(key, || Arc::new(Slot::of(tenant)));
         let now = self.clock.now();
         if let Some(session) = slot.covering(need.at_least, now) {
             if need.renews(&session, now) {
@@ -241,6 +261,14 @@ impl Need {
 }
 
 impl Slot {
+    fn of(tenant: &TenantId) -> Self {
+        Self {
+            tenant: tenant.clone(),
+            current: ArcSwapOption::empty(),
+            next: Mutex::default(),
+        }
+    }
+
     fn next(&self) -> MutexGuard<'_, Next> {
         self.next.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,0 +1,140 @@
+//! Who keeps the orders: one task, so that changes and news of them come one after the other.
+//!
+//! Invariant: a change counts only once the store has it; and what the store says replaces what is in force, unless it says nothing.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::dependency::{Kind, Noted, State};
+use super::{Asked, Change, Ordered, Orders, StandingOrders};
+
+/// What keeps the orders did not answer, or not with sense.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("what keeps the orders does not do so: {0}")]
+pub struct OrdersAway(pub String);
+
+/// What a store is still to say.
+pub type Asking<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Where orders outlast the process. Implementations bound how long they wait.
+pub trait OrderStore: Send + Sync + Debug {
+    /// What it is, in a word, for operators.
+    fn name(&self) -> &str;
+
+    /// All orders.
+    fn read(&self) -> Asking<'_, Result<Orders, OrdersAway>>;
+
+    /// Keeps a change, after which all orders are these.
+    fn keep<'a>(
+        &'a self,
+        change: &'a Change,
+        after: &'a Orders,
+    ) -> Asking<'a, Result<(), OrdersAway>>;
+
+    /// Ends when somebody else may have changed them.
+    fn news(&self) -> Asking<'_, ()>;
+}
+
+/// Keeps the orders, while it runs.
+#[derive(Debug)]
+pub struct Keeper {
+    store: Arc<dyn OrderStore>,
+    known: Orders,
+    orders: StandingOrders,
+    asked: mpsc::Receiver<Asked>,
+    state: Noted,
+}
+
+impl Keeper {
+    pub(super) fn new(
+        store: Arc<dyn OrderStore>,
+        known: Orders,
+        orders: StandingOrders,
+        asked: mpsc::Receiver<Asked>,
+    ) -> Self {
+        Self {
+            state: Noted::new(Kind::Orders, store.name()),
+            store,
+            known,
+            orders,
+            asked,
+        }
+    }
+
+    /// How the store is, from now on.
+    #[must_use]
+    pub fn state(&self) -> Noted {
+        self.state.clone()
+    }
+
+    /// Takes what the store says now.
+    pub async fn look(&mut self) {
+        let read = self.store.read().await;
+        match &read {
+            Ok(orders) if *orders != self.known => self.take(orders.clone()),
+            _ => {}
+        }
+        self.note(read.map(|_| ()));
+    }
+
+    /// Keeps changes, and hears of those of others. Never ends.
+    pub async fn run(mut self) {
+        loop {
+            tokio::select! {
+                asked = self.asked.recv() => match asked {
+                    Some(Asked { change, answer }) => {
+                        let ordered = self.carry_out(&change).await;
+                        // Whoever asked may have gone; the order stands.
+                        let _ = answer.send(ordered);
+                    }
+                    None => std::future::pending().await,
+                },
+                () = self.store.news() => self.look().await,
+            }
+        }
+    }
+
+    async fn carry_out(&mut self, change: &Change) -> Result<Ordered, OrdersAway> {
+        let kept = async {
+            let mut orders = self.store.read().await?;
+            let ordered = orders.apply(change);
+            if ordered.is_news() {
+                self.store.keep(change, &orders).await?;
+            }
+            Ok((orders, ordered))
+        }
+        .await;
+        self.note(kept.as_ref().map(|_| ()).map_err(Clone::clone));
+        let (orders, ordered) = kept?;
+        self.take(orders);
+        Ok(ordered)
+    }
+
+    fn take(&mut self, orders: Orders) {
+        self.orders.put_in_force(&orders);
+        if orders != self.known {
+            let (frozen, suspended) = (orders.frozen.is_some(), orders.suspended.len());
+            tracing::warn!(frozen, suspended, "other orders stand from now on");
+        }
+        self.known = orders;
+    }
+
+    fn note(&self, done: Result<(), OrdersAway>) {
+        match done {
+            Ok(()) => {
+                if self.state.note(State::Working, "answers") == State::Failing {
+                    tracing::info!("what keeps the orders answers again");
+                }
+            }
+            Err(error) => {
+                if self.state.note(State::Failing, &error.0) != State::Failing {
+                    tracing::error!("{error}: the orders that are known go on to stand");
+                }
+            }
+        }
+    }
+}
