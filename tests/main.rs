@@ -27,6 +27,7 @@ mod layers;
 mod limits;
 mod live_check;
 mod multipart;
+mod operating;
 mod page;
 mod payload;
 mod placement;
