@@ -26,7 +26,7 @@ use crate::harness::process::{Process, presignd};
 
 /// Whoever may do everything.
 const BOSS: &str = "boss";
-/// Who may operate the tenant `acme`, and nothing else.
+/// Who may operate tenants whose ids begin with `ac`, and nothing else.
 const OPERATOR: &str = "operator";
 /// Who may have URLs signed and explained for every tenant, and see how much was used, and operates none.
 const CLIENT: &str = "client";
@@ -74,7 +74,7 @@ authentication:
   api_keys:
 {hashes}callers:
   - {{ match: {{ api_key: {BOSS} }}, tenants: [\"*\"], may: [sign, explain, usage, operate] }}
-  - {{ match: {{ api_key: {OPERATOR} }}, tenants: [acme, initech], may: [operate] }}
+  - {{ match: {{ api_key: {OPERATOR} }}, tenants: [\"ac*\"], may: [operate] }}
   - {{ match: {{ api_key: {CLIENT} }}, tenants: [\"*\"], may: [sign, explain, usage] }}
 "
         );

@@ -89,7 +89,7 @@ fn of(kind: DependencyKind, dependencies: &[Dependency]) -> Vec<(&str, Dependenc
 #[tokio::test]
 async fn a_status_tells_of_sessions_and_of_what_presignd_needs() {
     let (sts, (key, hash)) = (FakeSts::start().await, new_key().await);
-    let grants = "grants: [{ commands: [read], resources: [\"*/*\"] }]";
+    let grants = "grants: [{ commands: [read], resources: [\"acme-files/*\"] }]";
     let callers = format!(
         "authentication: {{ api_keys: {{ boss: [\"{hash}\"] }} }}
 callers: [{{ match: {{ api_key: boss }}, tenants: [\"*\"], may: [sign, operate] }}]"
