@@ -66,16 +66,15 @@ struct Asked {
 }
 
 impl StandingOrders {
-    /// Orders that are kept there, beginning with those that were `known` first, and who keeps them.
+    /// Orders that are kept there, none of which is known until the keeper looks; and who keeps them.
     #[must_use]
-    pub fn kept(store: Arc<dyn OrderStore>, known: Orders) -> (Self, Keeper) {
+    pub fn kept(store: Arc<dyn OrderStore>) -> (Self, Keeper) {
         let (changes, asked) = mpsc::channel(WAITING);
         let orders = Self {
             in_force: Arc::default(),
             changes: Some(changes),
         };
-        orders.put_in_force(&known);
-        let keeper = Keeper::new(store, known, orders.clone(), asked);
+        let keeper = Keeper::new(store, orders.clone(), asked);
         (orders, keeper)
     }
 

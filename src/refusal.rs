@@ -160,6 +160,7 @@ impl Refusal {
 
     /// Sorts the refusal.
     #[must_use]
+    #[expect(clippy::too_many_lines, reason = "an arm for each refusal")]
     pub fn verdict(&self) -> Verdict {
         use ErrorReason as Reason;
         let (outcome, code, reason) = match self {

@@ -1,5 +1,6 @@
 //! Operations over gRPC: the real binary, steered by callers with different rights.
 
+mod documented;
 mod halting;
 mod outlasting;
 mod reloading;

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 
 use crate::config;
 use crate::operate::file::FileStore;
-use crate::operate::{Keeper, OrderStore as _, StandingOrders};
+use crate::operate::{Keeper, StandingOrders};
 
 /// The orders, and who keeps them, if anybody does.
 pub(super) struct Kept {
@@ -31,9 +31,9 @@ pub(super) async fn kept(state: &config::State) -> anyhow::Result<Kept> {
         opened.with_context(|| format!("state.dir: {} cannot be made", folder.display()))
     });
     let store = store.await??;
-    let known = store.read().await;
-    let known = known.context("what operators have ordered cannot be read")?;
-    let (orders, keeper) = StandingOrders::kept(Arc::new(store), known);
+    let (orders, mut keeper) = StandingOrders::kept(Arc::new(store));
+    let looked = keeper.look().await;
+    looked.context("what operators have ordered cannot be read")?;
     Ok(Kept {
         orders,
         keeper: Some(keeper),

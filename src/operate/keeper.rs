@@ -52,14 +52,13 @@ pub struct Keeper {
 impl Keeper {
     pub(super) fn new(
         store: Arc<dyn OrderStore>,
-        known: Orders,
         orders: StandingOrders,
         asked: mpsc::Receiver<Asked>,
     ) -> Self {
         Self {
             state: Noted::new(Kind::Orders, store.name()),
             store,
-            known,
+            known: Orders::default(),
             orders,
             asked,
         }
@@ -72,13 +71,14 @@ impl Keeper {
     }
 
     /// Takes what the store says now.
-    pub async fn look(&mut self) {
+    ///
+    /// # Errors
+    /// If it says nothing: what is known goes on to stand.
+    pub async fn look(&mut self) -> Result<(), OrdersAway> {
         let read = self.store.read().await;
-        match &read {
-            Ok(orders) if *orders != self.known => self.take(orders.clone()),
-            _ => {}
-        }
-        self.note(read.map(|_| ()));
+        self.note(read.as_ref().map(drop).map_err(Clone::clone));
+        self.take(read?);
+        Ok(())
     }
 
     /// Keeps changes, and hears of those of others. Never ends.
@@ -93,7 +93,8 @@ impl Keeper {
                     }
                     None => std::future::pending().await,
                 },
-                () = self.store.news() => self.look().await,
+                // It was told of, if it failed.
+                () = self.store.news() => drop(self.look().await),
             }
         }
     }
@@ -108,15 +109,15 @@ impl Keeper {
             Ok((orders, ordered))
         }
         .await;
-        self.note(kept.as_ref().map(|_| ()).map_err(Clone::clone));
+        self.note(kept.as_ref().map(drop).map_err(Clone::clone));
         let (orders, ordered) = kept?;
         self.take(orders);
         Ok(ordered)
     }
 
     fn take(&mut self, orders: Orders) {
-        self.orders.put_in_force(&orders);
         if orders != self.known {
+            self.orders.put_in_force(&orders);
             let (frozen, suspended) = (orders.frozen.is_some(), orders.suspended.len());
             tracing::warn!(frozen, suspended, "other orders stand from now on");
         }

@@ -68,10 +68,10 @@ impl TenantSession {
 impl Scoper {
     /// The sessions of a tenant at hand, as many of them as are wanted: those that end first.
     pub async fn at_hand_of(&self, tenant: &TenantId, most: usize) -> AtHand<SessionAtHand> {
-        let (look, now, tenant) = (self.cache.looker(), self.clock.now(), tenant.clone());
+        let (sessions, now, tenant) = (self.cache.sessions(), self.clock.now(), tenant.clone());
         let looking = tokio::task::spawn_blocking(move || {
             let mut some = Vec::new();
-            look(now, &mut |of, session| {
+            sessions.each(now, |of, session| {
                 if *of == tenant {
                     some.push(SessionAtHand {
                         name: Arc::clone(&session.name),
@@ -91,29 +91,23 @@ impl Scoper {
 
     /// The tenants of which sessions are at hand, as many of them as are wanted: those with the most.
     pub async fn at_hand(&self, most: usize) -> AtHand<TenantAtHand> {
-        let (look, now) = (self.cache.looker(), self.clock.now());
+        let (sessions, now) = (self.cache.sessions(), self.clock.now());
         let looking = tokio::task::spawn_blocking(move || {
             let mut tenants: HashMap<TenantId, TenantAtHand> = HashMap::new();
             let mut count = 0;
-            look(now, &mut |of, session| {
+            sessions.each(now, |of, session| {
                 count += 1;
                 let (age, ends) = (age(session, now), session.credentials.expires_at());
-                match tenants.get_mut(of) {
-                    Some(tenant) => {
-                        tenant.count += 1;
-                        tenant.oldest = tenant.oldest.max(age);
-                        tenant.first_ends = tenant.first_ends.into_iter().chain(ends).min();
-                    }
-                    None => {
-                        let tenant = TenantAtHand {
-                            tenant: of.clone(),
-                            count: 1,
-                            oldest: age,
-                            first_ends: ends,
-                        };
-                        tenants.insert(of.clone(), tenant);
-                    }
-                }
+                let tenant = tenants.entry(of.clone());
+                let tenant = tenant.or_insert_with(|| TenantAtHand {
+                    tenant: of.clone(),
+                    count: 0,
+                    oldest: age,
+                    first_ends: ends,
+                });
+                tenant.count += 1;
+                tenant.oldest = tenant.oldest.max(age);
+                tenant.first_ends = tenant.first_ends.into_iter().chain(ends).min();
             });
             let mut some: Vec<_> = tenants.into_values().collect();
             some.sort_by(|a, b| (Reverse(a.count), &a.tenant).cmp(&(Reverse(b.count), &b.tenant)));

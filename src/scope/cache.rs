@@ -101,20 +101,9 @@ impl SessionCache {
         self.slots_of(key).get(key)?.covering(need, now)
     }
 
-    /// Looks at every session that has not ended, with its tenant. That takes a while: off the runtime.
-    pub(super) fn looker(
-        &self,
-    ) -> impl FnOnce(SystemTime, &mut dyn FnMut(&TenantId, &Session)) + Send + 'static {
-        let caches = [self.slots.clone(), self.slots_of_one_request.clone()];
-        move |now, look| {
-            for (_, slot) in caches.iter().flatten() {
-                if let Some(session) = &*slot.current.load()
-                    && session.left(now).is_some()
-                {
-                    look(&slot.tenant, session);
-                }
-            }
-        }
+    /// The sessions, to be looked at one by one.
+    pub(super) fn sessions(&self) -> Sessions {
+        Sessions([self.slots.clone(), self.slots_of_one_request.clone()])
     }
 
     fn slots_of(&self, key: &SessionKey) -> &moka::sync::Cache<SessionKey, Arc<Slot>> {
@@ -239,6 +228,23 @@ impl SessionCache {
             landing.send_replace(Some(outcome));
         });
         waiting
+    }
+}
+
+/// All sessions.
+#[derive(Debug)]
+pub(super) struct Sessions([moka::sync::Cache<SessionKey, Arc<Slot>>; 2]);
+
+impl Sessions {
+    /// Looks at each that has not ended, with its tenant. That takes a while: not for the runtime's threads.
+    pub(super) fn each(&self, now: SystemTime, mut look: impl FnMut(&TenantId, &Session)) {
+        for (_, slot) in self.0.iter().flatten() {
+            if let Some(session) = &*slot.current.load()
+                && session.left(now).is_some()
+            {
+                look(&slot.tenant, session);
+            }
+        }
     }
 }
 

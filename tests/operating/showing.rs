@@ -86,6 +86,13 @@ fn of(kind: DependencyKind, dependencies: &[Dependency]) -> Vec<(&str, Dependenc
     found.iter().map(|d| (&*d.name, d.state())).collect()
 }
 
+fn by<T>(key: &str, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    let shown = key.parse().expect("ASCII");
+    request.metadata_mut().insert("x-api-key", shown);
+    request
+}
+
 #[tokio::test]
 async fn a_status_tells_of_sessions_and_of_what_presignd_needs() {
     let (sts, (key, hash)) = (FakeSts::start().await, new_key().await);
@@ -101,12 +108,6 @@ callers: [{{ match: {{ api_key: boss }}, tenants: [\"*\"], may: [sign, operate] 
         .await;
     let address = format!("http://{}", presignd.address);
     let mut operations = OperationsServiceClient::connect(address).await.unwrap();
-    fn by<T>(key: &str, message: T) -> Request<T> {
-        let mut request = Request::new(message);
-        let shown = key.parse().unwrap();
-        request.metadata_mut().insert("x-api-key", shown);
-        request
-    }
     let status = operations.get_status(by(&key, GetStatusRequest {})).await;
     let status = status.unwrap().into_inner();
     assert_eq!(status.session_count, 0);

@@ -19,7 +19,7 @@ impl Unary for FreezeService {
     type Asked = String;
     type Reply = FreezeServiceResponse;
 
-    fn tenant(_message: &Self::Message) -> &str {
+    fn tenant(_message: &Self::Message) -> &'static str {
         ""
     }
 

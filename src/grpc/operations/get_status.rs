@@ -25,7 +25,7 @@ impl Unary for GetStatus {
     type Asked = ();
     type Reply = GetStatusResponse;
 
-    fn tenant(_message: &Self::Message) -> &str {
+    fn tenant(_message: &Self::Message) -> &'static str {
         ""
     }
 
@@ -70,7 +70,7 @@ async fn status(inner: &Inner) -> GetStatusResponse {
             .chain(controls.dependencies().into_iter().map(needed))
             .collect(),
         session_count: count(sessions.count),
-        sessions: sessions.some.into_iter().map(of_tenant).collect(),
+        sessions: sessions.some.iter().map(of_tenant).collect(),
     }
 }
 
@@ -119,7 +119,7 @@ fn needed(needed: dependency::Dependency) -> Dependency {
     }
 }
 
-fn of_tenant(sessions: TenantAtHand) -> TenantSessions {
+fn of_tenant(sessions: &TenantAtHand) -> TenantSessions {
     TenantSessions {
         tenant: sessions.tenant.to_string(),
         count: count(sessions.count),

@@ -34,7 +34,7 @@ impl Unary for ListTenants {
     type Asked = Page;
     type Reply = ListTenantsResponse;
 
-    fn tenant(_message: &Self::Message) -> &str {
+    fn tenant(_message: &Self::Message) -> &'static str {
         ""
     }
 

@@ -25,7 +25,7 @@ impl Unary for ReloadConfiguration {
     type Asked = String;
     type Reply = ReloadConfigurationResponse;
 
-    fn tenant(_message: &Self::Message) -> &str {
+    fn tenant(_message: &Self::Message) -> &'static str {
         ""
     }
 

@@ -19,7 +19,7 @@ impl Unary for UnfreezeService {
     type Asked = String;
     type Reply = UnfreezeServiceResponse;
 
-    fn tenant(_message: &Self::Message) -> &str {
+    fn tenant(_message: &Self::Message) -> &'static str {
         ""
     }
 
