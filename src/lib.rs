@@ -20,6 +20,7 @@ pub mod clock;
 pub mod metrics;
 pub mod names;
 pub mod proto;
+pub mod redis;
 pub mod watch;
 
 pub mod authenticate;

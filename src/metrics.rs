@@ -63,3 +63,15 @@ pub static RELOADS: Counter<2> = Counter::new(
 pub const GOOD: usize = 0;
 /// The place in [`RELOADS`].
 pub const BROKEN: usize = 1;
+
+/// Whenever the store that replicas share was found [`AWAY`], or [`BACK`].
+pub static COUNTS_SWITCHES: Counter<2> = Counter::new(
+    "presignd.counts.switches",
+    "How often the shared store went away and came back",
+    "to",
+    ["away", "back"],
+);
+/// The place in [`COUNTS_SWITCHES`].
+pub const AWAY: usize = 0;
+/// The place in [`COUNTS_SWITCHES`].
+pub const BACK: usize = 1;

@@ -25,6 +25,7 @@ const ROOMS: [(&str, MayName); 22] = [
     ("metrics", MayName::Nothing),
     ("proto", MayName::Nothing),
     ("watch", MayName::Nothing),
+    ("redis", MayName::Only(&["metrics"])),
     ("sign", MayName::Only(&["proto"])),
     // The steps, in the order of the flow, and what they share.
     ("authenticate", MayName::RoomsAbove),
@@ -62,11 +63,12 @@ fn may_name(room: &str, other: &str) -> bool {
 }
 
 /// Outside crates, by how their names start, and the only rooms that may name them.
-const OUTSIDE: [(&str, &[&str]); 5] = [
+const OUTSIDE: [(&str, &[&str]); 6] = [
     ("tonic", &["grpc", "proto", "telemetry"]),
     ("hyper", &["authenticate", "grpc", "dev", "upload"]),
     ("rustls", &["authenticate", "grpc", "dev", "upload"]),
     ("tokio_rustls", &["grpc"]),
+    ("redis", &["redis"]),
     ("x509_parser", &["authenticate", "grpc"]),
 ];
 
