@@ -82,7 +82,8 @@ impl App {
         let skews = ClockSkews::new(Arc::clone(&clock), settings.server.max_clock_skew);
         let skews = Arc::new(skews);
         let sts = Sts::new(aws, Arc::clone(&skews));
-        let orders::Kept { orders, keeper } = orders::kept(&settings.state).await?;
+        let orders::Kept { orders, keeper } =
+            orders::kept(settings.state.dir.as_deref(), None).await?;
         let dependencies = dependencies::all(&skews, &traces, keeper.as_ref());
         let presigner = Presigner {
             tenants: tenants::build(&settings.tenants, &clock)?,

@@ -10,6 +10,7 @@ pub mod dependency;
 pub mod file;
 mod keeper;
 mod orders;
+pub mod redis;
 
 use std::sync::Arc;
 

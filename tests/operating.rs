@@ -5,6 +5,7 @@ mod halting;
 mod outlasting;
 mod reloading;
 mod rights;
+mod sharing;
 mod showing;
 
 use std::fs;

@@ -76,12 +76,7 @@ impl OrderStore for FileStore {
         _change: &'a Change,
         after: &'a Orders,
     ) -> Asking<'a, Result<(), OrdersAway>> {
-        let (folder, text) = (self.folder.clone(), text(after));
-        Box::pin(async move {
-            let text = text.map_err(|error| self.away(&error))?;
-            let written = off_the_runtime(move || replace(&folder, &text)).await;
-            written.map_err(|error| self.away(&error))
-        })
+        Box::pin(self.write(after))
     }
 
     /// The folder is this replica's own.
@@ -91,6 +86,14 @@ impl OrderStore for FileStore {
 }
 
 impl FileStore {
+    /// Has the file hold these orders, and no others.
+    pub(super) async fn write(&self, orders: &Orders) -> Result<(), OrdersAway> {
+        let text = text(orders).map_err(|error| self.away(&error))?;
+        let folder = self.folder.clone();
+        let written = off_the_runtime(move || replace(&folder, &text)).await;
+        written.map_err(|error| self.away(&error))
+    }
+
     fn away(&self, why: &dyn std::fmt::Display) -> OrdersAway {
         OrdersAway(format!("{}: {why}", self.name))
     }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::dependency::{Kind, Noted, State};
+use super::file::FileStore;
 use super::{Asked, Change, Ordered, Orders, StandingOrders};
 
 /// What keeps the orders did not answer, or not with sense.
@@ -43,6 +44,8 @@ pub trait OrderStore: Send + Sync + Debug {
 #[derive(Debug)]
 pub struct Keeper {
     store: Arc<dyn OrderStore>,
+    /// What was known last, for a start while the store is away.
+    copy: Option<FileStore>,
     known: Orders,
     orders: StandingOrders,
     asked: mpsc::Receiver<Asked>,
@@ -58,6 +61,7 @@ impl Keeper {
         Self {
             state: Noted::new(Kind::Orders, store.name()),
             store,
+            copy: None,
             known: Orders::default(),
             orders,
             asked,
@@ -70,6 +74,17 @@ impl Keeper {
         self.state.clone()
     }
 
+    /// With a copy of what was known last, which stands until the store says otherwise.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub async fn with_copy(mut self, copy: FileStore) -> Result<Self, OrdersAway> {
+        let known = copy.read().await?;
+        self.take(known).await;
+        self.copy = Some(copy);
+        Ok(self)
+    }
+
     /// Takes what the store says now.
     ///
     /// # Errors
@@ -77,7 +92,7 @@ impl Keeper {
     pub async fn look(&mut self) -> Result<(), OrdersAway> {
         let read = self.store.read().await;
         self.note(read.as_ref().map(drop).map_err(Clone::clone));
-        self.take(read?);
+        self.take(read?).await;
         Ok(())
     }
 
@@ -111,13 +126,18 @@ impl Keeper {
         .await;
         self.note(kept.as_ref().map(drop).map_err(Clone::clone));
         let (orders, ordered) = kept?;
-        self.take(orders);
+        self.take(orders).await;
         Ok(ordered)
     }
 
-    fn take(&mut self, orders: Orders) {
+    async fn take(&mut self, orders: Orders) {
         if orders != self.known {
             self.orders.put_in_force(&orders);
+            if let Some(copy) = &self.copy
+                && let Err(error) = copy.write(&orders).await
+            {
+                tracing::error!("{error}: a restart while the shared store is away would not know");
+            }
             let (frozen, suspended) = (orders.frozen.is_some(), orders.suspended.len());
             tracing::warn!(frozen, suspended, "other orders stand from now on");
         }
