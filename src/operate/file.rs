@@ -56,7 +56,7 @@ impl OrderStore for FileStore {
         &self.name
     }
 
-    fn read(&self) -> Asking<'_, Result<Orders, OrdersAway>> {
+    fn read(&self) -> Asking<'_, Result<Option<Orders>, OrdersAway>> {
         let path = self.folder.join(NAME);
         Box::pin(async move {
             let text = off_the_runtime(move || match fs::read_to_string(path) {
@@ -64,8 +64,9 @@ impl OrderStore for FileStore {
                 read => read.map(Some),
             });
             match text.await {
-                Ok(None) => Ok(Orders::default()),
-                Ok(Some(text)) => parse(&text).map_err(|why| self.away(&why)),
+                // Nobody forgets but who removes it.
+                Ok(None) => Ok(Some(Orders::default())),
+                Ok(Some(text)) => parse(&text).map(Some).map_err(|why| self.away(&why)),
                 Err(error) => Err(self.away(&error)),
             }
         })
@@ -167,7 +168,7 @@ mod tests {
         let folder = folder.path().join("made");
         let store = FileStore::open(&folder).unwrap();
         let mut orders = Orders::default();
-        assert_eq!(store.read().await, Ok(Orders::default()));
+        assert_eq!(store.read().await, Ok(Some(Orders::default())));
         let acme = TenantId::parse("acme").unwrap();
         for change in [
             Change::Suspend(acme.clone(), order("a \"leak\"\n\u{202e}")),
@@ -178,7 +179,7 @@ mod tests {
             orders.apply(&change);
             store.keep(&change, &orders).await.unwrap();
             let again = FileStore::open(&folder).unwrap();
-            assert_eq!(again.read().await, Ok(orders.clone()));
+            assert_eq!(again.read().await, Ok(Some(orders.clone())));
             assert!(!folder.join(NEW).exists());
         }
     }
@@ -208,7 +209,7 @@ mod tests {
         }
         let good = format!(r#"{{"version":1,"suspended":{{"acme":{order}}}}}"#);
         fs::write(folder.path().join(NAME), good).unwrap();
-        assert_eq!(store.read().await.unwrap().suspended.len(), 1);
+        assert_eq!(store.read().await.unwrap().unwrap().suspended.len(), 1);
         // A folder in its place.
         fs::remove_file(folder.path().join(NAME)).unwrap();
         fs::create_dir(folder.path().join(NAME)).unwrap();
@@ -227,6 +228,6 @@ mod tests {
         fs::create_dir(folder.path().join(NEW)).unwrap();
         let away = store.keep(&Change::Unfreeze, &Orders::default()).await;
         assert!(away.is_err());
-        assert_eq!(store.read().await, Ok(orders));
+        assert_eq!(store.read().await, Ok(Some(orders)));
     }
 }

@@ -1,6 +1,7 @@
 //! Who keeps the orders: one task, so that changes and news of them come one after the other.
 //!
-//! Invariant: a change counts only once the store has it; and what the store says replaces what is in force, unless it says nothing.
+//! Invariant: a change counts only once the store has it; and what the store says replaces what is in force, unless it says nothing or
+//! has forgotten.
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -26,8 +27,8 @@ pub trait OrderStore: Send + Sync + Debug {
     /// What it is, in a word, for operators.
     fn name(&self) -> &str;
 
-    /// All orders.
-    fn read(&self) -> Asking<'_, Result<Orders, OrdersAway>>;
+    /// All orders. `None`: the store has never kept any, or has forgotten them.
+    fn read(&self) -> Asking<'_, Result<Option<Orders>, OrdersAway>>;
 
     /// Keeps a change, after which all orders are these.
     fn keep<'a>(
@@ -79,8 +80,7 @@ impl Keeper {
     /// # Errors
     /// If it cannot be read.
     pub async fn with_copy(mut self, copy: FileStore) -> Result<Self, OrdersAway> {
-        let known = copy.read().await?;
-        self.take(known).await;
+        self.take(copy.read().await?.unwrap_or_default()).await;
         self.copy = Some(copy);
         Ok(self)
     }
@@ -90,7 +90,7 @@ impl Keeper {
     /// # Errors
     /// If it says nothing: what is known goes on to stand.
     pub async fn look(&mut self) -> Result<(), OrdersAway> {
-        let read = self.store.read().await;
+        let read = self.read().await;
         self.note(read.as_ref().map(drop).map_err(Clone::clone));
         self.take(read?).await;
         Ok(())
@@ -114,9 +114,25 @@ impl Keeper {
         }
     }
 
+    /// What the store says. If it has forgotten all, as one without persistence does, what is known here is kept anew.
+    async fn read(&self) -> Result<Orders, OrdersAway> {
+        if let Some(orders) = self.store.read().await? {
+            return Ok(orders);
+        }
+        if !self.known.is_empty() {
+            tracing::warn!(
+                "what keeps the orders has forgotten them: those that are known are kept anew"
+            );
+        }
+        for change in self.known.as_changes() {
+            self.store.keep(&change, &self.known).await?;
+        }
+        Ok(self.known.clone())
+    }
+
     async fn carry_out(&mut self, change: &Change) -> Result<Ordered, OrdersAway> {
         let kept = async {
-            let mut orders = self.store.read().await?;
+            let mut orders = self.read().await?;
             let ordered = orders.apply(change);
             if ordered.is_news() {
                 self.store.keep(change, &orders).await?;

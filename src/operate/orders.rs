@@ -136,6 +136,14 @@ impl Orders {
         }
     }
 
+    /// The changes that make these orders of none.
+    pub fn as_changes(&self) -> impl Iterator<Item = Change> {
+        let frozen = self.frozen.iter().cloned().map(Change::Freeze);
+        let suspended = self.suspended.iter();
+        frozen
+            .chain(suspended.map(|(tenant, order)| Change::Suspend(tenant.clone(), order.clone())))
+    }
+
     /// Makes a change.
     pub fn apply(&mut self, change: &Change) -> Ordered {
         let before = self.about(change.tenant()).cloned();

@@ -1,7 +1,7 @@
 //! Orders in a hash that replicas share: a field for each.
 //!
 //! Replicas look every second, so that an order reaches all of them within about that. Invariant: a hash that does not read as orders
-//! changes nothing.
+//! changes nothing, and one that has forgotten them is told from one whose orders were ended.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,6 +12,8 @@ use crate::redis::{Away, Redis};
 
 /// How often replicas look.
 const EVERY: Duration = Duration::from_secs(1);
+/// The field that says how the others are written. It stays when all orders are ended.
+const VERSION: (&str, &str) = ("version", "1");
 /// The field with the order about the service.
 const SERVICE: &str = "service";
 /// What the fields with orders about tenants begin with.
@@ -40,7 +42,7 @@ impl OrderStore for RedisStore {
         &self.key
     }
 
-    fn read(&self) -> Asking<'_, Result<Orders, OrdersAway>> {
+    fn read(&self) -> Asking<'_, Result<Option<Orders>, OrdersAway>> {
         Box::pin(async { read(&self.redis.fields(&self.key).await?).map_err(OrdersAway) })
     }
 
@@ -51,6 +53,8 @@ impl OrderStore for RedisStore {
     ) -> Asking<'a, Result<(), OrdersAway>> {
         Box::pin(async move {
             let field = field(change.tenant());
+            let (name, version) = VERSION;
+            self.redis.set_field(&self.key, name, version).await?;
             match change {
                 Change::Freeze(order) | Change::Suspend(_, order) => {
                     let text = serde_json::to_string(order);
@@ -83,9 +87,20 @@ fn field(tenant: Option<&TenantId>) -> String {
     )
 }
 
-fn read(fields: &BTreeMap<String, String>) -> Result<Orders, String> {
+fn read(fields: &BTreeMap<String, String>) -> Result<Option<Orders>, String> {
+    let (name, known) = VERSION;
+    match fields.get(name) {
+        None if fields.is_empty() => return Ok(None),
+        Some(version) if version == known => {}
+        version => {
+            let version = version.map_or("no", String::as_str);
+            return Err(format!(
+                "the hash is of {version} version, where this presignd knows {known}"
+            ));
+        }
+    }
     let mut orders = Orders::default();
-    for (field, text) in fields {
+    for (field, text) in fields.iter().filter(|(field, _)| *field != name) {
         let broken = |why: &dyn std::fmt::Display| {
             format!("the field {field:?} is no order ({why}): mend it, or remove it")
         };
@@ -98,7 +113,7 @@ fn read(fields: &BTreeMap<String, String>) -> Result<Orders, String> {
         let tenant = TenantId::parse(tenant).map_err(|error| broken(&error))?;
         orders.suspended.insert(tenant, order);
     }
-    Ok(orders)
+    Ok(Some(orders))
 }
 
 #[cfg(test)]
@@ -112,11 +127,19 @@ mod tests {
         let order = Order::new("a \"leak\"", "key.boss", SystemTime::UNIX_EPOCH);
         let text = serde_json::to_string(&order).unwrap();
         let acme = TenantId::parse("acme").unwrap();
+        let version = || ("version".to_owned(), "1".to_owned());
         let all = [None, Some(&acme)].map(|tenant| (field(tenant), text.clone()));
-        let orders = read(&BTreeMap::from(all)).unwrap();
+        let all = all.into_iter().chain([version()]).collect();
+        let orders = read(&all).unwrap().unwrap();
         assert_eq!(orders.frozen.as_ref(), Some(&order));
         assert_eq!(orders.suspended[&acme], order);
-        assert_eq!(read(&BTreeMap::new()), Ok(Orders::default()));
+        let ended = BTreeMap::from([version()]);
+        assert_eq!(read(&ended), Ok(Some(Orders::default())));
+        assert_eq!(read(&BTreeMap::new()), Ok(None));
+        let other = BTreeMap::from([("version".to_owned(), "2".to_owned())]);
+        assert!(read(&other).is_err());
+        let none = BTreeMap::from([("service".to_owned(), text.clone())]);
+        assert!(read(&none).is_err());
         for (field, text) in [
             ("service", "{}"),
             ("service", ""),
@@ -124,7 +147,7 @@ mod tests {
             ("tenant:../a", &text),
             ("acme", &text),
         ] {
-            let fields = BTreeMap::from([(field.to_owned(), text.to_owned())]);
+            let fields = BTreeMap::from([version(), (field.to_owned(), text.to_owned())]);
             let why = read(&fields).unwrap_err();
             assert!(why.contains(field), "{why}");
         }

@@ -138,10 +138,14 @@ async fn while_the_store_is_away_what_stands_stands_and_nothing_is_ordered() {
     let refused = orders.order(Change::Resume(acme())).await;
     assert!(matches!(refused, Err(NotKept::Away(_))), "{refused:?}");
     assert_eq!(orders.allow(&acme()), Err(Halted::Suspended));
-    // One that has forgotten all is believed once it answers.
-    let _server = Server::start_at(port);
-    until("it is back", || orders.allow(&acme()).is_ok()).await;
-    order(&orders, suspend()).await;
+    // One that has forgotten all is told anew, and others learn it from there.
+    let server = Server::start_at(port);
+    let other = replica(&server);
+    until("the other knows", || other.allow(&acme()).is_err()).await;
+    assert_eq!(orders.allow(&acme()), Err(Halted::Suspended));
+    order(&orders, Change::Resume(acme())).await;
+    until("the other knows", || other.allow(&acme()).is_ok()).await;
+    assert!(orders.standing().is_empty());
 }
 
 #[tokio::test]
@@ -164,6 +168,10 @@ async fn a_copy_stands_until_the_store_says_otherwise() {
     let (orders, _keeping) = copied(&server, folder.path()).await;
     assert_eq!(orders.allow(&acme()), Err(Halted::Suspended));
     drop(server);
-    let _server = Server::start_at(port);
+    // What it says there is, is what another replica was told meanwhile.
+    let server = Server::start_at(port);
+    let other = replica(&server);
+    until("the copy is kept anew", || other.allow(&acme()).is_err()).await;
+    order(&other, Change::Resume(acme())).await;
     until("the store says otherwise", || orders.allow(&acme()).is_ok()).await;
 }
