@@ -9,7 +9,7 @@ use super::{BOSS, Operated};
 use crate::harness::tools;
 
 const PAGE: &str = "docs/operations.md";
-const SETTINGS: &str = "limits: [{ name: all, rate: 100/m, burst: 100 }]
+const SETTINGS: &str = "limits: [{ name: all, rate: 100/h, burst: 100 }]
 deny: [{ commands: [write, delete], resources: [\"acme-files/archive/*\"] }]
 ";
 
@@ -40,7 +40,7 @@ fn timeless(value: &mut Value) {
             let time: Result<jiff::Timestamp, _> = text.parse();
             if let Ok(time) = time {
                 assert!(SystemTime::try_from(time).is_ok());
-                *text = "time".to_owned();
+                "time".clone_into(text);
             }
         }
         _ => {}
