@@ -2,6 +2,7 @@
 
 pub mod callers;
 mod dependencies;
+pub mod limits;
 mod orders;
 pub mod reload;
 pub mod server;
@@ -20,6 +21,8 @@ use aws_config::profile::ProfileFileRegionProvider;
 use tokio::sync::watch;
 
 use self::reload::Reload;
+use crate::admit::quota::Quotas;
+use crate::admit::quota::limit::Counting;
 use crate::audit::{Recorder, Sink};
 use crate::clock::SharedClock;
 use crate::config::Settings;
@@ -58,6 +61,7 @@ pub struct App {
     keeper: Option<Keeper>,
     dependencies: Vec<Box<dyn Depends>>,
     started: Duration,
+    counting: Counting,
     reload: Option<Reload>,
 }
 
@@ -79,6 +83,7 @@ impl App {
             service_name: Some(settings.telemetry.service_name.clone()),
         })?;
         let traces = Arc::new(traces);
+        let counting = limits::counting(&settings.state, &clock)?;
         let skews = ClockSkews::new(Arc::clone(&clock), settings.server.max_clock_skew);
         let skews = Arc::new(skews);
         let sts = Sts::new(aws, Arc::clone(&skews));
@@ -86,8 +91,9 @@ impl App {
             orders::kept(settings.state.dir.as_deref(), None).await?;
         let dependencies = dependencies::all(&skews, &traces, keeper.as_ref());
         let presigner = Presigner {
-            tenants: tenants::build(&settings.tenants, &clock)?,
+            tenants: tenants::build(&settings.tenants, &counting)?,
             orders,
+            quotas: Quotas::new(limits::build(&settings.limits, None, &counting)?, None),
             scoper: Scoper::new(Arc::new(sts), skews, Arc::clone(&clock)),
             endpoints: Endpoints::default(),
             uploads: Box::new(S3::default()),
@@ -107,6 +113,7 @@ impl App {
             keeper,
             dependencies,
             started: clock.monotonic(),
+            counting,
             reload: None,
         })
     }
@@ -155,7 +162,7 @@ impl App {
         };
         let reload = async {
             match self.reload {
-                Some(reload) => reload.run(presigner).await,
+                Some(reload) => reload.run(presigner, &self.counting).await,
                 None => std::future::pending().await,
             }
         };
@@ -165,6 +172,13 @@ impl App {
             () = keep_orders => Ok(()),
             () = scoper.watch_clocks() => Ok(()),
         };
+        if let Some(ledger) = self.counting.ledger {
+            // Its thread writes for a moment; nothing else is left to wait for it.
+            let closed = tokio::task::spawn_blocking(move || ledger.close());
+            if closed.await.is_err() {
+                tracing::error!("what was counted may be told too high after this");
+            }
+        }
         let recorded = self.api.presigner().recorder.close(LAST_WORDS).await;
         if let Err(error) = self.traces.shutdown(LAST_WORDS).await {
             tracing::warn!("some spans may be lost: {error}");

@@ -13,6 +13,7 @@ pub mod stdout;
 mod trace_context;
 
 use std::borrow::{Borrow, Cow};
+use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -101,6 +102,8 @@ pub struct Record<'a> {
     pub subject: Option<Cow<'a, str>>,
     /// The place in a batch.
     pub batch: Option<Batch>,
+    /// The limits that would have refused the request, were they not mere shadows.
+    pub shadow_limits: Vec<Cow<'a, str>>,
 }
 
 impl<'a> Record<'a> {
@@ -146,6 +149,7 @@ impl<'a> Record<'a> {
             reason: None,
             subject: None,
             batch: None,
+            shadow_limits: Vec::new(),
         }
     }
 
@@ -286,6 +290,14 @@ pub trait SpanSink: Send + Sync + fmt::Debug {
     fn take(&self, spans: &[u8], count: usize);
 }
 
+thread_local! {
+    /// Room for lines and spans, empty and kept from one decision to the next: that of a batch is much to ask of the system each time.
+    static ROOM: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// The most room that is kept on each thread.
+const KEPT_BYTES: usize = 1 << 20;
+
 /// Gives each decision its span and its line.
 #[derive(Debug)]
 pub struct Recorder {
@@ -331,7 +343,8 @@ impl Recorder {
         let records = records.into_iter();
         let count = records.len();
         let mut open: SmallVec<[_; 1]> = SmallVec::with_capacity(count);
-        let mut bytes = Vec::with_capacity(count * line::TYPICAL_BYTES);
+        let mut bytes = ROOM.take();
+        bytes.reserve(count * line::TYPICAL_BYTES);
         let mut encoded = Ok(());
         for record in records.clone() {
             let span = OpenSpan::under(caller);
@@ -355,6 +368,10 @@ impl Recorder {
                 span.end(&mut bytes, record.borrow(), confirmed.is_ok());
             }
             self.spans.take(&bytes, count);
+        }
+        if bytes.capacity() <= KEPT_BYTES {
+            bytes.clear();
+            ROOM.set(bytes);
         }
         confirmed
     }

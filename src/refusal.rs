@@ -5,7 +5,7 @@
 
 use crate::admit::NotAuthorized;
 use crate::admit::expiry::BeyondSession;
-use crate::admit::limit::RateLimited;
+use crate::admit::quota::NoRoom;
 use crate::audit::{AuditError, Outcome};
 use crate::authenticate::Unauthenticated;
 use crate::endpoint::NoEndpoint;
@@ -68,7 +68,7 @@ pub enum Refusal {
     NotAuthorized(#[from] NotAuthorized),
     /// A limit has no room.
     #[error(transparent)]
-    RateLimited(#[from] RateLimited),
+    NoRoom(#[from] NoRoom),
     /// There are no credentials.
     #[error(transparent)]
     Scope(#[from] ScopeError),
@@ -233,7 +233,24 @@ impl Refusal {
                 Code::PermissionDenied,
                 Reason::CommandDenied,
             ),
-            Self::RateLimited(_) => (
+            Self::NoRoom(NoRoom::Undeclared { .. }) => (
+                Outcome::Denied,
+                Code::InvalidArgument,
+                Reason::InvalidRequest,
+            ),
+            Self::NoRoom(NoRoom::Away { .. }) => (
+                Outcome::Failed,
+                Code::Unavailable,
+                Reason::CountsUnavailable,
+            ),
+            Self::NoRoom(
+                NoRoom::Later { window: true, .. } | NoRoom::Never { window: true, .. },
+            ) => (
+                Outcome::Denied,
+                Code::ResourceExhausted,
+                Reason::QuotaExceeded,
+            ),
+            Self::NoRoom(NoRoom::Later { .. } | NoRoom::Never { .. }) => (
                 Outcome::Denied,
                 Code::ResourceExhausted,
                 Reason::RateLimited,

@@ -32,6 +32,7 @@ mod page;
 mod payload;
 mod placement;
 mod presign_command;
+mod quotas;
 mod recording;
 mod records;
 mod reloading;

@@ -19,6 +19,8 @@ use tonic::transport::Channel;
 
 const CONNECTIONS: usize = 4;
 const IN_FLIGHT: usize = 32;
+/// Batches are large, and presignd holds back what its records cannot keep up with.
+const BATCHES_IN_FLIGHT: usize = 2;
 /// How finely requests are paced.
 const TICK: Duration = Duration::from_millis(1);
 
@@ -77,7 +79,11 @@ impl Load {
         };
         let next = Arc::new(AtomicUsize::new(0));
         let mut workers = JoinSet::new();
-        for worker in 0..CONNECTIONS * IN_FLIGHT {
+        let in_flight = match self.ask {
+            Ask::Batch(_) => BATCHES_IN_FLIGHT,
+            Ask::One | Ask::Streamed => IN_FLIGHT,
+        };
+        for worker in 0..CONNECTIONS * in_flight {
             let (mut client, next, ask) = (
                 self.clients[worker % CONNECTIONS].clone(),
                 Arc::clone(&next),

@@ -1,6 +1,6 @@
 //! Server CPU and latency of one request, beside an empty tonic service with messages of the same size, all in one run.
 //!
-//! The servers are processes of their own; this one is the load, four connections with 32 requests in flight on each. Rounds are
+//! The servers are processes of their own; this one is the load, four connections with 32 requests in flight on each, or 2 batches. Rounds are
 //! interleaved, so that a change of the machine's speed meets all alike, and ratios are taken within a round. presignd signs with
 //! static credentials that carry a token of 900 characters, under a limit, and writes its JSON lines into a pipe that is read.
 //! On a stream 32 requests are in flight, with a stream for each connection.
@@ -30,6 +30,8 @@ use self::server::Server;
 const ROUNDS: usize = 9;
 /// Requests in one round.
 const REQUESTS: usize = 20_000;
+/// How many times more URLs a batch and a stream are asked for in a round, so that it lasts about as long.
+const LASTING: usize = 4;
 /// How long latencies are taken in one round.
 const PACED: Duration = Duration::from_secs(2);
 /// Commands in a batch.
@@ -154,7 +156,11 @@ impl Row {
     async fn measure(&mut self, requests: usize) {
         let clock = SystemClock::new();
         let before = self.server.cpu();
-        let urls = count(self.load.run(requests).await);
+        let urls = match self.load.ask {
+            Ask::One => requests,
+            Ask::Batch(_) | Ask::Streamed => requests * LASTING,
+        };
+        let urls = count(self.load.run(urls).await);
         let spent = self.server.cpu().saturating_sub(before);
         self.micros.push(spent.as_secs_f64() * 1e6 / urls);
         self.rates.push(urls / clock.monotonic().as_secs_f64());

@@ -8,14 +8,15 @@ use std::collections::BTreeSet;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
+use super::limits;
 use super::tenants::{self, ProcessSurroundings, Renewed};
+use crate::admit::quota::limit::Counting;
 use crate::audit::{Outcome, Record, TraceContext};
 use crate::config::{self, ConfigError, Fingerprint, Settings};
 use crate::operate::configuration::{Changes, Configuration, Reloaded, Reloads};
@@ -96,11 +97,11 @@ impl Reload {
     }
 
     /// Serves the tenants that the files hold, as they change, for as long as this is awaited.
-    pub(super) async fn run(mut self, presigner: &Presigner) {
+    pub(super) async fn run(mut self, presigner: &Presigner, counting: &Counting) {
         let mut watch = self.sources.watch();
         let mut seen = self.sources.stamp().await;
         // They may have changed before anybody watched.
-        self.look(presigner, Cause::Change).await;
+        self.look(presigner, counting, Cause::Change).await;
         loop {
             let cause = tokio::select! {
                 () = watch.due() => Cause::Change,
@@ -114,7 +115,7 @@ impl Reload {
             }
             seen = now;
             let before = self.sources.clone();
-            self.look(presigner, cause).await;
+            self.look(presigner, counting, cause).await;
             if self.sources != before {
                 watch = self.sources.watch();
                 seen = self.sources.stamp().await;
@@ -122,13 +123,14 @@ impl Reload {
         }
     }
 
-    async fn look(&mut self, presigner: &Presigner, cause: Cause) {
-        let (path, clock) = (self.path.clone(), Arc::clone(&presigner.clock));
+    async fn look(&mut self, presigner: &Presigner, counting: &Counting, cause: Cause) {
+        let (path, counting) = (self.path.clone(), counting.clone());
         let current = presigner.tenants.all();
         let read = tokio::task::spawn_blocking(move || {
             let settings = config::load(&path, &ProcessSurroundings)?;
-            let renewed = tenants::renew(&current, &settings.tenants, &clock)?;
-            anyhow::Ok((settings, renewed))
+            let renewed = tenants::renew(&current, &settings.tenants, &counting)?;
+            let limits = limits::build(&settings.limits, None, &counting)?;
+            anyhow::Ok((settings, renewed, limits))
         });
         let read = match read.await {
             Ok(read) => read,
@@ -137,7 +139,10 @@ impl Reload {
         let asked = !matches!(cause, Cause::Change);
         let now = presigner.clock.now();
         let reloaded = match read {
-            Ok((settings, renewed)) => self.serve(&settings, renewed, presigner, asked),
+            Ok((settings, renewed, limits)) => {
+                presigner.quotas.replace_service(limits);
+                self.serve(&settings, renewed, presigner, asked)
+            }
             Err(error) => {
                 self.keep(&error);
                 if !matches!(cause, Cause::Operator(_)) {

@@ -1,24 +1,25 @@
 //! A configured tenant, as what each room has to know of it.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use secrecy::ExposeSecret as _;
 
+use super::limits;
 use crate::admit::TenantRules;
 use crate::admit::content::{ASKING, ContentRules, ResponseRule, TYPING};
 use crate::admit::deny::Denial;
 use crate::admit::expiry::TenantExpiry;
 use crate::admit::grant::{CLASSES, CommandSelector, Grant, Store, Terms};
 use crate::admit::held;
-use crate::admit::limit::Limit;
 use crate::admit::media_type::MediaRange;
+use crate::admit::quota::TenantLimits;
+use crate::admit::quota::limit::Counting;
 use crate::admit::resource::ResourcePattern;
 use crate::admit::source_ip::{self, SourceIps};
-use crate::clock::{Clock as _, SharedClock, SystemClock};
+use crate::clock::{Clock as _, SystemClock};
 use crate::config::{self, Located, Mistake};
 use crate::endpoint::buckets::Buckets;
 use crate::endpoint::options::Variant;
@@ -205,12 +206,12 @@ fn always_too_long(length: usize) -> String {
 /// If a command or resource is not one: reading has reported those already.
 pub fn build(
     tenants: &BTreeMap<String, Located<config::Tenant>>,
-    clock: &SharedClock,
+    counting: &Counting,
 ) -> anyhow::Result<Tenants> {
     tenants
         .iter()
         .map(|(id, tenant)| {
-            build_one(id, &tenant.value, clock).with_context(|| format!("the tenant {id:?}"))
+            build_one(id, &tenant.value, counting).with_context(|| format!("the tenant {id:?}"))
         })
         .collect()
 }
@@ -244,7 +245,7 @@ impl Renewed {
 pub fn renew(
     current: &ById,
     tenants: &BTreeMap<String, Located<config::Tenant>>,
-    clock: &SharedClock,
+    counting: &Counting,
 ) -> anyhow::Result<Renewed> {
     let mut renewed = Renewed {
         tenants: ById::with_capacity(tenants.len()),
@@ -259,7 +260,7 @@ pub fn renew(
         let tenant = if let Some(same) = same {
             Arc::clone(same)
         } else {
-            let built = build_one(name, &tenant.value, clock);
+            let built = build_one(name, &tenant.value, counting);
             let built = built.with_context(|| format!("the tenant {name:?}"))?;
             Arc::new(if let Some(earlier) = earlier {
                 renewed.changed += 1;
@@ -277,17 +278,13 @@ pub fn renew(
 
 /// A tenant with what still holds of what is known from its earlier settings.
 fn continuing(mut tenant: Tenant, earlier: &Tenant) -> Tenant {
-    for limit in &mut tenant.rules.limits {
-        let mut known = earlier.rules.limits.iter();
-        if let Some(known) = known.find(|known| known.says_the_same_as(limit)) {
-            *limit = known.clone();
-        }
-    }
+    let earlier_limits = &earlier.rules.limits;
+    tenant.rules.limits.continue_from(earlier_limits);
     tenant.session = tenant.session.continuing(&earlier.session);
     tenant
 }
 
-fn build_one(id: &str, tenant: &config::Tenant, clock: &SharedClock) -> anyhow::Result<Tenant> {
+fn build_one(id: &str, tenant: &config::Tenant, counting: &Counting) -> anyhow::Result<Tenant> {
     let id = TenantId::parse(id)?;
     let session = match &tenant.credentials {
         config::Credentials::Role(role) => {
@@ -311,11 +308,7 @@ fn build_one(id: &str, tenant: &config::Tenant, clock: &SharedClock) -> anyhow::
                 backdate: seconds(tenant.expiry.backdate),
                 signature_age: signature_age(tenant),
             },
-            limits: tenant
-                .limits
-                .iter()
-                .map(|limit| build_limit(&limit.value, clock))
-                .collect::<Result<_, _>>()?,
+            limits: TenantLimits::new(limits::build(&tenant.limits, Some(&id), counting)?),
             has_session_policy: tenant
                 .credentials
                 .role()
@@ -556,20 +549,7 @@ fn terms(grant: &config::Grant) -> anyhow::Result<Terms> {
     })
 }
 
-fn build_limit(limit: &config::Limit, clock: &SharedClock) -> anyhow::Result<Limit> {
-    let commands = limit.commands.as_deref().unwrap_or_default();
-    let interval = limit.rate.time_for(NonZeroU32::MIN);
-    Limit::new(
-        &limit.name,
-        selectors(commands)?,
-        interval,
-        limit.burst,
-        Arc::clone(clock),
-    )
-    .ok_or_else(|| anyhow!("the limit {:?} is faster than one a nanosecond", limit.name))
-}
-
-fn selectors(names: &[Located<String>]) -> anyhow::Result<Vec<CommandSelector>> {
+pub(super) fn selectors(names: &[Located<String>]) -> anyhow::Result<Vec<CommandSelector>> {
     names
         .iter()
         .map(|name| Ok(CommandSelector::parse(&name.value)?))

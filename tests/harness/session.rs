@@ -9,7 +9,8 @@ use std::time::Duration;
 use hyper::body::Bytes;
 use presignd::admit::expiry::{Asked, Mode};
 use presignd::admit::policy::Called;
-use presignd::app::{callers, tenants};
+use presignd::admit::quota::{Payer, Quotas, Told};
+use presignd::app::{callers, limits, tenants};
 use presignd::authenticate::{Presented, Right};
 use presignd::clock::{Clock as _, SharedClock, SystemClock};
 use presignd::endpoint::options::Options;
@@ -105,7 +106,8 @@ impl HeldSession {
             .authenticate(&Presented::default())
             .await
             .expect("anyone may ask");
-        let tenant = tenants::build(&settings.tenants, &clock)
+        let counting = limits::counting(&settings.state, &clock).expect("no folder of counts");
+        let tenant = tenants::build(&settings.tenants, &counting)
             .expect("the tenant adds up")
             .of(
                 &anyone,
@@ -122,7 +124,14 @@ impl HeldSession {
         let standing = rules.standing(clock.now());
         let authorized = rules.authorize(&standing, bound, called, asked, None);
         let authorized = authorized.expect("granted");
-        let admitted = tenant.rules.admit(authorized).expect("no limits");
+        let payer = Payer {
+            tenant: &tenant.id,
+            limits: &tenant.rules.limits,
+            caller: anyone.name(),
+        };
+        let (quotas, told) = (Quotas::default(), Told::default());
+        let admitted = quotas.admit(payer, &told, authorized).await;
+        let admitted = admitted.expect("no limits");
         let aws = aws_of(Ceph::shared().presignd_credentials().clone()).await;
         let skews = ClockSkews::new(Arc::clone(&clock), Duration::from_secs(30));
         let skews = Arc::new(skews);

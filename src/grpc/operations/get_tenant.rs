@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::{SHOWN, count, duration, get_usage, read_tenant, rounded, shown};
 use crate::admit::TenantRules;
 use crate::admit::explain::{denial_text, text};
+use crate::authenticate::Caller;
 use crate::endpoint::TenantEndpoint;
 use crate::grpc::{Inner, Unary};
 use crate::names::TenantId;
@@ -48,7 +49,7 @@ impl Unary for GetTenant {
     ) -> Result<GetTenantResponse, Refusal> {
         let work = async {
             let tenant = inner.operated(&arrival.caller, &tenant)?;
-            let policy = policy(inner, &tenant).await;
+            let policy = policy(inner, &arrival.caller, &tenant).await;
             let tenant = Some(policy);
             Ok(GetTenantResponse { tenant }.into())
         };
@@ -59,7 +60,7 @@ impl Unary for GetTenant {
     }
 }
 
-async fn policy(inner: &Inner, tenant: &Tenant) -> TenantPolicy {
+async fn policy(inner: &Inner, caller: &Caller, tenant: &Tenant) -> TenantPolicy {
     let (presigner, rules) = (&inner.presigner, &tenant.rules);
     let credentials = match tenant.session.origin() {
         Origin::Role(known) => {
@@ -68,7 +69,7 @@ async fn policy(inner: &Inner, tenant: &Tenant) -> TenantPolicy {
         }
         Origin::Static(id) => Credentials::StaticAccessKeyId(id.to_owned()),
     };
-    let limits = presigner.usage(tenant).await;
+    let limits = presigner.usage(caller, tenant).await;
     let seconds = |seconds: u32| duration(Duration::from_secs(seconds.into()));
     TenantPolicy {
         tenant: tenant.id.to_string(),

@@ -35,9 +35,10 @@ impl Unary for GetUsage {
         tenant: TenantId,
     ) -> Result<GetUsageResponse, Refusal> {
         let presigner = &inner.presigner;
-        let known = presigner.tenants.of(&arrival.caller, Right::Usage, &tenant);
+        let caller = &arrival.caller;
+        let known = presigner.tenants.of(caller, Right::Usage, &tenant);
         let work = async {
-            let limits = presigner.usage(&*known?).await;
+            let limits = presigner.usage(caller, &*known?).await;
             let limits = limits.into_iter().map(usage).collect();
             Ok(GetUsageResponse { limits }.into())
         };
