@@ -233,28 +233,7 @@ impl Refusal {
                 Code::PermissionDenied,
                 Reason::CommandDenied,
             ),
-            Self::NoRoom(NoRoom::Undeclared { .. }) => (
-                Outcome::Denied,
-                Code::InvalidArgument,
-                Reason::InvalidRequest,
-            ),
-            Self::NoRoom(NoRoom::Away { .. }) => (
-                Outcome::Failed,
-                Code::Unavailable,
-                Reason::CountsUnavailable,
-            ),
-            Self::NoRoom(
-                NoRoom::Later { window: true, .. } | NoRoom::Never { window: true, .. },
-            ) => (
-                Outcome::Denied,
-                Code::ResourceExhausted,
-                Reason::QuotaExceeded,
-            ),
-            Self::NoRoom(NoRoom::Later { .. } | NoRoom::Never { .. }) => (
-                Outcome::Denied,
-                Code::ResourceExhausted,
-                Reason::RateLimited,
-            ),
+            Self::NoRoom(no_room) => of_limit(no_room),
             Self::BeyondSession(_) | Self::Scope(ScopeError::BeyondSession(_)) => (
                 Outcome::Denied,
                 Code::FailedPrecondition,
@@ -346,6 +325,31 @@ impl Refusal {
             }
             other => other.to_string(),
         }
+    }
+}
+
+fn of_limit(no_room: &NoRoom) -> (Outcome, Code, ErrorReason) {
+    use ErrorReason as Reason;
+    match no_room {
+        NoRoom::Undeclared { .. } => (
+            Outcome::Denied,
+            Code::InvalidArgument,
+            Reason::InvalidRequest,
+        ),
+        NoRoom::Away { .. } => (
+            Outcome::Failed,
+            Code::Unavailable,
+            Reason::CountsUnavailable,
+        ),
+        NoRoom::Later { window, .. } | NoRoom::Never { window, .. } => (
+            Outcome::Denied,
+            Code::ResourceExhausted,
+            if *window {
+                Reason::QuotaExceeded
+            } else {
+                Reason::RateLimited
+            },
+        ),
     }
 }
 

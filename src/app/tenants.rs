@@ -787,7 +787,7 @@ mod tests {
 
     #[test]
     fn a_tenant_that_says_the_same_stays_the_same() {
-        let clock: SharedClock = Arc::new(crate::clock::SystemClock::new());
+        let clock = Counting::new(Arc::new(SystemClock::new()));
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("secret");
         let text = |age: &str| {

@@ -282,7 +282,6 @@ impl<'a> PlacedUpload<'a> {
     }
 
     /// Holds every command against the tenant's grants and caps, and counts how many URLs of each there will be.
-    #[expect(clippy::type_complexity, reason = "the first of them, and the others")]
     fn authorize(
         &self,
         steps: &Steps<'_>,

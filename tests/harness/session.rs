@@ -9,8 +9,9 @@ use std::time::Duration;
 use hyper::body::Bytes;
 use presignd::admit::expiry::{Asked, Mode};
 use presignd::admit::policy::Called;
+use presignd::admit::quota::limit::Counting;
 use presignd::admit::quota::{Payer, Quotas, Told};
-use presignd::app::{callers, limits, tenants};
+use presignd::app::{callers, tenants};
 use presignd::authenticate::{Presented, Right};
 use presignd::clock::{Clock as _, SharedClock, SystemClock};
 use presignd::endpoint::options::Options;
@@ -106,8 +107,7 @@ impl HeldSession {
             .authenticate(&Presented::default())
             .await
             .expect("anyone may ask");
-        let counting = limits::counting(&settings.state, &clock).expect("no folder of counts");
-        let tenant = tenants::build(&settings.tenants, &counting)
+        let tenant = tenants::build(&settings.tenants, &Counting::new(Arc::clone(&clock)))
             .expect("the tenant adds up")
             .of(
                 &anyone,

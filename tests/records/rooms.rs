@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use presignd::admit::quota::Quotas;
+use presignd::admit::quota::limit::Counting;
 use presignd::app::tenants::{self, ProcessSurroundings};
-use presignd::app::{App, Surroundings, callers, limits};
+use presignd::app::{App, Surroundings, callers};
 use presignd::audit::{Confirmation, Recorder, Sink};
 use presignd::clock::{Clock, SharedClock};
 use presignd::config::{self, Settings};
@@ -63,9 +64,8 @@ fn service(
 ) -> PresignApi {
     let traces = Traces::start(&Otlp::default()).unwrap();
     let authenticator = callers::authenticator(settings, &clock);
-    let counting = limits::counting(&settings.state, &clock).unwrap();
     let presigner = Presigner {
-        tenants: tenants::build(&settings.tenants, &counting).unwrap(),
+        tenants: tenants::build(&settings.tenants, &Counting::new(Arc::clone(&clock))).unwrap(),
         orders: StandingOrders::default(),
         quotas: Quotas::default(),
         scoper: Scoper::new(sts, skews(Arc::clone(&clock)), Arc::clone(&clock)),

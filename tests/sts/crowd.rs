@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use presignd::admit::expiry::{Asked, Mode};
 use presignd::admit::policy::Called;
+use presignd::admit::quota::limit::Counting;
 use presignd::admit::quota::{Payer, Quotas, Told};
-use presignd::app::{callers, limits, tenants};
+use presignd::app::{callers, tenants};
 use presignd::authenticate::{Presented, Right};
 use presignd::clock::{Clock as _, SharedClock, SystemClock};
 use presignd::names::TenantId;
@@ -84,8 +85,9 @@ async fn ten_thousand_cold_tenants_share_a_few_calls() {
         .authenticate(&Presented::default())
         .await
         .expect("anyone may ask");
-    let counting = limits::counting(&settings.state, &clock).expect("no folder of counts");
-    let tenants = Arc::new(tenants::build(&settings.tenants, &counting).expect("they add up"));
+    let tenants = Arc::new(
+        tenants::build(&settings.tenants, &Counting::new(Arc::clone(&clock))).expect("they add up"),
+    );
     let counter = Arc::new(Counter::default());
     let skews = Arc::new(ClockSkews::new(Arc::clone(&clock), Duration::from_secs(30)));
     let scoper = Arc::new(Scoper::new(Arc::clone(&counter) as _, skews, clock));

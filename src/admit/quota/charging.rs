@@ -241,6 +241,9 @@ impl Told {
     }
 }
 
+/// How much of which limits, by their places.
+type Amounts = SmallVec<[(usize, u64); 4]>;
+
 /// How a limit fared.
 type Outcomes = SmallVec<[(usize, Level, Option<Short>); 4]>;
 
@@ -279,7 +282,7 @@ impl Quotas {
             service: &service,
             own: &payer.limits.limits,
         };
-        let mut amounts = SmallVec::<[(usize, u64); 4]>::new();
+        let mut amounts = Amounts::new();
         for (place, limit) in limits.all() {
             let amount = limit.amount(costs.clone());
             let amount = amount.map_err(|Undeclared| NoRoom::Undeclared {
@@ -349,7 +352,7 @@ impl Quotas {
         if service.len() != receipt.of_service {
             return;
         }
-        let mut amounts = SmallVec::<[(usize, u64); 4]>::new();
+        let mut amounts = Amounts::new();
         for (place, limit) in limits.all() {
             if receipt.made & (1 << place) != 0
                 && let Ok(amount) = limit.amount(costs.clone())
@@ -381,7 +384,7 @@ impl Quotas {
         };
         let amount = |limit: &Limit| limit.amount(std::iter::once(cost));
         let counting = limits.all().filter(|(_, limit)| amount(limit) != Ok(0));
-        let places: SmallVec<[(usize, u64); 4]> = counting.map(|(place, _)| (place, 1)).collect();
+        let places: Amounts = counting.map(|(place, _)| (place, 1)).collect();
         let levels = self.levels(limits, payer, &places).await;
         let left = |(place, level, wait): (usize, Level, Option<Duration>)| {
             let limit = limits.get(place);
@@ -451,7 +454,7 @@ impl Quotas {
                     limits: of,
                     caller: &caller,
                 };
-                let place_only = SmallVec::from_slice(&[(place, 1)]);
+                let place_only = [(place, 1)];
                 let Some((_, level, _)) = self.levels(limits, payer, &place_only).await.pop()
                 else {
                     continue;
@@ -479,7 +482,7 @@ impl Quotas {
         &self,
         limits: Limits<'_>,
         payer: Payer<'_>,
-        places: &SmallVec<[(usize, u64); 4]>,
+        places: &[(usize, u64)],
     ) -> Vec<(usize, Level, Option<Duration>)> {
         if let Some(counts) = &self.shared {
             let charges = charges(limits, payer, places);
@@ -588,13 +591,14 @@ async fn share(
     amounts: &[(usize, u64)],
 ) -> Result<Result<Outcomes, Refused>, ()> {
     let charges = charges(limits, payer, amounts);
-    let charged = match counts.charge_at_hand(&charges) {
-        Some(charged) => charged,
+    let at_hand = counts.charge_at_hand(&charges);
+    let answer = match at_hand {
+        Some(answer) => answer,
         None => counts.charge(&charges).await.map_err(|away| {
             tracing::debug!("{away}");
         })?,
     };
-    Ok(match charged {
+    Ok(match answer {
         Charged::Made(levels) => {
             let levels = amounts.iter().zip(levels);
             Ok(levels
@@ -631,7 +635,7 @@ async fn without_shared(
     }
     let local = amounts.iter().enumerate();
     let local = local.filter(|(_, (place, _))| when_away(*place) == WhenAway::Local);
-    let (indexes, local): (SmallVec<[usize; 4]>, SmallVec<[(usize, u64); 4]>) =
+    let (indexes, local): (SmallVec<[usize; 4]>, Amounts) =
         local.map(|(index, amount)| (index, *amount)).unzip();
     let counted = in_process(limits, caller, &local).await;
     counted.map_err(|refused| Refused {

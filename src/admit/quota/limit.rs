@@ -87,6 +87,18 @@ pub struct Counting {
     pub replicas: NonZeroU32,
 }
 
+impl Counting {
+    /// In this process alone, and forgotten with it.
+    #[must_use]
+    pub fn new(clock: SharedClock) -> Self {
+        Self {
+            clock,
+            ledger: None,
+            replicas: NonZeroU32::MIN,
+        }
+    }
+}
+
 /// A limit and its counts in this process. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Limit {

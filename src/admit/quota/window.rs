@@ -124,14 +124,12 @@ impl Window {
             return Ok(());
         }
         let ahead = used.saturating_add(block).min(self.most);
-        match self.keep(&mut state, ahead) {
-            Some(kept) => Err(NotTaken::Keeping(kept)),
-            // Nothing outlives the process, so nothing need be kept.
-            None => {
-                state.used = used;
-                Ok(())
-            }
+        if let Some(kept) = self.keep(&mut state, ahead) {
+            return Err(NotTaken::Keeping(kept));
         }
+        // Nothing outlives the process, so nothing need be kept.
+        state.used = used;
+        Ok(())
     }
 
     pub(super) fn refund(&self, amount: u64) {
