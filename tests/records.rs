@@ -113,6 +113,9 @@ async fn every_refusal_leaves_a_record_of_who_wanted_what() {
         Reason::ShuttingDown,
         Reason::AuditUnavailable,
         Reason::SessionPolicyTooLong,
+        // Those of days and months, and of a shared store.
+        Reason::QuotaExceeded,
+        Reason::CountsUnavailable,
         // Those of operators: see `operating`.
         Reason::TenantSuspended,
         Reason::ServiceFrozen,

@@ -36,9 +36,13 @@ async fn orders_that_cannot_be_read_keep_presignd_from_starting() {
     let over = Operated::start().await;
     over.suspend("acme").await;
     let path = over.file("state/orders.json");
+    let Operated {
+        folder, process, ..
+    } = over;
+    process.terminated().await;
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, &text[..text.len() / 2]).unwrap();
-    let again = Operated::serve(&over.folder).ended().await;
+    let again = Operated::serve(&folder).ended().await;
     assert_eq!(again.code, Some(1), "{again:?}");
     let said = "state/orders.json: this is no file of orders";
     assert!(again.stderr.contains(said), "{again:?}");
