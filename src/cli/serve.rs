@@ -36,7 +36,8 @@ pub(super) async fn run(path: &Path) -> anyhow::Result<ExitCode> {
     tracing::info!(address = %app.address(), tenants = settings.tenants.len(), "serving");
     // What was built from them is enough.
     drop(settings);
-    app.run(stop).await?;
+    // It is large, and moved about as a pointer.
+    Box::pin(app.run(stop)).await?;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
 }

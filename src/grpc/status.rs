@@ -74,6 +74,7 @@ fn log(refusal: &Refusal, issuance_id: Uuid) {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "an arm for each refusal")]
 fn details(refusal: &Refusal, issuance_id: Option<Uuid>) -> ErrorDetails {
     let mut details = ErrorDetails::new();
     if let Some(issuance_id) = issuance_id {
