@@ -1,7 +1,9 @@
 //! Turns settings into rooms: the only file that names concrete adapters.
 
 pub mod callers;
+mod dependencies;
 pub mod limits;
+mod orders;
 pub mod reload;
 pub mod server;
 mod shared;
@@ -29,6 +31,8 @@ use crate::endpoint::Endpoints;
 use crate::grpc::PresignApi;
 use crate::grpc::server::{PresignServer, Signs};
 use crate::metrics;
+use crate::operate::dependency::Depends;
+use crate::operate::{Controls, Keeper};
 use crate::presign::Presigner;
 use crate::scope::Scoper;
 use crate::scope::clock_skew::ClockSkews;
@@ -60,6 +64,9 @@ pub struct App {
     traces: Arc<Traces>,
     metrics: Metrics,
     prometheus: Option<Prometheus>,
+    keeper: Option<Keeper>,
+    dependencies: Vec<Box<dyn Depends>>,
+    started: Duration,
     counting: Counting,
     reload: Option<Reload>,
 }
@@ -84,12 +91,22 @@ impl App {
         };
         let traces = Arc::new(Traces::start(&otlp)?);
         let counting = limits::counting(&settings.state, &clock)?;
-        let shared = Box::pin(shared::counts(settings.state.redis.as_ref(), &clock)).await?;
+        let redis = match &settings.state.redis {
+            Some(redis) => Some((redis, shared::connection(redis).await?)),
+            None => None,
+        };
+        let shared = redis
+            .as_ref()
+            .map(|(settings, redis)| shared::counts(settings, Arc::clone(redis), &clock));
         let skews = ClockSkews::new(Arc::clone(&clock), settings.server.max_clock_skew);
         let skews = Arc::new(skews);
         let sts = Sts::new(aws, Arc::clone(&skews));
+        let orders::Kept { orders, keeper } =
+            orders::kept(settings.state.dir.as_deref(), redis.map(|(_, redis)| redis)).await?;
+        let dependencies = dependencies::all(&skews, &traces, keeper.as_ref());
         let presigner = Presigner {
             tenants: tenants::build(&settings.tenants, &counting)?,
+            orders,
             quotas: Quotas::new(limits::build(&settings.limits, None, &counting)?, shared),
             scoper: Scoper::new(Arc::new(sts), skews, Arc::clone(&clock)),
             endpoints: Endpoints::default(),
@@ -114,6 +131,9 @@ impl App {
             server,
             api,
             traces,
+            keeper,
+            dependencies,
+            started: clock.monotonic(),
             counting,
             metrics,
             prometheus,
@@ -147,13 +167,28 @@ impl App {
     ///
     /// # Errors
     /// If the server broke down, or records could not be written to the end.
-    pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
+    pub async fn run(
+        mut self,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> anyhow::Result<()> {
         let scoper = &self.api.presigner().scoper;
         let presigner = self.api.presigner();
         let configured = self.reload.as_ref().map(Reload::goodness);
         let signs = Signs {
             ready: scoper.clocks_agree(),
             configured: configured.unwrap_or_else(|| watch::channel(true).1),
+        };
+        self.api.control(Controls {
+            reloads: self.reload.as_mut().map(Reload::on_demand),
+            dependencies: self.dependencies,
+            ready: Some(scoper.clocks_agree()),
+            started: self.started,
+        });
+        let keep_orders = async {
+            match self.keeper {
+                Some(keeper) => keeper.run().await,
+                None => std::future::pending().await,
+            }
         };
         let reload = async {
             match self.reload {
@@ -164,6 +199,7 @@ impl App {
         let served = tokio::select! {
             served = self.server.serve(self.api.clone(), signs, stop) => served,
             () = reload => Ok(()),
+            () = keep_orders => Ok(()),
             () = scoper.watch_clocks() => Ok(()),
         };
         if let Some(ledger) = self.counting.ledger {

@@ -22,6 +22,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwapOption;
 use smallvec::SmallVec;
 use uuid::Uuid;
 
@@ -303,6 +304,8 @@ const KEPT_BYTES: usize = 1 << 20;
 pub struct Recorder {
     spans: Arc<dyn SpanSink>,
     sink: Box<dyn Sink>,
+    /// Why the last records were not confirmed, if they were not.
+    trouble: ArcSwapOption<AuditError>,
 }
 
 impl Recorder {
@@ -311,7 +314,13 @@ impl Recorder {
         Self {
             spans,
             sink: Box::new(sink),
+            trouble: ArcSwapOption::empty(),
         }
+    }
+
+    /// Why the last records were not confirmed. `None`: they were.
+    pub fn trouble(&self) -> Option<AuditError> {
+        self.trouble.load().as_deref().cloned()
     }
 
     /// Records one decision; see [`record_all`](Self::record_all).
@@ -354,6 +363,11 @@ impl Recorder {
         };
         let decided = open.iter().map(|(_, outcome, reason)| (*outcome, *reason));
         count_decisions(decided, bytes.len(), confirmed.is_ok());
+        match &confirmed {
+            Err(error) => self.trouble.store(Some(Arc::new(error.clone()))),
+            Ok(()) if self.trouble.load().is_some() => self.trouble.store(None),
+            Ok(()) => {}
+        }
         if self.spans.is_listening() {
             // The lines are written: their room is the spans' now.
             bytes.clear();

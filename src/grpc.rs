@@ -1,4 +1,4 @@
-//! The front door: PresignService over gRPC.
+//! The front door: PresignService and OperationsService over gRPC.
 //!
 //! Each RPC runs to its end, even if its caller hangs up: a decision must not escape its record that way.
 //! Nor by a panic: that is a refusal like any other, to the caller and in the record.
@@ -8,6 +8,7 @@ pub mod client;
 mod door;
 mod explain_presign;
 pub mod health;
+mod operations;
 mod presign;
 mod presign_parts;
 mod presign_post;
@@ -24,7 +25,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -36,6 +37,10 @@ use uuid::Uuid;
 use self::batch_presign::BatchPresign;
 use self::door::Ticket;
 use self::explain_presign::ExplainPresign;
+use self::operations::{
+    FreezeService, GetStatus, GetTenant, GetUsage, ListTenants, ReloadConfiguration, ResumeTenant,
+    SuspendTenant, UnfreezeService,
+};
 use self::presign::Presign;
 use self::presign_parts::PresignParts;
 use self::presign_post::PresignPost;
@@ -47,6 +52,7 @@ use crate::admit::quota::Told;
 use crate::audit::TraceContext;
 use crate::authenticate::{Authenticator, Caller, Gate, Presented, Unauthenticated};
 use crate::names::TenantId;
+use crate::operate::Controls;
 use crate::presign::{Arrival, Presigner, at_once};
 use crate::proto::v1::presign_service_server::PresignService;
 use crate::proto::v1::{
@@ -59,8 +65,10 @@ use crate::refusal::Refusal;
 
 /// The service's full name.
 pub const SERVICE: &str = "presignd.v1.PresignService";
-/// Its methods' full names.
-const METHODS: [&str; 7] = [
+/// The full name of the service for operators.
+pub const OPERATIONS: &str = "presignd.v1.OperationsService";
+/// The methods' full names.
+const METHODS: [&str; 16] = [
     Presign::METHOD,
     BatchPresign::METHOD,
     stream_presign::METHOD,
@@ -68,9 +76,18 @@ const METHODS: [&str; 7] = [
     ExplainPresign::METHOD,
     StartMultipartUpload::METHOD,
     PresignParts::METHOD,
+    ListTenants::METHOD,
+    GetTenant::METHOD,
+    GetUsage::METHOD,
+    SuspendTenant::METHOD,
+    ResumeTenant::METHOD,
+    FreezeService::METHOD,
+    UnfreezeService::METHOD,
+    ReloadConfiguration::METHOD,
+    GetStatus::METHOD,
 ];
 
-/// PresignService. Cheap to clone.
+/// PresignService and OperationsService. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct PresignApi(Arc<Inner>);
 
@@ -85,7 +102,7 @@ trait Unary: 'static {
     /// What is answered.
     type Reply: Send + 'static;
 
-    /// The tenant that the message names.
+    /// The tenant that the message names; empty if it is about none.
     fn tenant(message: &Self::Message) -> &str;
 
     /// Reads the message.
@@ -114,6 +131,8 @@ struct Inner {
     /// The longest that signing may take, whatever the caller's deadline.
     patience: Duration,
     tasks: TaskTracker,
+    /// Set once, when all is built that operators reach.
+    controls: OnceLock<Controls>,
 }
 
 impl PresignApi {
@@ -125,7 +144,13 @@ impl PresignApi {
             gate: Arc::new(Gate::new(authenticator)),
             patience,
             tasks: TaskTracker::new(),
+            controls: OnceLock::new(),
         }))
+    }
+
+    /// Gives operators what they reach. Only the first time counts.
+    pub fn control(&self, controls: Controls) {
+        let _ = self.0.controls.set(controls);
     }
 
     /// The rooms.
@@ -241,6 +266,11 @@ impl PresignApi {
 }
 
 impl Inner {
+    /// What operators reach. Nothing, where nobody gave it.
+    fn controls(&self) -> &Controls {
+        self.controls.get_or_init(Controls::default)
+    }
+
     /// Knows the caller of a message, reads it, and does its work.
     async fn answer<R: Unary>(
         &self,

@@ -3,6 +3,7 @@
 //! Takes an [`Admitted`] and gives [`ScopedCredentials`]; nothing is signed without them. Invariant: a session is only ever used
 //! for the tenant and the caller whose names are in it.
 
+pub mod at_hand;
 mod breaker;
 mod cache;
 mod calls;
@@ -377,7 +378,10 @@ impl Scoper {
             of_one_request: narrowed_to.of_one_request(),
         };
         let call = || role.call(&tenant.tenant, caller.name(), narrowed_to);
-        let session = self.cache.session(key, need, calls, call).await;
+        let session = self
+            .cache
+            .session(key, &tenant.tenant, need, calls, call)
+            .await;
         // The call may have told, and a clock that is far off explains much that STS says.
         self.skews.check(clock)?;
         let session = session.map_err(|error| error.spread(fastrand::f64()))?;

@@ -190,6 +190,12 @@ impl Traces {
         }
     }
 
+    /// Whether there is a collector for them.
+    #[must_use]
+    pub const fn are_sent(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// What became of the spans so far.
     pub fn counts(&self) -> SpanCounts {
         let export = self.0.as_ref();

@@ -29,6 +29,7 @@ mod limits;
 mod live_check;
 mod metrics;
 mod multipart;
+mod operating;
 mod page;
 mod payload;
 mod placement;

@@ -92,7 +92,7 @@ impl Requirement {
         let denying = denials.iter().enumerate().filter(|(_, d)| denies(d));
         let told = denying.map(|(index, denial)| Considered {
             index,
-            text: named(denial.commands(), denial.resources()),
+            text: denial_text(denial),
             why_not: Vec::new(),
         });
         self.denied_by = told.take(MOST_NEAR).collect();
@@ -259,7 +259,8 @@ fn terms_broken(grant: &Grant, command: &BoundCommand<'_>) -> Vec<String> {
 }
 
 /// What a grant says, as a configuration does.
-fn text(grant: &Grant) -> String {
+#[must_use]
+pub fn text(grant: &Grant) -> String {
     let mut text = named(grant.commands(), grant.resources());
     // Writing to a string does not fail.
     if let Some(seconds) = grant.max_expiry() {
@@ -281,6 +282,12 @@ fn text(grant: &Grant) -> String {
         let _ = write!(text, "{headers}");
     }
     text
+}
+
+/// What an entry of `deny` says, as a configuration does.
+#[must_use]
+pub fn denial_text(denial: &Denial) -> String {
+    named(denial.commands(), denial.resources())
 }
 
 /// Commands and resources, as a configuration names them.

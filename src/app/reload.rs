@@ -1,8 +1,8 @@
 //! A changed configuration, while presignd serves: new tenants and callers between requests, or everything as it was.
 //!
 //! The whole of it is read and checked as at the start. Invariant: a configuration with any mistake changes nothing, and is told
-//! of once: to the log, to the health of [`CONFIGURATION`](crate::grpc::server::CONFIGURATION), and as a record. A good one that changes
-//! anything, or was asked for, has its record too.
+//! of once: to the log, to the health of [`CONFIGURATION`](crate::grpc::server::CONFIGURATION), and as a record. A
+//! good one that changes anything, or was asked for, has its record too. Where an operator has asked, the record is their own.
 
 use std::collections::BTreeSet;
 use std::fs::Metadata;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
 use super::tenants::{self, ProcessSurroundings, Renewed};
@@ -22,8 +22,8 @@ use crate::audit::{Outcome, Record, TraceContext};
 use crate::authenticate::Gate;
 use crate::config::{self, ConfigError, Fingerprint, Settings};
 use crate::metrics::{BROKEN, CONFIGURATION, GOOD, RELOADS};
+use crate::operate::configuration::{Changes, Configuration, Reloaded, Reloads};
 use crate::presign::Presigner;
-use crate::tenant::Tenants;
 use crate::watch::{Watch, folder_of};
 
 /// What stands for a method in the records of configurations.
@@ -44,6 +44,19 @@ pub struct Reload {
     hangups: Signal,
     good: watch::Sender<bool>,
     gate: Option<Arc<Gate>>,
+    state: watch::Sender<Configuration>,
+    asked: Option<mpsc::Receiver<oneshot::Sender<Reloaded>>>,
+}
+
+/// Why the files are looked at.
+#[derive(Debug)]
+enum Cause {
+    /// They have changed, or may have.
+    Change,
+    /// A signal.
+    Hangup,
+    /// An operator, who is to hear what came of it.
+    Operator(oneshot::Sender<Reloaded>),
 }
 
 /// The files that a configuration was read from.
@@ -62,7 +75,7 @@ impl Reload {
     ///
     /// # Errors
     /// If SIGHUP cannot be heard.
-    pub fn new(path: &Path, settings: &Settings) -> std::io::Result<Self> {
+    pub fn new(path: &Path, settings: &Settings, now: SystemTime) -> std::io::Result<Self> {
         Ok(Self {
             path: path.to_owned(),
             sources: Sources::of(path, settings),
@@ -70,6 +83,11 @@ impl Reload {
             hangups: signal(SignalKind::hangup())?,
             good: watch::Sender::new(true),
             gate: None,
+            state: watch::Sender::new(Configuration {
+                loaded_at: now,
+                mistakes: Vec::new(),
+            }),
+            asked: None,
         })
     }
 
@@ -79,6 +97,13 @@ impl Reload {
             gate: Some(gate),
             ..self
         }
+    }
+
+    /// Lets operators ask for it.
+    pub(super) fn on_demand(&mut self) -> Reloads {
+        let (reloads, asked) = Reloads::new(self.state.subscribe());
+        self.asked = Some(asked);
+        reloads
     }
 
     /// Whether the configuration that was found last is the one that serves.
@@ -91,20 +116,21 @@ impl Reload {
         let mut watch = self.sources.watch();
         let mut seen = self.sources.stamp().await;
         // They may have changed before anybody watched.
-        self.look(presigner, counting, false).await;
+        self.look(presigner, counting, Cause::Change).await;
         loop {
-            let asked = tokio::select! {
-                () = watch.due() => false,
+            let cause = tokio::select! {
+                () = watch.due() => Cause::Change,
                 // The stream of a signal has no end.
-                _ = self.hangups.recv() => true,
+                _ = self.hangups.recv() => Cause::Hangup,
+                operator = next(&mut self.asked) => Cause::Operator(operator),
             };
             let now = self.sources.stamp().await;
-            if !asked && now == seen {
+            if matches!(cause, Cause::Change) && now == seen {
                 continue;
             }
             seen = now;
             let before = self.sources.clone();
-            self.look(presigner, counting, asked).await;
+            self.look(presigner, counting, cause).await;
             if self.sources != before {
                 watch = self.sources.watch();
                 seen = self.sources.stamp().await;
@@ -112,7 +138,7 @@ impl Reload {
         }
     }
 
-    async fn look(&mut self, presigner: &Presigner, counting: &Counting, asked: bool) {
+    async fn look(&mut self, presigner: &Presigner, counting: &Counting, cause: Cause) {
         let (path, counting) = (self.path.clone(), counting.clone());
         let current = presigner.tenants.all();
         let read = tokio::task::spawn_blocking(move || {
@@ -125,33 +151,74 @@ impl Reload {
             Ok(read) => read,
             Err(_) => Err(anyhow::anyhow!("the configuration could not be read")),
         };
-        match read {
+        let asked = !matches!(cause, Cause::Change);
+        let now = presigner.clock.now();
+        let reloaded = match read {
             Ok((settings, renewed, limits)) => {
                 presigner.quotas.replace_service(limits);
-                if let Some(news) = self.serve(&settings, renewed, &presigner.tenants, asked) {
+                let (reloaded, news) = self.serve(&settings, renewed, presigner, asked);
+                if let Some(news) = news {
                     RELOADS.count(GOOD);
+                    if !matches!(cause, Cause::Operator(_)) {
+                        record(presigner, |record, now| {
+                            record.operated(now, Some(news.into()));
+                        })
+                        .await;
+                    }
+                }
+                reloaded
+            }
+            Err(error) => {
+                self.keep(&error);
+                if !matches!(cause, Cause::Operator(_)) {
                     record(presigner, |record, now| {
-                        record.operated(now, Some(news.into()));
+                        record.refused(
+                            now,
+                            Outcome::Failed,
+                            "FAILED_PRECONDITION",
+                            "INVALID_CONFIGURATION",
+                            summary(&error),
+                        );
                     })
                     .await;
                 }
+                Reloaded {
+                    mistakes: all_of(&error),
+                    warnings: Vec::new(),
+                    tenants: Changes::default(),
+                }
             }
-            Err(error) => self.keep(&error, presigner).await,
+        };
+        self.state.send_modify(|state| {
+            if reloaded.mistakes.is_empty() {
+                state.loaded_at = now;
+            }
+            state.mistakes.clone_from(&reloaded.mistakes);
+        });
+        if let Cause::Operator(operator) = cause {
+            // Who has gone does not hear it.
+            let _ = operator.send(reloaded);
         }
     }
 
-    /// Serves it. Returns what is new, if that is worth telling.
+    /// Serves it. What is new is told apart, if that is worth a record.
     fn serve(
         &mut self,
         settings: &Settings,
         renewed: Renewed,
-        tenants: &Tenants,
+        presigner: &Presigner,
         asked: bool,
-    ) -> Option<String> {
+    ) -> (Reloaded, Option<String>) {
+        let tenants = &presigner.tenants;
+        let mut reloaded = Reloaded {
+            mistakes: Vec::new(),
+            warnings: settings.warnings.iter().map(ToString::to_string).collect(),
+            tenants: Changes::between(&tenants.all(), &renewed.tenants),
+        };
         self.sources = Sources::of(&self.path, settings);
         let mended = !self.good.send_replace(true);
         if renewed.is_as_before() && self.sections == settings.sections && !asked && !mended {
-            return None;
+            return (reloaded, None);
         }
         CONFIGURATION.set(1);
         for warning in &settings.warnings {
@@ -166,9 +233,11 @@ impl Reload {
                 callers_changed = true;
                 *old = *new;
             } else {
-                tracing::warn!(
+                let warning = format!(
                     "`{section}` has changed, and is read when presignd starts: restart it"
                 );
+                tracing::warn!("{warning}");
+                reloaded.warnings.push(warning);
             }
         }
         let Renewed {
@@ -196,27 +265,30 @@ impl Reload {
         } else {
             ""
         };
-        Some(format!(
+        let news = format!(
             "{count} tenants serve: {added} added, {changed} changed, {removed} removed{callers}"
-        ))
+        );
+        (reloaded, Some(news))
     }
 
-    async fn keep(&self, error: &anyhow::Error, presigner: &Presigner) {
+    fn keep(&self, error: &anyhow::Error) {
         tracing::error!("the last good configuration goes on serving: {error:#}");
         self.good.send_replace(false);
         RELOADS.count(BROKEN);
         CONFIGURATION.set(0);
-        record(presigner, |record, now| {
-            record.refused(
-                now,
-                Outcome::Failed,
-                "FAILED_PRECONDITION",
-                "INVALID_CONFIGURATION",
-                summary(error),
-            );
-        })
-        .await;
     }
+}
+
+/// The next operator who asks.
+async fn next(
+    asked: &mut Option<mpsc::Receiver<oneshot::Sender<Reloaded>>>,
+) -> oneshot::Sender<Reloaded> {
+    if let Some(asked) = asked
+        && let Some(operator) = asked.recv().await
+    {
+        return operator;
+    }
+    std::future::pending().await
 }
 
 /// Leaves a record of what came of a configuration.
@@ -231,6 +303,14 @@ async fn record(presigner: &Presigner, decide: impl FnOnce(&mut Record<'_>, Syst
     let nobody = TraceContext::default();
     if let Err(error) = presigner.recorder.record(&record, &nobody).await {
         tracing::error!("what came of a configuration has no record: {error}");
+    }
+}
+
+/// Every mistake.
+fn all_of(error: &anyhow::Error) -> Vec<String> {
+    match error.downcast_ref() {
+        Some(ConfigError::Mistakes(mistakes)) => mistakes.iter().map(ToString::to_string).collect(),
+        _ => vec![format!("{error:#}")],
     }
 }
 

@@ -61,23 +61,16 @@ pub(super) async fn connection(settings: &Redis) -> anyhow::Result<Arc<Connectio
     ))
 }
 
-/// The counts, where a Redis has them.
-///
-/// # Errors
-/// As of [`connection`].
-pub(super) async fn counts(
-    settings: Option<&Redis>,
+/// The counts that it keeps.
+pub(super) fn counts(
+    settings: &Redis,
+    redis: Arc<Connection>,
     clock: &SharedClock,
-) -> anyhow::Result<Option<Arc<dyn SharedCounts>>> {
-    let Some(settings) = settings else {
-        return Ok(None);
-    };
+) -> Arc<dyn SharedCounts> {
     let leasing = Leasing {
         share: settings.lease.share,
         life: settings.lease.life,
     };
-    let redis = connection(settings).await?;
     let offset = Arc::new(AtomicI64::new(0));
-    let counts = RedisCounts::new(redis, leasing, Arc::clone(clock), offset);
-    Ok(Some(Arc::new(counts)))
+    Arc::new(RedisCounts::new(redis, leasing, Arc::clone(clock), offset))
 }

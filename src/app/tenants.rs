@@ -26,11 +26,13 @@ use crate::endpoint::buckets::Buckets;
 use crate::endpoint::options::Variant;
 use crate::endpoint::{Defaults, TenantEndpoint};
 use crate::names::TenantId;
+use crate::proto::s3::PutObject;
 use crate::scope::identity::{Identity, OwnIdentity, SessionTag};
 use crate::scope::session_policy::{self, MAX_SESSION_POLICY, SessionPolicyInput};
 use crate::scope::{
     PolicyTerms, Role, SessionBounds, SessionPolicies, SessionScope, StsEndpoint, TenantSession,
 };
+use crate::sign::bind::Bind as _;
 use crate::sign::operations::{OPERATIONS, operation};
 use crate::sign::{Credentials, bucket};
 use crate::tenant::{ById, Tenant, Tenants};
@@ -92,6 +94,7 @@ impl config::Surroundings for ProcessSurroundings {
 
     fn tenant(&self, id: &str, tenant: &Located<config::Tenant>) -> Vec<Mistake> {
         let mut mistakes = idle_rules(id, &tenant.value);
+        mistakes.extend(values_unknown_to_aws(&tenant.value));
         mistakes.extend(resources_not_held(id, &tenant.value));
         mistakes.extend(long_policies(id, tenant));
         mistakes
@@ -134,6 +137,45 @@ fn resources_not_held(id: &str, tenant: &config::Tenant) -> Vec<Mistake> {
         for (text, resource) in located.value.resources.iter().zip(grant.resources()) {
             if let Err(why) = held::check_resource(&grants, grant, resource) {
                 mistakes.push(text.mistake(why.to_string()));
+            }
+        }
+    }
+    mistakes
+}
+
+/// Values in rules on headers that AWS does not know, so that no request could have them there.
+fn values_unknown_to_aws(tenant: &config::Tenant) -> Vec<Mistake> {
+    let mut mistakes = Vec::new();
+    if store(tenant) != Store::Aws {
+        return mistakes;
+    }
+    for headers in tenant.grants.iter().flat_map(|grant| &grant.value.headers) {
+        let rules = &headers.value;
+        let rows = [
+            ("server_side_encryption", &rules.server_side_encryption),
+            ("acl", &rules.acl),
+            ("storage_class", &rules.storage_class),
+        ];
+        for (name, rule) in rows {
+            let mut fields = PutObject::FIELDS.iter();
+            let known = fields.find(|field| field.field == name);
+            let known = known.map_or(&[][..], |field| field.allowed_values);
+            let (
+                Some(config::HeaderRule::Require(values) | config::HeaderRule::Allow(values)),
+                false,
+            ) = (rule, known.is_empty())
+            else {
+                continue;
+            };
+            for value in values
+                .iter()
+                .filter(|value| !known.contains(&value.as_str()))
+            {
+                let meant = config::nearest(value, known)
+                    .map_or_else(String::new, |meant| format!(": did you mean `{meant}`?"));
+                mistakes.push(headers.mistake(format!(
+                    "`{name}` lists {value:?}, which AWS does not know{meant}"
+                )));
             }
         }
     }
@@ -844,6 +886,27 @@ mod tests {
         for (said, place) in said.iter().zip(places) {
             assert!(said.starts_with(place), "{said}\nnot {place}");
         }
+    }
+
+    #[test]
+    fn values_that_aws_does_not_know_are_told_of_for_aws_alone() {
+        let grants =
+            "      - { commands: [PutObject], resources: [\"a/*\"], headers: { acl: { allow: [privat, private] }, storage_class: { require: [STANDRAD] } } }
+";
+        let on_aws = tenant("tenant", grants);
+        let said = mistakes(&on_aws);
+        let place = "a.yaml:7:54: tenants.acme.grants[0].headers: ";
+        let wanted = [
+            "`acl` lists \"privat\", which AWS does not know: did you mean `private`?",
+            "`storage_class` lists \"STANDRAD\", which AWS does not know: did you mean `STANDARD`?",
+        ];
+        assert_eq!(said, wanted.map(|wanted| format!("{place}{wanted}")));
+        let elsewhere = format!("    endpoint: {{ url: \"http://127.0.0.1:9\" }}\n{on_aws}");
+        let elsewhere = elsewhere.replace(
+            "role_arn:",
+            "sts_endpoint: \"http://127.0.0.1:9\", role_arn:",
+        );
+        assert!(parse(&elsewhere).is_ok(), "{:?}", parse(&elsewhere).err());
     }
 
     #[test]

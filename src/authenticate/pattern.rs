@@ -32,6 +32,12 @@ impl Pattern {
         (!self.prefix).then_some(&*self.text)
     }
 
+    /// Whether it takes every name.
+    #[must_use]
+    pub fn takes_all(&self) -> bool {
+        self.prefix && self.text.is_empty()
+    }
+
     /// Whether it takes this name.
     #[must_use]
     pub fn takes(&self, name: &str) -> bool {

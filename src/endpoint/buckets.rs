@@ -46,6 +46,21 @@ impl Buckets {
         self.aliases.get(name).map(String::as_str)
     }
 
+    /// Where those are that are nowhere else.
+    #[must_use]
+    pub fn home(&self) -> &TenantEndpoint {
+        &self.home
+    }
+
+    /// Those that have another name or are elsewhere: what they may be called, the bucket, and its place.
+    pub fn special(&self) -> impl Iterator<Item = (&str, &str, &TenantEndpoint)> {
+        let renamed = self.aliases.iter();
+        let renamed = renamed.map(|(name, bucket)| (&**name, &**bucket));
+        let moved = self.elsewhere.keys().map(|bucket| (&**bucket, &**bucket));
+        let all = renamed.chain(moved);
+        all.map(|(name, bucket)| (name, bucket, self.place(Some(bucket))))
+    }
+
     /// Where a bucket is, by its own name.
     #[must_use]
     pub fn place(&self, bucket: Option<&str>) -> &TenantEndpoint {

@@ -1,4 +1,4 @@
-//! What every request for PresignService passes before its message is read: is there room, and does the message come?
+//! What every request for PresignService or OperationsService passes before its message is read: is there room, and does the message come?
 //!
 //! Invariant: a request holds its place until it is decided and answered, whether or not its caller still waits. What is refused
 //! because its message does not come whole, is too large or no protobuf leaves a record like any other refusal. What is refused for
@@ -21,8 +21,9 @@ use tonic::{Code, Status};
 use tower::Service as _;
 
 use self::arriving::Arriving;
-use super::{METHODS, PresignApi, Unidentified, status, stream_presign};
+use super::{METHODS, OPERATIONS, PresignApi, Unidentified, status, stream_presign};
 use crate::metrics::{self, CALLS};
+use crate::proto::v1::operations_service_server::OperationsServiceServer;
 use crate::proto::v1::presign_service_server::PresignServiceServer;
 use crate::refusal::Refusal;
 
@@ -33,11 +34,12 @@ pub(super) type Answering =
 /// How often to say what was refused.
 const NEWS: Duration = Duration::from_secs(1);
 
-/// The door of PresignService. Cheap to clone.
+/// The door of PresignService and OperationsService. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Door {
     api: PresignApi,
     service: PresignServiceServer<PresignApi>,
+    operations: OperationsServiceServer<PresignApi>,
     room: Arc<Room>,
 }
 
@@ -86,9 +88,13 @@ impl Door {
         let service = PresignServiceServer::new(api.clone())
             .max_decoding_message_size(max_request_bytes)
             .max_encoding_message_size(usize::MAX);
+        let operations = OperationsServiceServer::new(api.clone())
+            .max_decoding_message_size(max_request_bytes)
+            .max_encoding_message_size(usize::MAX);
         Self {
             api,
             service,
+            operations,
             room: Arc::new(Room {
                 max_request_bytes,
                 most: max_in_flight,
@@ -101,7 +107,11 @@ impl Door {
     /// Answers one request.
     pub(super) fn answer(&self, request: Request<Incoming>) -> Answering {
         let Some(method) = method(request.uri().path()) else {
-            return self.service.clone().call(request);
+            return if is_operation(request.uri().path()) {
+                self.operations.clone().call(request)
+            } else {
+                self.service.clone().call(request)
+            };
         };
         let timed = Timed::begin(&self.api, method);
         let Some(held) = self.room.take() else {
@@ -125,7 +135,11 @@ impl Door {
             }
         });
         request.extensions_mut().insert(ticket.clone());
-        let answering = self.service.clone().call(request);
+        let answering = if is_operation(request.uri().path()) {
+            self.operations.clone().call(request)
+        } else {
+            self.service.clone().call(request)
+        };
         let room = Arc::clone(&self.room);
         Box::pin(async move {
             let answered = answering.await?;
@@ -165,6 +179,12 @@ impl Door {
 fn method(path: &str) -> Option<&'static str> {
     let name = path.strip_prefix('/')?;
     METHODS.into_iter().find(|method| *method == name)
+}
+
+/// Whether a path is one of OperationsService's methods.
+fn is_operation(path: &str) -> bool {
+    let name = path.strip_prefix('/');
+    name.is_some_and(|name| name.starts_with(OPERATIONS))
 }
 
 fn answer(status: Status) -> Response<Body> {

@@ -22,7 +22,7 @@ const MAX_BATCH: usize = 500;
 /// The most addresses and networks in `source_ip`: each makes the session policy longer.
 const MAX_SOURCE_IPS: usize = 16;
 /// The longest `reason` and `subject`, in bytes.
-const MAX_FREE_TEXT: usize = 256;
+pub(super) const MAX_FREE_TEXT: usize = 256;
 /// The longest `request_id` on a stream, in bytes.
 pub(super) const MAX_REQUEST_ID: usize = 128;
 

@@ -141,12 +141,14 @@ impl Presigner {
         command: &BoundCommand<'_>,
     ) -> Result<Explained, Refusal> {
         let (operation, rules) = (command.operation, &tenant.rules);
-        let (authorized, mut refusal) =
+        let halted = self.orders.allow(&tenant.id).err();
+        let (authorized, refusal) =
             match placed.authorize(tenant, &self.standing(arrival, tenant), request) {
                 Ok(authorized) => (Some(authorized), None),
                 Err(invalid @ Refusal::Invalid(_)) => return Err(invalid),
                 Err(refusal) => (None, Some(refusal)),
             };
+        let mut refusal = halted.map(Refusal::from).or(refusal);
         let cost = Cost {
             operation,
             urls: 1,

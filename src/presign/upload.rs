@@ -135,6 +135,7 @@ impl Presigner {
         let decide = async {
             let steps = placed.steps()?;
             let tenant = tenant.as_ref().map_err(|denied| *denied)?;
+            self.orders.allow(&tenant.id)?;
             let (first, others) =
                 placed.authorize(steps, tenant, &self.standing(arrival, tenant), request)?;
             let payer = payer(arrival, tenant);
