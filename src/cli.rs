@@ -74,7 +74,7 @@ impl Cli {
             Command::Aws(command) => aws::run(&command),
             Command::ApiKey(command) => api_key::run(&command),
             #[cfg(feature = "dev")]
-            Command::Dev(options) => dev::run(options).await,
+            Command::Dev(options) => Box::pin(dev::run(options)).await,
         }
     }
 }

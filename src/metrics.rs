@@ -250,7 +250,7 @@ pub const BROKEN: usize = 1;
 pub static COUNTS_SWITCHES: Counter<2> = Counter::new(
     "presignd.counts.switches",
     "Times that the shared counts went away, or came back",
-    "to",
+    "presignd.to",
     ["away", "back"],
 );
 /// The place in [`COUNTS_SWITCHES`].
@@ -269,6 +269,7 @@ pub static LIMITS_REFUSED: Counter<2> = Counter::new(
 pub const ENFORCED: usize = 0;
 /// The place in [`LIMITS_REFUSED`].
 pub const SHADOW: usize = 1;
+
 /// Whether the configuration that was found last serves: 1 or 0.
 pub static CONFIGURATION: Gauge = Gauge::new(
     "presignd.configuration.good",
@@ -320,7 +321,7 @@ pub static UPTIME: Gauge = Gauge::new(
 );
 
 /// All that is counted.
-pub static ALL: [&dyn Metric; 24] = [
+pub static ALL: [&dyn Metric; 25] = [
     &CALLS,
     &IN_FLIGHT,
     &OVERLOADED,
@@ -339,6 +340,7 @@ pub static ALL: [&dyn Metric; 24] = [
     &AUTHENTICATION_FAILURES,
     &RELOADS,
     &CONFIGURATION,
+    &COUNTS_SWITCHES,
     &LIMITS_REFUSED,
     &TENANTS,
     &SPANS,

@@ -121,8 +121,8 @@ impl Connection {
             options.timeout,
             said,
         );
-        let (noticed, notices) = watch::channel(0);
-        let listening = notices::listen(dial, options.prefix.clone(), noticed);
+        let (heard, notices) = watch::channel(0);
+        let listening = notices::listen(dial, options.prefix.clone(), heard);
         Ok(Self {
             lines,
             turn: AtomicUsize::new(0),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use presignd::admit::quota::redis::{Leasing, RedisCounts};
 use presignd::admit::quota::{Charge, Charged, CountKey, Measure, SharedCounts as _};
@@ -51,8 +51,8 @@ async fn charge(counts: &RedisCounts, tenant: &str) -> Result<Charged, String> {
         amount: 1,
         shadow: false,
     }];
-    let charged = counts.charge(&charges).await;
-    charged.map_err(|away| away.to_string())
+    let answer = counts.charge(&charges).await;
+    answer.map_err(|away| away.to_string())
 }
 
 /// Charges under load while something happens, and looks at how long each took.
@@ -69,7 +69,7 @@ async fn under_load(
             let (counts, made, slowest) = (counts.clone(), made.clone(), slowest.clone());
             tokio::spawn(async move {
                 loop {
-                    let begun = Instant::now();
+                    let begun = tokio::time::Instant::now();
                     let charged = charge(&counts, "acme").await;
                     let took = begun.elapsed();
                     let took = usize::try_from(took.as_millis()).expect("not long");
@@ -194,7 +194,7 @@ async fn a_cluster_keeps_a_tenant_in_one_slot() {
     is_here(&connection, true).await;
     let counts = counts(&connection);
     let rate = Measure::Rate {
-        interval: Duration::from_mins(60),
+        interval: Duration::from_hours(1),
         burst: 10,
     };
     // Many tenants, so that every master has some, and of each two counts and the service's, in one call.
@@ -215,9 +215,9 @@ async fn a_cluster_keeps_a_tenant_in_one_slot() {
             charge(None, "all", None),
             charge(Some(&tenant), "each", Some("{other}")),
         ];
-        let charged = counts.charge(&charges).await.expect("the Cluster answers");
-        let Charged::Made(made) = charged else {
-            panic!("{charged:?}");
+        let answer = counts.charge(&charges).await;
+        let Ok(Charged::Made(made)) = answer else {
+            panic!("{answer:?}");
         };
         let left: Vec<u64> = made.iter().map(|(level, _)| level.left).collect();
         assert_eq!((left[0], left[2]), (9, 9));

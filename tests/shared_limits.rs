@@ -1,6 +1,6 @@
 //! Limits hold for all replicas together, and each does as it says while Redis is away.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use presignd::proto::s3;
 use presignd::proto::v1::command::Command as Variant;
@@ -86,7 +86,7 @@ async fn shared(client: &Client, process: &Process) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_replicas_stay_within_a_rate_and_their_blocks() {
-    let begun = Instant::now();
+    let begun = tokio::time::Instant::now();
     let limits = "      - { name: all, rate: 1200/h, burst: 600 }\n";
     // Three more, with which each was found ready.
     let issued = issued_by_three(limits, 400).await + 3;
@@ -147,7 +147,7 @@ async fn outage(outage: Outage) {
         Outage::Cut => relay.cut(true),
     }
     process.stderr_line("Redis is away").await;
-    let begun = Instant::now();
+    let begun = tokio::time::Instant::now();
     for _ in 0..20 {
         let closed = ask(&client, get()).await.expect_err("it is closed");
         assert_eq!(closed.code(), Code::Unavailable);

@@ -217,13 +217,9 @@ fn server(text: &str) -> Result<(String, u16), String> {
     let bare = host
         .strip_prefix('[')
         .and_then(|host| host.strip_suffix(']'));
-    let good = match bare {
-        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => {
-            let known = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
-            (1..=253).contains(&host.len()) && host.bytes().all(known)
-        }
-    };
+    let known = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
+    let is_name = (1..=253).contains(&host.len()) && host.bytes().all(known);
+    let good = bare.map_or(is_name, |bare| bare.parse::<std::net::Ipv6Addr>().is_ok());
     let digits = port.bytes().all(|byte| byte.is_ascii_digit());
     match port.parse() {
         Ok(port @ 1..) if good && digits => Ok((bare.unwrap_or(host).to_owned(), port)),

@@ -27,10 +27,10 @@ pub(super) struct Dial {
 }
 
 enum Target {
-    Single(Client),
+    Single(Box<Client>),
     /// Asking Sentinels remembers their connections.
     Sentinel(Box<Mutex<SentinelClient>>),
-    Cluster(ClusterClient),
+    Cluster(Box<ClusterClient>),
 }
 
 /// One connection, shared by all who have a clone of it; what they ask is pipelined.
@@ -77,7 +77,7 @@ impl Dial {
                 if let Some(certificates) = certificates.clone() {
                     builder = builder.tls(TlsMode::Secure).certs(certificates);
                 }
-                (Target::Cluster(builder.build()?), clients()?)
+                (Target::Cluster(Box::new(builder.build()?)), clients()?)
             }
             Mode::Sentinel {
                 master,
@@ -141,13 +141,11 @@ impl Dial {
 
     /// A server where messages that are published anywhere arrive. `turn`: which, where there are several.
     pub(super) async fn listening_post(&self, turn: usize) -> RedisResult<Client> {
-        match &self.target {
-            Target::Sentinel(sentinel) => sentinel.lock().await.async_get_client().await,
-            _ => {
-                let server = self.servers.get(turn % self.servers.len().max(1));
-                server.cloned().ok_or_else(no_server)
-            }
+        if let Target::Sentinel(sentinel) = &self.target {
+            return sentinel.lock().await.async_get_client().await;
         }
+        let server = self.servers.get(turn % self.servers.len().max(1));
+        server.cloned().ok_or_else(no_server)
     }
 }
 

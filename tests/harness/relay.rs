@@ -36,7 +36,7 @@ impl Relay {
                 tokio::spawn(async move {
                     passes(&mut is_cut).await;
                     if let Ok(server) = TcpStream::connect(target).await {
-                        relay(client, server, &remembered, is_cut).await;
+                        Box::pin(relay(client, server, &remembered, is_cut)).await;
                     }
                 });
             }

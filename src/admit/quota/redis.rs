@@ -134,8 +134,7 @@ impl Shared {
 
     async fn charge(&self, charges: &[Charge<'_>]) -> Result<Charged, CountsAway> {
         let (service, tenant) = parts(charges);
-        let mut levels: SmallVec<[Option<(Level, Option<Short>)>; 4]> =
-            smallvec::smallvec![None; charges.len()];
+        let mut levels: SmallVec<[_; 4]> = smallvec::smallvec![None; charges.len()];
         let mut taken: SmallVec<[Charge<'_>; 4]> = SmallVec::new();
         if !service.is_empty() {
             let wanted: SmallVec<[Charge<'_>; 4]> = service.iter().map(|&i| charges[i]).collect();
@@ -159,12 +158,12 @@ impl Shared {
         }
         if !tenant.is_empty() {
             let wanted: SmallVec<[Charge<'_>; 4]> = tenant.iter().map(|&i| charges[i]).collect();
-            let charged = self.charge_slot(&wanted).await;
-            if !matches!(charged, Ok(Charged::Made(_))) {
+            let answer = self.charge_slot(&wanted).await;
+            if !matches!(answer, Ok(Charged::Made(_))) {
                 // None is made. What cannot be given back stays used.
                 let _ = self.refund(&taken).await;
             }
-            match charged? {
+            match answer? {
                 Charged::Made(made) => {
                     for (&place, made) in tenant.iter().zip(made) {
                         levels[place] = Some(made);

@@ -10,10 +10,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use smallvec::SmallVec;
 
 use super::super::arithmetic::{Bound, Used};
-use super::super::{Charge, CountKey, Level, Short};
-use super::Leasing;
+use super::super::{Charge, CountKey, Level};
 use super::key::{self, Name};
 use super::script::Count;
+use super::{Leasing, Made};
 
 /// Parts that are locked apart: the last is the service's.
 pub(super) const SHARDS: usize = TENANTS + 1;
@@ -90,12 +90,7 @@ impl Leases {
     }
 
     /// Makes charges from what is held, all or none. `None`: that is not enough.
-    pub(super) fn take(
-        &self,
-        prefix: &str,
-        charges: &[Charge<'_>],
-        now: u64,
-    ) -> Option<SmallVec<[(Level, Option<Short>); 4]>> {
+    pub(super) fn take(&self, prefix: &str, charges: &[Charge<'_>], now: u64) -> Option<Made> {
         let mut names: SmallVec<[Name; 4]> = SmallVec::new();
         // The service's is locked last, so that nobody waits for one who waits for them.
         let first = charges.iter().find(|charge| charge.key.tenant.is_some());
