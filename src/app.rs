@@ -92,7 +92,7 @@ impl App {
         let traces = Arc::new(Traces::start(&otlp)?);
         let counting = limits::counting(&settings.state, &clock)?;
         let redis = match &settings.state.redis {
-            Some(redis) => Some((redis, shared::connection(redis).await?)),
+            Some(redis) => Some((redis, Box::pin(shared::connection(redis)).await?)),
             None => None,
         };
         let shared = redis

@@ -124,7 +124,7 @@ impl Dial {
                 }
                 return Ok(lines);
             }
-            Target::Single(client) => Client::clone(client),
+            Target::Single(client) => (**client).clone(),
             Target::Sentinel(sentinel) => sentinel.lock().await.async_get_client().await?,
         };
         // Whoever asks waits by a clock of their own.

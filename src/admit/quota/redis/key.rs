@@ -78,7 +78,12 @@ mod tests {
     #[test]
     fn names_keep_a_tenant_in_one_slot_and_callers_apart() {
         let acme = TenantId::parse("acme").unwrap();
+<<<<<<< HEAD
         let named = |tenant, limit, caller: Option<&str>, window| {
+=======
+        let callers = ['1', '2'].map(|last| format!("{}{last}", "x".repeat(99)));
+        let named = |tenant, limit, caller, window| {
+>>>>>>> main
             let mut name = name(
                 "presignd",
                 &CountKey {
