@@ -312,41 +312,6 @@ fn every_key_reaches_its_setting() {
 }
 
 #[test]
-<<<<<<< HEAD
-fn every_key_about_limits_reaches_its_setting() {
-    let settings = good("every-key");
-    let limits = &settings.tenants["acme"].value.limits;
-    let [.., daily, bytes, calls] = &limits[..] else {
-        panic!("{limits:?}");
-    };
-    let daily = &daily.value;
-    let LimitAmount::Urls(window) = &daily.amount else {
-        panic!("{daily:?}");
-    };
-    assert_eq!((window.most, window.per), (100_000, Per::Day));
-    assert_eq!(window.zone.iana_name(), Some("Europe/Berlin"));
-    assert!(daily.each_caller && daily.shadow);
-    assert_eq!(daily.when_away, WhenAway::Local);
-    let weights = daily.weights.iter();
-    let weights: Vec<_> = weights.map(|(name, n)| (name.value.as_str(), *n)).collect();
-    // A command's own weight is found before that of its class.
-    assert_eq!(weights, [("DeleteObjects", 10), ("write", 2)]);
-    let LimitAmount::UploadBytes(window) = &bytes.value.amount else {
-        panic!("{bytes:?}");
-    };
-    assert_eq!((window.most, window.per), (1 << 40, Per::Month));
-    assert_eq!(window.zone, jiff::tz::TimeZone::UTC);
-    assert_eq!(bytes.value.when_away, WhenAway::Open);
-    assert!(!bytes.value.each_caller && !bytes.value.shadow);
-    assert!(matches!(calls.value.amount, LimitAmount::StsCalls(n) if n.get() == 4));
-    assert_eq!(settings.limits[0].value.name, "everybody");
-    let folder = settings.state.dir.as_deref();
-    assert_eq!(folder, Some(Path::new("/var/lib/presignd")));
-}
-
-#[test]
-=======
->>>>>>> main
 fn every_key_about_redis_reaches_its_setting() {
     let redis = good("every-key").state.redis.expect("a Redis");
     let servers = [("redis-1.example.com", 26379), ("::1", 26380)];
@@ -377,8 +342,6 @@ fn every_key_about_redis_reaches_its_setting() {
     assert_eq!(redis.replicas.get(), 4);
     let life = Duration::from_secs(5);
     assert_eq!(redis.lease, RedisLease { share: 5, life });
-<<<<<<< HEAD
-=======
 }
 
 #[test]
@@ -411,7 +374,6 @@ fn every_key_about_limits_reaches_its_setting() {
     assert_eq!(settings.limits[0].value.name, "everybody");
     let folder = settings.state.dir.as_deref();
     assert_eq!(folder, Some(Path::new("/var/lib/presignd")));
->>>>>>> main
 }
 
 #[test]

@@ -78,12 +78,8 @@ mod tests {
     #[test]
     fn names_keep_a_tenant_in_one_slot_and_callers_apart() {
         let acme = TenantId::parse("acme").unwrap();
-<<<<<<< HEAD
-        let named = |tenant, limit, caller: Option<&str>, window| {
-=======
         let callers = ['1', '2'].map(|last| format!("{}{last}", "x".repeat(99)));
         let named = |tenant, limit, caller, window| {
->>>>>>> main
             let mut name = name(
                 "presignd",
                 &CountKey {
@@ -124,15 +120,9 @@ mod tests {
         ] {
             assert_eq!(name, expected);
         }
-        let long = |last| {
-            named(
-                tenant,
-                "urls",
-                Some(&format!("{}{last}", "x".repeat(99))),
-                None,
-            )
-        };
-        assert_ne!(long('1'), long('2'));
-        assert_eq!(long('1').len(), "presignd:{acme}:urls:#:ns".len() + 64);
+        let [one, two] = callers.each_ref().map(String::as_str);
+        let long = |caller| named(tenant, "urls", Some(caller), None);
+        assert_ne!(long(one), long(two));
+        assert_eq!(long(one).len(), "presignd:{acme}:urls:#:ns".len() + 64);
     }
 }
