@@ -433,7 +433,7 @@ mod tests {
             .collect();
         let held: Vec<_> = kept
             .iter_mut()
-            .filter_map(FutureExt::now_or_never)
+            .filter_map(futures_util::FutureExt::now_or_never)
             .collect();
         assert_eq!(held.len(), OF_ENDPOINT / 2);
         let other: Arc<TenantCalls> = Arc::default();
