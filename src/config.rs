@@ -44,6 +44,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use self::redis::{Redis, RedisLease, RedisMode, RedisTls};
 pub use arn::{KmsKeyArn, PolicyArn, RoleArn};
 pub use authentication::{
     Authentication, ClaimPath, FailureLimit, FetchTrust, Jwks, JwtAlgorithm, JwtIssuer,
@@ -61,7 +62,6 @@ pub use headers::{HeaderRule, Headers};
 pub use limit::{Limit, LimitAmount, Per, WhenAway, Window};
 pub use mistake::{Located, Location, Mistake};
 pub use quantity::{Rate, RatePeriod, duration, duration_text};
-pub use redis::{Redis, RedisLease, RedisMode, RedisTls};
 pub use role::{AssumeRole, Identity, Role, WebIdentity};
 pub use server::{Server, Tls};
 pub use session::{Session, SessionScope};
