@@ -1,0 +1,122 @@
+//! What a tenant may and may not, and how often, from its settings.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use anyhow::anyhow;
+
+use super::seconds;
+use crate::admit::content::{ContentRules, ResponseRule};
+use crate::admit::deny::Denial;
+use crate::admit::grant::{CommandSelector, Grant, Store, Terms};
+use crate::admit::limit::Limit;
+use crate::admit::media_type::MediaRange;
+use crate::admit::resource::ResourcePattern;
+use crate::admit::source_ip::{self, SourceIps};
+use crate::clock::SharedClock;
+use crate::config::{self, Located};
+
+/// A tenant's grants, as admission knows them.
+///
+/// # Errors
+/// If a command or resource is not one.
+pub fn grants(tenant: &config::Tenant) -> anyhow::Result<Vec<Grant>> {
+    let store = store(tenant);
+    let grant = |grant: &Located<config::Grant>| -> anyhow::Result<Grant> {
+        let resources = grant.value.resources.iter();
+        Ok(Grant::new(
+            selectors(&grant.value.commands)?,
+            resources
+                .map(|text| resource(tenant, &text.value))
+                .collect::<anyhow::Result<_>>()?,
+            terms(&grant.value)?,
+            store,
+        ))
+    };
+    tenant.grants.iter().map(grant).collect()
+}
+
+/// What a tenant is denied, as admission knows it.
+///
+/// # Errors
+/// If a command or resource is not one.
+pub fn denials(tenant: &config::Tenant) -> anyhow::Result<Vec<Denial>> {
+    let denial = |denial: &Located<config::Denial>| -> anyhow::Result<Denial> {
+        let resources = denial.value.resources.iter();
+        Ok(Denial::new(
+            selectors(&denial.value.commands)?,
+            resources
+                .map(|text| resource(tenant, &text.value))
+                .collect::<anyhow::Result<_>>()?,
+            store(tenant),
+        ))
+    };
+    tenant.deny.iter().map(denial).collect()
+}
+
+fn store(tenant: &config::Tenant) -> Store {
+    if tenant.endpoint.url.is_some() {
+        Store::Compatible
+    } else {
+        Store::Aws
+    }
+}
+
+/// A resource of a grant, in the bucket that its name stands for.
+fn resource(tenant: &config::Tenant, text: &str) -> anyhow::Result<ResourcePattern> {
+    let pattern = ResourcePattern::parse(text)?;
+    let mut buckets = tenant.buckets.iter().map(|bucket| &bucket.value);
+    let named = buckets.find(|bucket| pattern.bucket() == Some(&bucket.name));
+    Ok(match named {
+        Some(bucket) => pattern.in_bucket(&bucket.bucket),
+        None => pattern,
+    })
+}
+
+fn terms(grant: &config::Grant) -> anyhow::Result<Terms> {
+    let ranges = |types: &[Located<String>]| -> anyhow::Result<Vec<MediaRange>> {
+        let types = types.iter();
+        types
+            .map(|text| Ok(MediaRange::parse(&text.value)?))
+            .collect()
+    };
+    let content = ContentRules {
+        uploads: grant.content_types.as_deref().map(ranges).transpose()?,
+        responses: match &grant.response_headers {
+            config::ResponseHeaders::Inert => ResponseRule::Inert,
+            config::ResponseHeaders::Types(types) => ResponseRule::Types(ranges(types)?),
+            config::ResponseHeaders::Denied => ResponseRule::Nothing,
+        },
+    };
+    let networks = grant.source_ip.iter().flat_map(|networks| &networks.value);
+    let networks: Vec<_> = networks
+        .map(|network| source_ip::parse(&network.value))
+        .collect::<Result<_, _>>()?;
+    Ok(Terms {
+        max_expiry: grant.max_expiry.as_ref().map(|cap| seconds(cap.value)),
+        max_upload: grant.max_upload,
+        content,
+        source_ip: SourceIps::of(networks),
+        not_after: grant.not_after.as_ref().map(|end| end.value.time),
+    })
+}
+
+pub(super) fn build_limit(limit: &config::Limit, clock: &SharedClock) -> anyhow::Result<Limit> {
+    let commands = limit.commands.as_deref().unwrap_or_default();
+    let interval = limit.rate.time_for(NonZeroU32::MIN);
+    Limit::new(
+        &limit.name,
+        selectors(commands)?,
+        interval,
+        limit.burst,
+        Arc::clone(clock),
+    )
+    .ok_or_else(|| anyhow!("the limit {:?} is faster than one a nanosecond", limit.name))
+}
+
+fn selectors(names: &[Located<String>]) -> anyhow::Result<Vec<CommandSelector>> {
+    names
+        .iter()
+        .map(|name| Ok(CommandSelector::parse(&name.value)?))
+        .collect()
+}
