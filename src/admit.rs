@@ -4,6 +4,7 @@
 //! [`TenantRules::authorize`] holds a command against the grants and caps, and [`TenantRules::admit`] charges the limits. Invariant:
 //! only `admit` makes an [`Admitted`], and nothing is signed without one.
 
+mod carried;
 pub mod content;
 pub mod deny;
 pub mod expiry;
@@ -19,6 +20,7 @@ pub mod source_ip;
 pub mod upload;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use self::deny::Denial;
@@ -34,7 +36,7 @@ use crate::sign::command::{BoundCommand, Operation};
 #[derive(Debug)]
 pub struct TenantRules {
     /// What the tenant may ask for.
-    pub grants: Vec<Grant>,
+    pub grants: Arc<Vec<Grant>>,
     /// What it may not, whatever the grants say.
     pub deny: Vec<Denial>,
     /// For how long.

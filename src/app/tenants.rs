@@ -16,8 +16,8 @@ use secrecy::ExposeSecret as _;
 pub use self::checks::ProcessSurroundings;
 use self::grants::build_limit;
 pub use self::grants::{denials, grants};
-use self::role::signature_age;
 pub use self::role::{build_role, role_policy, session_policies};
+use self::role::{role_granted, signature_age};
 use crate::admit::TenantRules;
 use crate::admit::expiry::TenantExpiry;
 use crate::clock::SharedClock;
@@ -120,9 +120,14 @@ fn continuing(mut tenant: Tenant, earlier: &Tenant) -> Tenant {
 
 fn build_one(id: &str, tenant: &config::Tenant, clock: &SharedClock) -> anyhow::Result<Tenant> {
     let id = TenantId::parse(id)?;
+    let grants = Arc::new(grants(tenant)?);
+    let mut limits = Vec::with_capacity(tenant.limits.len());
+    for limit in &tenant.limits {
+        limits.push(build_limit(&limit.value, clock)?);
+    }
     let session = match &tenant.credentials {
         config::Credentials::Role(role) => {
-            TenantSession::assume_role(id.clone(), build_role(tenant, role)?)
+            TenantSession::assume_role(id.clone(), role_granted(tenant, role, &grants))
         }
         config::Credentials::Static(fixed) => {
             let access_key_id = fixed.access_key_id.expose_secret().to_owned();
@@ -134,7 +139,7 @@ fn build_one(id: &str, tenant: &config::Tenant, clock: &SharedClock) -> anyhow::
     };
     Ok(Tenant {
         rules: TenantRules {
-            grants: grants(tenant)?,
+            grants,
             deny: denials(tenant)?,
             expiry: TenantExpiry {
                 default: seconds(tenant.expiry.default),
@@ -142,11 +147,7 @@ fn build_one(id: &str, tenant: &config::Tenant, clock: &SharedClock) -> anyhow::
                 backdate: seconds(tenant.expiry.backdate),
                 signature_age: signature_age(tenant),
             },
-            limits: tenant
-                .limits
-                .iter()
-                .map(|limit| build_limit(&limit.value, clock))
-                .collect::<Result<_, _>>()?,
+            limits,
             has_session_policy: tenant
                 .credentials
                 .role()

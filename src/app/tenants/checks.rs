@@ -72,18 +72,23 @@ impl config::Surroundings for ProcessSurroundings {
     }
 
     fn tenant(&self, _id: &str, tenant: &Located<config::Tenant>) -> Vec<Mistake> {
-        let mut mistakes = idle_rules(&tenant.value);
-        mistakes.extend(resources_not_held(&tenant.value));
-        mistakes.extend(long_policies(tenant));
+        // Unknown commands and resources are reported where they stand.
+        let Ok(grants) = grants(&tenant.value) else {
+            return Vec::new();
+        };
+        let grants = Arc::new(grants);
+        let mut mistakes = idle_rules(&tenant.value, &grants);
+        mistakes.extend(resources_not_held(&tenant.value, &grants));
+        mistakes.extend(long_policies(tenant, grants));
         mistakes
     }
 }
 
 /// Session policies that STS would not take.
-fn long_policies(tenant: &Located<config::Tenant>) -> Vec<Mistake> {
-    match (grants(&tenant.value), tenant.value.credentials.role()) {
-        (Ok(grants), Some(role)) if role.policy_arns.is_none() => {
-            let policies = session_policies(&tenant.value, role, Arc::new(grants));
+fn long_policies(tenant: &Located<config::Tenant>, grants: Arc<Vec<Grant>>) -> Vec<Mistake> {
+    match tenant.value.credentials.role() {
+        Some(role) if role.policy_arns.is_none() => {
+            let policies = session_policies(&tenant.value, role, grants);
             let least = policies.least_length();
             let least = least.filter(|length| *length > MAX_SESSION_POLICY);
             let known = policies
@@ -96,24 +101,21 @@ fn long_policies(tenant: &Located<config::Tenant>) -> Vec<Mistake> {
             };
             messages.into_iter().map(|m| tenant.mistake(m)).collect()
         }
-        // Unknown commands and resources are reported where they stand, and static credentials have no session.
+        // Static credentials have no session.
         _ => Vec::new(),
     }
 }
 
 /// Resources on which no session policy holds a session to the grants, so that every request for them is refused.
-fn resources_not_held(tenant: &config::Tenant) -> Vec<Mistake> {
+fn resources_not_held(tenant: &config::Tenant, grants: &[Grant]) -> Vec<Mistake> {
     let role = tenant.credentials.role();
-    let (Ok(grants), true) = (
-        grants(tenant),
-        role.is_some_and(|role| role.policy_arns.is_none()),
-    ) else {
-        return Vec::new();
-    };
     let mut mistakes = Vec::new();
-    for (located, grant) in tenant.grants.iter().zip(&grants) {
+    if role.is_none_or(|role| role.policy_arns.is_some()) {
+        return mistakes;
+    }
+    for (located, grant) in tenant.grants.iter().zip(grants) {
         for (text, resource) in located.value.resources.iter().zip(grant.resources()) {
-            if let Err(why) = held::check_resource(&grants, grant, resource) {
+            if let Err(why) = held::check_resource(grants, grant, resource) {
                 mistakes.push(text.mistake(why.to_string()));
             }
         }
@@ -122,16 +124,13 @@ fn resources_not_held(tenant: &config::Tenant) -> Vec<Mistake> {
 }
 
 /// Rules on what is told about an object, in grants of no command that tells it.
-fn idle_rules(tenant: &config::Tenant) -> Vec<Mistake> {
-    let Ok(grants) = grants(tenant) else {
-        return Vec::new();
-    };
+fn idle_rules(tenant: &config::Tenant, grants: &[Grant]) -> Vec<Mistake> {
     let of_any = |grant: &Grant, names: &[&str]| {
         let mut operations = names.iter().filter_map(|name| operation(name));
         operations.any(|operation| grant.is_of(operation))
     };
     let mut mistakes = Vec::new();
-    for (located, grant) in tenant.grants.iter().zip(&grants) {
+    for (located, grant) in tenant.grants.iter().zip(grants) {
         let rules = grant.content();
         let rows = [
             ("content_types", rules.uploads.is_some(), &TYPING[..]),

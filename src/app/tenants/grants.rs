@@ -33,7 +33,11 @@ pub fn grants(tenant: &config::Tenant) -> anyhow::Result<Vec<Grant>> {
             store,
         ))
     };
-    tenant.grants.iter().map(grant).collect()
+    let mut grants = Vec::with_capacity(tenant.grants.len());
+    for one in &tenant.grants {
+        grants.push(grant(one)?);
+    }
+    Ok(grants)
 }
 
 /// What a tenant is denied, as admission knows it.

@@ -16,6 +16,15 @@ use crate::scope::{PolicyTerms, Role, SessionBounds, SessionPolicies, SessionSco
 /// # Errors
 /// If a command or resource is not one.
 pub fn build_role(tenant: &config::Tenant, role: &config::Role) -> anyhow::Result<Role> {
+    Ok(role_granted(tenant, role, &Arc::new(grants(tenant)?)))
+}
+
+/// The same, of a tenant whose grants are known.
+pub(super) fn role_granted(
+    tenant: &config::Tenant,
+    role: &config::Role,
+    grants: &Arc<Vec<Grant>>,
+) -> Role {
     let identity = match &role.identity {
         config::Identity::AssumeRole(own) => Identity::Own(OwnIdentity {
             external_id: own.external_id.clone(),
@@ -33,9 +42,9 @@ pub fn build_role(tenant: &config::Tenant, role: &config::Role) -> anyhow::Resul
                 .map(|arn| arn.as_str().to_owned())
                 .collect(),
         ),
-        None => SessionBounds::Grants(session_policies(tenant, role, Arc::new(grants(tenant)?))),
+        None => SessionBounds::Grants(session_policies(tenant, role, Arc::clone(grants))),
     };
-    Ok(Role {
+    Role {
         arn: role.role_arn.value.as_str().to_owned(),
         identity,
         duration: seconds(role.duration.value),
@@ -48,7 +57,7 @@ pub fn build_role(tenant: &config::Tenant, role: &config::Role) -> anyhow::Resul
         },
         bounds,
         longest_expiry: longest_expiry(tenant),
-    })
+    }
 }
 
 /// The longest that any URL of the tenant may live.

@@ -259,3 +259,38 @@ tenants:
     let other = renewed(&first, &other);
     assert_eq!((other.added, other.changed, other.removed), (1, 0, 1));
 }
+
+/// Settings of so many tenants who look alike, as those of a service that makes them itself do.
+fn many(count: usize) -> String {
+    let mut text = "callers: [{ match: anyone }]\ntenants:\n".to_owned();
+    for n in 0..count {
+        text += &format!(
+            "  customer-{n:06}:
+    region: eu-west-1
+    credentials: {{ assume_role: {{ role_arn: \"arn:aws:iam::111122223333:role/presignd-{n:06}\" }} }}
+    grants:
+      - {{ commands: [read, list], resources: [\"files-{n:06}/*\"], max_expiry: 1h }}
+      - {{ commands: [PutObject, CreateMultipartUpload], resources: [\"files-{n:06}/uploads/*\"], max_expiry: 15m, max_upload: 100MiB }}
+    limits:
+      - {{ name: all, rate: 100/s, burst: 200 }}
+"
+        );
+    }
+    text
+}
+
+#[test]
+fn an_idle_tenant_takes_at_most_two_kibibytes() {
+    const COUNT: usize = 1_000;
+    let clock: SharedClock = Arc::new(crate::clock::SystemClock::new());
+    let text = many(COUNT);
+    let settings = config::parse(&text, "a.yaml", Path::new(""), &ProcessSurroundings);
+    let settings = settings.expect("there are no mistakes");
+    let mut tenants = None;
+    let built = allocation_counter::measure(|| tenants = build(&settings.tenants, &clock).ok());
+    let tenants = tenants.expect("they add up");
+    assert_eq!(tenants.all().len(), COUNT);
+    let count = i64::try_from(COUNT).expect("it is small");
+    let each = built.bytes_current / count;
+    assert!(each <= 2048, "{each} bytes");
+}
