@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read};
 use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -48,13 +49,21 @@ impl Server {
 
     /// presignd with one tenant, sending spans to a collector if there is one.
     pub(crate) fn presignd(collector: Option<&str>) -> Self {
+        Self::among(None, collector)
+    }
+
+    /// presignd with one tenant besides those of a folder, if there is one, sending spans to a collector if there is one.
+    pub(crate) fn among(tenants: Option<&Path>, collector: Option<&str>) -> Self {
         let folder = tempfile::tempdir().expect("a folder can be made");
         let address = free_address();
         let telemetry = collector
             .map(|url| format!("telemetry:\n  otlp: {{ endpoint: \"{url}\" }}\n"))
             .unwrap_or_default();
+        let others = tenants
+            .map(|folder| format!("tenants_dir: \"{}\"\n", folder.display()))
+            .unwrap_or_default();
         let config = format!(
-            "server:\n  listen: {address}\ncallers: [{{ match: anyone }}]\n{telemetry}tenants:\n  acme:
+            "server:\n  listen: {address}\ncallers: [{{ match: anyone }}]\n{telemetry}{others}tenants:\n  acme:
     region: eu-west-1
     credentials:
       static: {{ access_key_id: ASIAIOSFODNN7EXAMPLE, secret_access_key: {{ file: secret }}, session_token: {{ file: token }} }}

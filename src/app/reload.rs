@@ -3,12 +3,15 @@
 //! The whole of it is read and checked as at the start. Invariant: a configuration with any mistake changes nothing, and is told
 //! of once: to the log, to the health of [`CONFIGURATION`](crate::grpc::server::CONFIGURATION), and as a record.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Metadata;
+use std::num::NonZeroUsize;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use sha2::{Digest as _, Sha256};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -44,9 +47,9 @@ struct Sources {
     folder: Option<PathBuf>,
 }
 
-/// What tells a state of the files from others, without reading them.
+/// What tells a state of the files from others, without reading them: a hash, since there may be very many.
 #[derive(Debug, PartialEq, Eq)]
-struct Stamp(Vec<(PathBuf, Option<[u64; 4]>)>);
+struct Stamp(Option<[u8; 32]>);
 
 impl Reload {
     /// Looks for what comes after these settings of this file. From now on, SIGHUP does not end the process.
@@ -98,8 +101,11 @@ impl Reload {
         let (path, clock) = (self.path.clone(), Arc::clone(&presigner.clock));
         let current = presigner.tenants.all();
         let read = tokio::task::spawn_blocking(move || {
-            let settings = config::load(&path, &ProcessSurroundings)?;
+            // The other cores answer requests.
+            let mut settings = config::load_on(&path, &ProcessSurroundings, NonZeroUsize::MIN)?;
             let renewed = tenants::renew(&current, &settings.tenants, &clock)?;
+            // Many take long to drop, and nothing else is to wait for it.
+            settings.tenants = BTreeMap::new();
             anyhow::Ok((settings, renewed))
         });
         let read = match read.await {
@@ -135,7 +141,8 @@ impl Reload {
             removed,
         } = renewed;
         let count = all.len();
-        tenants.replace(all);
+        let earlier = tenants.replace(all);
+        tokio::task::spawn_blocking(move || drop(earlier));
         tracing::info!(
             tenants = count,
             added,
@@ -203,22 +210,27 @@ impl Sources {
         let sources = self.clone();
         let stamped = tokio::task::spawn_blocking(move || sources.stamp_now()).await;
         // It does not panic; if it did, the next look would find another state.
-        stamped.unwrap_or(Stamp(Vec::new()))
+        stamped.unwrap_or(Stamp(None))
     }
 
     fn stamp_now(&self) -> Stamp {
         let in_folder = self.folder.iter().flat_map(std::fs::read_dir).flatten();
         let in_folder = in_folder.filter_map(|entry| Some(entry.ok()?.path()));
         let files = self.files.iter().cloned().chain(in_folder);
-        let mut states: Vec<_> = files
-            .map(|file| {
-                // Of what a link leads to.
-                let state = std::fs::metadata(&file).ok().as_ref().map(state);
-                (file, state)
-            })
-            .collect();
-        states.sort_unstable();
-        Stamp(states)
+        let mut files: Vec<PathBuf> = files.collect();
+        files.sort_unstable();
+        let mut hash = Sha256::new();
+        for file in files {
+            let name = file.as_os_str().as_bytes();
+            hash.update(name.len().to_le_bytes());
+            hash.update(name);
+            // Of what a link leads to.
+            match std::fs::metadata(&file) {
+                Ok(metadata) => state(&metadata).map(|part| hash.update(part.to_le_bytes())),
+                Err(_) => [(); 4].map(|()| hash.update([0; 8])),
+            };
+        }
+        Stamp(Some(hash.finalize().into()))
     }
 }
 

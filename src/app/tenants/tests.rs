@@ -64,10 +64,10 @@ fn a_command_that_is_none_is_told_with_the_one_that_was_meant() {
 #[test]
 fn commands_and_resources_are_checked_where_they_stand_with_everything_else() {
     let grants = "    credentials: { static: { access_key_id: A, secret_access_key: { env: NO_SUCH_VARIABLE_HERE } } }
-grants:
-  - { commands: [GetObjct], resources: [\"a*/k\", a/k] }
-limits:
-  - { name: l, commands: [reed], rate: 5/s }
+    grants:
+      - { commands: [GetObjct], resources: [\"a*/k\", a/k] }
+    limits:
+      - { name: l, commands: [reed], rate: 5/s }
 ";
     let said = mistakes(grants);
     let places = [
@@ -181,7 +181,7 @@ fn a_grant_on_a_name_is_one_on_its_bucket() {
     let named = tenant(
         "tenant",
         "      - { commands: [read, list], resources: [\"media/a/*\", \"acme-logs/*\"] }
-buckets: { media: { bucket: acme-media-7f, region: eu-central-1 }, acme-logs: { region: us-east-1 } }
+    buckets: { media: { bucket: acme-media-7f, region: eu-central-1 }, acme-logs: { region: us-east-1 } }
 ",
     );
     let settings = parse(&named).unwrap();
@@ -204,9 +204,9 @@ buckets: { media: { bucket: acme-media-7f, region: eu-central-1 }, acme-logs: { 
 #[test]
 fn rules_on_content_are_for_grants_of_commands_that_have_any() {
     let grants = "      - { commands: [list], resources: [\"a/*\"], content_types: [image/png] }
-  - { commands: [write], resources: [\"a/*\"], response_headers: deny }
-  - { commands: [write], resources: [\"a/*\"], content_types: [image/png] }
-  - { commands: [HeadObject], resources: [\"a/*\"], response_content_types: [image/png] }
+      - { commands: [write], resources: [\"a/*\"], response_headers: deny }
+      - { commands: [write], resources: [\"a/*\"], content_types: [image/png] }
+      - { commands: [HeadObject], resources: [\"a/*\"], response_content_types: [image/png] }
 ";
     let said = mistakes(&tenant("tenant", grants));
     let places = [
