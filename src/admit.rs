@@ -1,7 +1,7 @@
 //! May this be issued, for how long, and is there room for it?
 //!
 //! Deciding is pure and comes in two steps, because a batch is decided command by command and charged as one:
-//! [`TenantRules::authorize`] holds a command against the grants and caps, and [`TenantRules::admit`] charges the limits. Invariant:
+//! [`TenantRules::authorize`] holds a command against the grants and caps, and [`Quotas::admit`] charges the limits. Invariant:
 //! only `admit` makes an [`Admitted`], and nothing is signed without one.
 
 mod carried;
@@ -11,7 +11,6 @@ pub mod expiry;
 pub mod explain;
 pub mod grant;
 pub mod held;
-pub mod limit;
 pub mod media_type;
 pub mod policy;
 pub mod quota;
@@ -23,13 +22,17 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use smallvec::{SmallVec, smallvec};
+
 use self::deny::Denial;
 use self::expiry::{AboveCap, Asked, Expiry, TenantExpiry};
 use self::grant::{Grant, standing};
 use self::held::NotHeld;
-use self::limit::{Limit, RateLimited};
 use self::policy::{Called, Denied};
+use self::quota::limit::Cost;
+use self::quota::{NoRoom, Payer, Quotas, Receipt, TenantLimits, Told};
 use self::source_ip::SourceIps;
+use self::upload::Upload;
 use crate::sign::command::{BoundCommand, Operation};
 
 /// What a tenant may do.
@@ -42,7 +45,7 @@ pub struct TenantRules {
     /// For how long.
     pub expiry: TenantExpiry,
     /// How often.
-    pub limits: Vec<Limit>,
+    pub limits: TenantLimits,
     /// Whether a session policy bounds what is signed. It does not with static credentials.
     pub has_session_policy: bool,
 }
@@ -59,6 +62,7 @@ pub struct Standing<'a> {
 #[derive(Debug, Clone)]
 pub struct Authorized {
     operation: &'static Operation,
+    upload: Upload,
     expiry: Expiry,
     source_ip: Option<SourceIps>,
 }
@@ -67,6 +71,16 @@ pub struct Authorized {
 #[derive(Debug)]
 pub struct Admitted {
     authorized: Authorized,
+    bill: Bill,
+}
+
+/// What was charged for something, to be given back if it comes to nothing.
+#[derive(Debug, Clone)]
+pub struct Bill {
+    /// Which limits were charged.
+    pub receipt: Receipt,
+    /// For what.
+    pub costs: SmallVec<[Cost; 1]>,
 }
 
 /// The command is not allowed.
@@ -137,34 +151,45 @@ impl TenantRules {
         let expiry = expiry::within_caps(asked, self.expiry, allowed.cap, *now)?;
         Ok(Authorized {
             operation: command.operation,
+            upload: Upload::of(command),
             expiry,
             source_ip: source_ip.cloned(),
         })
     }
+}
 
+impl Quotas {
     /// Charges the limits for a command.
     ///
     /// # Errors
     /// The limit that has no room.
-    pub fn admit(&self, authorized: Authorized) -> Result<Admitted, RateLimited> {
-        limit::take(&self.limits, &std::iter::once(authorized.operation))?;
-        Ok(Admitted { authorized })
+    pub async fn admit(
+        &self,
+        payer: Payer<'_>,
+        told: &Told,
+        authorized: Authorized,
+    ) -> Result<Admitted, NoRoom> {
+        let cost = authorized.cost();
+        let receipt = self.charge(payer, told, &std::iter::once(cost)).await?;
+        Ok(authorized.admitted(receipt))
     }
 
     /// Charges the limits for commands that are signed together, each so many times. They live as long as the first of them to end.
     ///
     /// # Errors
     /// The limit that has no room.
-    pub fn admit_together(
+    pub async fn admit_together(
         &self,
-        first: (Authorized, usize),
-        others: Vec<(Authorized, usize)>,
-    ) -> Result<Admitted, RateLimited> {
-        let all = std::iter::once(&first).chain(&others);
-        let operations = all.flat_map(|(a, count)| std::iter::repeat_n(a.operation, *count));
-        limit::take(&self.limits, &operations)?;
-        let mut authorized = first.0;
-        for (other, _) in others {
+        payer: Payer<'_>,
+        told: &Told,
+        first: (Authorized, Cost),
+        others: Vec<Authorized>,
+    ) -> Result<Admitted, NoRoom> {
+        let (mut authorized, first) = first;
+        let mut costs: SmallVec<[Cost; 1]> = smallvec![first];
+        costs.extend(others.iter().map(Authorized::cost));
+        let receipt = self.charge(payer, told, &costs.iter().copied()).await?;
+        for other in others {
             let ends = authorized
                 .expiry
                 .ends
@@ -176,28 +201,55 @@ impl TenantRules {
             }
             authorized.expiry.ends = ends;
         }
-        Ok(Admitted { authorized })
+        Ok(Admitted {
+            authorized,
+            bill: Bill { receipt, costs },
+        })
     }
 
     /// Charges the limits for all the commands of a batch, or for none.
     ///
     /// # Errors
     /// The limit that has no room.
-    pub fn admit_all<E>(
+    pub async fn admit_all<E>(
         &self,
+        payer: Payer<'_>,
+        told: &Told,
         batch: Vec<Result<Authorized, E>>,
-    ) -> Result<Vec<Result<Admitted, E>>, RateLimited> {
-        let operations = batch
-            .iter()
-            .filter_map(|item| item.as_ref().ok())
-            .map(|a| a.operation);
-        limit::take(&self.limits, &operations)?;
-        let admit = |item: Result<Authorized, E>| item.map(|authorized| Admitted { authorized });
+    ) -> Result<Vec<Result<Admitted, E>>, NoRoom> {
+        let authorized = batch.iter().filter_map(|item| item.as_ref().ok());
+        let costs = authorized.map(Authorized::cost);
+        let receipt = self.charge(payer, told, &costs).await?;
+        let admit =
+            |item: Result<Authorized, E>| item.map(|authorized| authorized.admitted(receipt));
         Ok(batch.into_iter().map(admit).collect())
     }
 }
 
 impl Authorized {
+    /// What it costs to sign it once.
+    fn cost(&self) -> Cost {
+        self.costs(1, self.upload)
+    }
+
+    /// What it costs to sign it so often, all of which may upload so much.
+    #[must_use]
+    pub fn costs(&self, urls: u64, upload: Upload) -> Cost {
+        Cost {
+            operation: self.operation,
+            urls,
+            upload,
+        }
+    }
+
+    fn admitted(self, receipt: Receipt) -> Admitted {
+        let costs = smallvec![self.cost()];
+        Admitted {
+            authorized: self,
+            bill: Bill { receipt, costs },
+        }
+    }
+
     /// For how long the URL may work, as far as the caps go.
     #[must_use]
     pub fn expiry(&self) -> Expiry {
@@ -212,6 +264,12 @@ impl Authorized {
 }
 
 impl Admitted {
+    /// What was charged for it.
+    #[must_use]
+    pub fn bill(&self) -> Bill {
+        self.bill.clone()
+    }
+
     /// For how long the URL may work, as far as the caps go.
     #[must_use]
     pub fn expiry(&self) -> Expiry {

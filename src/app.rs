@@ -1,6 +1,7 @@
 //! Turns settings into rooms: the only file that names concrete adapters.
 
 pub mod callers;
+pub mod limits;
 pub mod reload;
 pub mod server;
 pub mod tenants;
@@ -18,6 +19,8 @@ use aws_config::profile::ProfileFileRegionProvider;
 use tokio::sync::watch;
 
 use self::reload::Reload;
+use crate::admit::quota::Quotas;
+use crate::admit::quota::limit::Counting;
 use crate::audit::{Recorder, Sink};
 use crate::clock::SharedClock;
 use crate::config::Settings;
@@ -51,6 +54,7 @@ pub struct App {
     server: PresignServer,
     api: PresignApi,
     traces: Traces,
+    counting: Counting,
     reload: Option<Reload>,
 }
 
@@ -71,11 +75,13 @@ impl App {
             queue: None,
             service_name: Some(settings.telemetry.service_name.clone()),
         })?;
+        let counting = limits::counting(&settings.state, &clock)?;
         let skews = ClockSkews::new(Arc::clone(&clock), settings.server.max_clock_skew);
         let skews = Arc::new(skews);
         let sts = Sts::new(aws, Arc::clone(&skews));
         let presigner = Presigner {
-            tenants: tenants::build(&settings.tenants, &clock)?,
+            tenants: tenants::build(&settings.tenants, &counting)?,
+            quotas: Quotas::new(limits::build(&settings.limits, None, &counting)?, None),
             scoper: Scoper::new(Arc::new(sts), skews, Arc::clone(&clock)),
             endpoints: Endpoints::default(),
             uploads: Box::new(S3::default()),
@@ -92,6 +98,7 @@ impl App {
             server,
             api,
             traces,
+            counting,
             reload: None,
         })
     }
@@ -125,7 +132,7 @@ impl App {
         };
         let reload = async {
             match self.reload {
-                Some(reload) => reload.run(presigner).await,
+                Some(reload) => reload.run(presigner, &self.counting).await,
                 None => std::future::pending().await,
             }
         };
@@ -134,6 +141,13 @@ impl App {
             () = reload => Ok(()),
             () = scoper.watch_clocks() => Ok(()),
         };
+        if let Some(ledger) = self.counting.ledger {
+            // Its thread writes for a moment; nothing else is left to wait for it.
+            let closed = tokio::task::spawn_blocking(move || ledger.close());
+            if closed.await.is_err() {
+                tracing::error!("what was counted may be told too high after this");
+            }
+        }
         let recorded = self.api.presigner().recorder.close(LAST_WORDS).await;
         if let Err(error) = self.traces.shutdown(LAST_WORDS).await {
             tracing::warn!("some spans may be lost: {error}");

@@ -100,6 +100,8 @@ pub struct Record<'a> {
     pub subject: Option<Cow<'a, str>>,
     /// The place in a batch.
     pub batch: Option<Batch>,
+    /// The limits that would have refused the request, were they not mere shadows.
+    pub shadow_limits: Vec<Cow<'a, str>>,
 }
 
 impl<'a> Record<'a> {
@@ -145,6 +147,7 @@ impl<'a> Record<'a> {
             reason: None,
             subject: None,
             batch: None,
+            shadow_limits: Vec::new(),
         }
     }
 

@@ -18,6 +18,7 @@ mod endpoint;
 mod expiry;
 mod fingerprint;
 mod grant;
+mod limit;
 mod mistake;
 mod quantity;
 mod reader;
@@ -54,7 +55,8 @@ pub use deny::DenyStatement;
 pub use endpoint::Endpoint;
 pub use expiry::Expiry;
 pub use fingerprint::Fingerprint;
-pub use grant::{Denial, Grant, Limit, Moment, ResponseHeaders};
+pub use grant::{Denial, Grant, Moment, ResponseHeaders};
+pub use limit::{Limit, LimitAmount, Per, WhenAway, Window};
 pub use mistake::{Located, Location, Mistake};
 pub use quantity::{Rate, RatePeriod, duration, duration_text};
 pub use role::{AssumeRole, Identity, Role, WebIdentity};
@@ -85,6 +87,8 @@ pub struct Settings {
     pub state: State,
     /// Who may ask; at least one entry, in the order of the file.
     pub callers: Vec<Located<CallerRule>>,
+    /// How much there may be of the whole service.
+    pub limits: Vec<Located<Limit>>,
     /// The tenants by name; at least one.
     pub tenants: BTreeMap<String, Located<Tenant>>,
     /// The folder of those that have a file each.
@@ -219,6 +223,7 @@ fn settings(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Settings> {
     let callers = section.required_or("callers", callers::MISSING, |r, n| {
         r.fingerprinted(n, of_callers, callers::callers)
     });
+    let limits = section.or("limits", Vec::new(), limit::service_limits);
     let mut places = tenants::Places::default();
     let written = section.optional("tenants", |r, n| tenants::written(r, n, &mut places));
     let folder = section.optional("tenants_dir", |r, n| tenants::folder(r, n, &mut places));
@@ -235,6 +240,7 @@ fn settings(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Settings> {
         state: state?,
         authentication: authentication?,
         callers: callers?,
+        limits: limits?,
         tenants: tenants?,
         tenants_dir: tenants_dir?,
         secret_files: Vec::new(),
@@ -242,6 +248,11 @@ fn settings(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Settings> {
         warnings: Vec::new(),
     };
     callers::check(reader, &settings)?;
+    let kept = settings.state.keeps_counts();
+    limit::check_kept(reader, &settings.limits, kept);
+    for tenant in settings.tenants.values() {
+        limit::check_kept(reader, &tenant.value.limits, kept);
+    }
     Some(settings)
 }
 

@@ -11,6 +11,7 @@ pub mod health;
 mod presign;
 mod presign_parts;
 mod presign_post;
+mod rate_limit;
 mod reply;
 mod request;
 pub mod server;
@@ -42,6 +43,7 @@ use self::server::{Ending, Peer};
 use self::start_multipart_upload::StartMultipartUpload;
 use self::stream_presign::Taking;
 use self::to_the_end::{Panicked, ToTheEnd};
+use crate::admit::quota::Told;
 use crate::audit::TraceContext;
 use crate::authenticate::{Authenticator, Caller, Presented, Unauthenticated};
 use crate::names::TenantId;
@@ -196,7 +198,8 @@ impl PresignApi {
         let work = Box::pin(async move {
             let (arrival, known) = inner.identified(arriving, issuance_id).await;
             let refusal = known.err().unwrap_or(refusal);
-            Err(inner.refuse(&arrival, issuance_id, None, refusal).await)
+            let refusal = inner.refuse(&arrival, issuance_id, None, refusal).await;
+            (Err(refusal), arrival.told)
         });
         match self.run::<Infallible>(issuance_id, work).await {
             Err(status) => status,
@@ -208,17 +211,25 @@ impl PresignApi {
     async fn run<T: Send + 'static>(
         &self,
         issuance_id: Uuid,
-        work: Pin<Box<impl Future<Output = Result<T, Refusal>> + Send + 'static>>,
+        work: Pin<Box<impl Future<Output = (Result<T, Refusal>, Told)> + Send + 'static>>,
     ) -> Result<Response<T>, Status> {
         let ended = ToTheEnd::new(work, &self.0.tasks).await;
         // Only what keeps the record of a panic can still have panicked, and then nothing can be recorded.
-        let result = ended.unwrap_or_else(|Panicked| {
+        let (result, told) = ended.unwrap_or_else(|Panicked| {
             tracing::error!(%issuance_id, "a request panicked, and its record too");
-            Err(Refusal::Internal)
+            (Err(Refusal::Internal), Told::default())
         });
         match result {
-            Ok(message) => Ok(Response::new(message)),
-            Err(refusal) => Err(status::status(&refusal, issuance_id)),
+            Ok(message) => {
+                let mut response = Response::new(message);
+                rate_limit::tell(response.metadata_mut(), told);
+                Ok(response)
+            }
+            Err(refusal) => {
+                let mut status = status::status(&refusal, issuance_id);
+                rate_limit::tell(status.metadata_mut(), told);
+                Err(status)
+            }
         }
     }
 }
@@ -230,7 +241,7 @@ impl Inner {
         arriving: Unidentified,
         issuance_id: Uuid,
         message: R::Message,
-    ) -> Result<R::Reply, Refusal> {
+    ) -> (Result<R::Reply, Refusal>, Told) {
         let (arrival, known) = self.identified(arriving, issuance_id).await;
         let tenant = TenantId::parse(R::tenant(&message)).ok();
         let tenant = tenant.as_ref();
@@ -240,8 +251,10 @@ impl Inner {
                 Err(refusal) => Err(self.refuse(&arrival, issuance_id, tenant, refusal).await),
             }
         };
-        self.unless_it_panics(&arrival, issuance_id, tenant, pin!(work))
-            .await
+        let result = self
+            .unless_it_panics(&arrival, issuance_id, tenant, pin!(work))
+            .await;
+        (result, arrival.told)
     }
 
     /// What comes of the work; if it panics, a refusal with a record of its own.
@@ -282,6 +295,7 @@ impl Inner {
                 trace: TraceContext::from_headers(headers),
                 peer,
                 caller: Caller::unknown(),
+                told: Told::default(),
             },
         }
     }

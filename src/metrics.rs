@@ -63,3 +63,15 @@ pub static RELOADS: Counter<2> = Counter::new(
 pub const GOOD: usize = 0;
 /// The place in [`RELOADS`].
 pub const BROKEN: usize = 1;
+
+/// Requests that a limit had no room for: [`ENFORCED`] ones were refused, [`SHADOW`] ones let through.
+pub static LIMITS_REFUSED: Counter<2> = Counter::new(
+    "presignd.limits.refused",
+    "Requests that a limit had no room for",
+    "mode",
+    ["enforced", "shadow"],
+);
+/// The place in [`LIMITS_REFUSED`].
+pub const ENFORCED: usize = 0;
+/// The place in [`LIMITS_REFUSED`].
+pub const SHADOW: usize = 1;

@@ -12,7 +12,7 @@ mod upload;
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
@@ -23,9 +23,10 @@ pub use self::form::{FormItem, SignedForm};
 use self::placed::Placed;
 pub use self::upload::{SentHeaders, SignedPart, SignedUpload, Upload, UploadIds};
 use crate::admit::expiry::{self, Asked, Bound, Dating};
+use crate::admit::quota::{Payer, Quotas, Told};
 use crate::admit::source_ip::SourceIps;
-use crate::admit::{Admitted, Standing};
-use crate::audit::{Recorder, TraceContext};
+use crate::admit::{Admitted, Authorized, Bill, Standing};
+use crate::audit::{AuditError, Recorder, TraceContext};
 use crate::authenticate::{Caller, Right};
 use crate::clock::SharedClock;
 use crate::endpoint::{self, Endpoints, NoEndpoint};
@@ -36,7 +37,7 @@ use crate::scope::{ScopedCredentials, Scoper};
 use crate::sign::command::BoundCommand;
 use crate::sign::payload::BodyToSend;
 use crate::sign::{self, Credentials, PresignedUrl, SigningEndpoint};
-use crate::tenant::{Tenant, Tenants};
+use crate::tenant::{Tenant, TenantDenied, Tenants};
 use crate::upload::Uploads;
 
 /// Issues URLs.
@@ -50,6 +51,8 @@ pub struct Presigner {
     pub endpoints: Endpoints,
     /// Begins uploads in parts.
     pub uploads: Box<dyn Uploads>,
+    /// Charges limits.
+    pub quotas: Quotas,
     /// Keeps records.
     pub recorder: Recorder,
     /// The time.
@@ -71,6 +74,8 @@ pub struct Arrival {
     pub peer: Option<std::net::SocketAddr>,
     /// Who asks.
     pub caller: Caller,
+    /// What limits told about it.
+    pub told: Told,
 }
 
 /// What is asked for, apart from the commands.
@@ -162,21 +167,23 @@ impl Presigner {
         if let Ok(tenant) = &tenant {
             placed.name_buckets(&tenant.buckets);
         }
+        let bill = OnceLock::new();
         let decide = async {
             placed.command()?;
             let tenant = tenant.as_ref().map_err(|denied| *denied)?;
             let authorized = placed.authorize(tenant, &self.standing(tenant), request)?;
-            let admitted = tenant.rules.admit(authorized)?;
+            let admitted = self.admit(arrival, tenant, authorized, &bill).await?;
             self.issue_placed(arrival, tenant, &placed, Ok(admitted))
                 .await
         };
         let decision = within(arrival.patience, pin!(decide)).await;
         let now = self.clock.now();
-        {
+        let recorded = {
             let record = record::of_command(now, arrival, request, item, &placed, &decision);
-            self.recorder.record(&record, &arrival.trace).await?;
-        }
-        decision
+            self.recorder.record(&record, &arrival.trace).await
+        };
+        self.settled(arrival, &tenant, bill.get(), recorded, decision)
+            .await
     }
 
     /// Signs one form.
@@ -197,11 +204,12 @@ impl Presigner {
             placed.name_buckets(&tenant.buckets);
             placed.bound_upload(&self.standing(tenant), request.source_ip.as_ref());
         }
+        let bill = OnceLock::new();
         let decide = async {
             let form = placed.form()?;
             let tenant = tenant.as_ref().map_err(|denied| *denied)?;
             let authorized = placed.authorize(tenant, &self.standing(tenant), request)?;
-            let admitted = tenant.rules.admit(authorized)?;
+            let admitted = self.admit(arrival, tenant, authorized, &bill).await?;
             let (command, sign) = (&form.command, placed.sign(form));
             let endpoint = self.endpoint(tenant, command, placed.endpoint()).await?;
             self.issue(arrival, tenant, command, endpoint, admitted, sign)
@@ -209,11 +217,12 @@ impl Presigner {
         };
         let decision = within(arrival.patience, pin!(decide)).await;
         let now = self.clock.now();
-        {
+        let recorded = {
             let record = record::of_form(now, arrival, request, item, &placed, &decision);
-            self.recorder.record(&record, &arrival.trace).await?;
-        }
-        decision
+            self.recorder.record(&record, &arrival.trace).await
+        };
+        self.settled(arrival, &tenant, bill.get(), recorded, decision)
+            .await
     }
 
     /// Presigns many commands of one tenant, charged as one.
@@ -239,14 +248,26 @@ impl Presigner {
                 item.name_buckets(&tenant.buckets);
             }
         }
+        let charged = OnceLock::new();
         let decide = async {
             let tenant = tenant.as_ref().map_err(|denied| *denied)?;
-            let admitted = {
+            let authorized: Vec<_> = {
                 let standing = self.standing(tenant);
                 let items = placed.iter();
                 let authorized = items.map(|item| item.authorize(tenant, &standing, request));
-                tenant.rules.admit_all(authorized.collect())?
+                authorized.collect()
             };
+            let admitted = {
+                let payer = payer(arrival, tenant);
+                let admitting = self.quotas.admit_all(payer, &arrival.told, authorized);
+                let admitting = async { Ok(admitting.await?) };
+                within(arrival.patience, pin!(admitting)).await?
+            };
+            let bills = admitted
+                .iter()
+                .map(|item| item.as_ref().ok().map(Admitted::bill));
+            // Nobody else sets it.
+            let _ = charged.set(bills.collect::<Vec<_>>());
             let each = placed.iter().zip(admitted);
             let issuing =
                 each.map(|(item, admitted)| self.issue_placed(arrival, tenant, item, admitted));
@@ -254,18 +275,28 @@ impl Presigner {
         };
         let decisions = decide.await;
         let now = self.clock.now();
-        match &decisions {
+        let recorded = match &decisions {
             Ok(decisions) => {
                 let records = record::of_batch(now, arrival, request, items, &placed, decisions);
-                self.recorder.record_all(records, &arrival.trace).await?;
+                self.recorder.record_all(records, &arrival.trace).await
             }
             Err(refusal) => {
                 let size = items.len();
                 let record =
                     record::of_refused_batch(now, arrival, request, issuance_id, size, refusal);
-                self.recorder.record(&record, &arrival.trace).await?;
+                self.recorder.record(&record, &arrival.trace).await
+            }
+        };
+        if let (Ok(tenant), Some(bills), Ok(decisions)) = (&tenant, charged.get(), &decisions) {
+            let came = decisions
+                .iter()
+                .map(|item| item.is_ok() && recorded.is_ok());
+            let failed = bills.iter().zip(came).filter(|(_, came)| !came);
+            for bill in failed.filter_map(|(bill, _)| bill.as_ref()) {
+                self.refund(arrival, tenant, bill).await;
             }
         }
+        recorded?;
         decisions
     }
 
@@ -284,6 +315,46 @@ impl Presigner {
             Ok(()) => refusal,
             Err(error) => error.into(),
         }
+    }
+
+    /// Charges what is allowed, and notes the bill.
+    async fn admit(
+        &self,
+        arrival: &Arrival,
+        tenant: &Tenant,
+        authorized: Authorized,
+        bill: &OnceLock<Bill>,
+    ) -> Result<Admitted, Refusal> {
+        let payer = payer(arrival, tenant);
+        let admitted = self.quotas.admit(payer, &arrival.told, authorized).await?;
+        // Nobody else sets it.
+        let _ = bill.set(admitted.bill());
+        Ok(admitted)
+    }
+
+    /// The end of a decision that was recorded, or was not: what was charged and came to nothing is given back.
+    async fn settled<T>(
+        &self,
+        arrival: &Arrival,
+        tenant: &Result<Arc<Tenant>, TenantDenied>,
+        bill: Option<&Bill>,
+        recorded: Result<(), AuditError>,
+        decision: Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        let result = match recorded {
+            Ok(()) => decision,
+            Err(error) => Err(error.into()),
+        };
+        if let (Err(_), Some(bill), Ok(tenant)) = (&result, bill, tenant) {
+            self.refund(arrival, tenant, bill).await;
+        }
+        result
+    }
+
+    async fn refund(&self, arrival: &Arrival, tenant: &Tenant, bill: &Bill) {
+        let costs = bill.costs.iter().copied();
+        let payer = payer(arrival, tenant);
+        self.quotas.refund(payer, bill.receipt, &costs).await;
     }
 
     /// The grants of the tenant that hold now.
@@ -395,6 +466,15 @@ impl Ready {
             endpoint: self.endpoint,
             credentials: self.credentials,
         }
+    }
+}
+
+/// Whom the limits charge.
+fn payer<'a>(arrival: &'a Arrival, tenant: &'a Tenant) -> Payer<'a> {
+    Payer {
+        tenant: &tenant.id,
+        limits: &tenant.rules.limits,
+        caller: arrival.caller.name(),
     }
 }
 

@@ -5,7 +5,7 @@
 
 use crate::admit::NotAuthorized;
 use crate::admit::expiry::BeyondSession;
-use crate::admit::limit::RateLimited;
+use crate::admit::quota::NoRoom;
 use crate::audit::{AuditError, Outcome};
 use crate::authenticate::Unauthenticated;
 use crate::endpoint::NoEndpoint;
@@ -54,7 +54,7 @@ pub enum Refusal {
     NotAuthorized(#[from] NotAuthorized),
     /// A limit has no room.
     #[error(transparent)]
-    RateLimited(#[from] RateLimited),
+    NoRoom(#[from] NoRoom),
     /// There are no credentials.
     #[error(transparent)]
     Scope(#[from] ScopeError),
@@ -179,11 +179,7 @@ impl Refusal {
                 Code::PermissionDenied,
                 Reason::CommandDenied,
             ),
-            Self::RateLimited(_) => (
-                Outcome::Denied,
-                Code::ResourceExhausted,
-                Reason::RateLimited,
-            ),
+            Self::NoRoom(no_room) => of_limit(no_room),
             Self::BeyondSession(_) | Self::Scope(ScopeError::BeyondSession(_)) => (
                 Outcome::Denied,
                 Code::FailedPrecondition,
@@ -275,6 +271,31 @@ impl Refusal {
             }
             other => other.to_string(),
         }
+    }
+}
+
+fn of_limit(no_room: &NoRoom) -> (Outcome, Code, ErrorReason) {
+    use ErrorReason as Reason;
+    match no_room {
+        NoRoom::Undeclared { .. } => (
+            Outcome::Denied,
+            Code::InvalidArgument,
+            Reason::InvalidRequest,
+        ),
+        NoRoom::Away { .. } => (
+            Outcome::Failed,
+            Code::Unavailable,
+            Reason::CountsUnavailable,
+        ),
+        NoRoom::Later { window, .. } | NoRoom::Never { window, .. } => (
+            Outcome::Denied,
+            Code::ResourceExhausted,
+            if *window {
+                Reason::QuotaExceeded
+            } else {
+                Reason::RateLimited
+            },
+        ),
     }
 }
 

@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use presignd::admit::expiry::{Asked, Mode};
+use presignd::admit::quota::limit::Counting;
+use presignd::admit::quota::{Quotas, Told};
 use presignd::app::callers;
 use presignd::app::tenants::{self, ProcessSurroundings};
 use presignd::audit::{Confirmation, Recorder, Sink, TraceContext};
@@ -151,7 +153,9 @@ impl Presignd {
         let traces = Traces::start(&Otlp::default()).expect("no exporter");
         let skews = ClockSkews::new(Arc::clone(clock), settings.server.max_clock_skew);
         let rooms = Presigner {
-            tenants: tenants::build(&settings.tenants, clock).expect("they add up"),
+            tenants: tenants::build(&settings.tenants, &Counting::new(Arc::clone(clock)))
+                .expect("they add up"),
+            quotas: Quotas::default(),
             scoper: Scoper::new(Arc::clone(sts) as _, Arc::new(skews), Arc::clone(clock)),
             endpoints: Endpoints::default(),
             uploads: Box::new(S3::default()),
@@ -167,6 +171,7 @@ impl Presignd {
 
     async fn issue(&self, tenant: usize) {
         let arrival = Arrival {
+            told: Told::default(),
             method: "presignd.v1.PresignService/Presign",
             started: self.rooms.clock.now(),
             patience: Duration::from_mins(5),

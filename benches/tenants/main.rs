@@ -25,8 +25,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cpu_time::ProcessTime;
+use presignd::admit::quota::limit::Counting;
 use presignd::app::tenants::{self, ProcessSurroundings};
-use presignd::clock::{Clock as _, SharedClock, SystemClock};
+use presignd::clock::{Clock as _, SystemClock};
 use presignd::config::{self, Settings};
 use presignd::tenant::Tenants;
 
@@ -98,7 +99,7 @@ limits:
 
 /// Loads all, and then again with one file changed.
 fn loading(config: &Path, files: &Path, count: usize) {
-    let clock: SharedClock = Arc::new(SystemClock::new());
+    let counting = Counting::new(Arc::new(SystemClock::new()));
     let before = resident();
     let load = |threads| -> Settings {
         config::load_on(config, &ProcessSurroundings, threads).expect("there are no mistakes")
@@ -109,7 +110,7 @@ fn loading(config: &Path, files: &Path, count: usize) {
     let settings = settings.expect("they were read");
     let mut built: Option<Tenants> = None;
     timed("built", || {
-        built = tenants::build(&settings.tenants, &clock).ok();
+        built = tenants::build(&settings.tenants, &counting).ok();
     });
     let built = built.expect("they add up");
     drop(settings);
@@ -124,7 +125,8 @@ fn loading(config: &Path, files: &Path, count: usize) {
     fs::write(file_of(files, 0), tenant(0, "2h")).expect("a file can be written");
     timed("read anew on one thread, one changed", || {
         let settings = load(NonZeroUsize::MIN);
-        let renewed = tenants::renew(&built.all(), &settings.tenants, &clock).expect("they add up");
+        let renewed =
+            tenants::renew(&built.all(), &settings.tenants, &counting).expect("they add up");
         assert_eq!((renewed.added, renewed.changed, renewed.removed), (0, 1, 0));
     });
 }

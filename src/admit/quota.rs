@@ -4,6 +4,13 @@
 //! caller of a tenant. What a request costs is one [`Charge`] for each limit that counts it; charges are made all or none. Invariant:
 //! a charge that was not made, and could not be, is a refusal: nobody goes on because a count is not known, unless its limit says so.
 
+pub mod calendar;
+mod charging;
+mod ledger;
+pub mod limit;
+mod rate;
+mod window;
+
 use std::fmt::Debug;
 use std::future::Future;
 use std::pin::Pin;
@@ -12,10 +19,12 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use smallvec::SmallVec;
 
+pub use self::charging::{Left, Named, NoRoom, Payer, Quotas, Receipt, TenantLimits, Told};
+pub use self::ledger::Ledger;
 use crate::names::TenantId;
 
 /// How much there may be.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Measure {
     /// One every `interval` in the long run, and `burst` at once: GCRA, as governor has it.
     Rate {

@@ -9,14 +9,15 @@ use std::num::NonZeroUsize;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use super::limits;
 use super::tenants::{self, ProcessSurroundings, Renewed};
+use crate::admit::quota::limit::Counting;
 use crate::audit::{Outcome, Record, TraceContext};
 use crate::config::{self, ConfigError, Fingerprint, Settings};
 use crate::presign::Presigner;
@@ -72,11 +73,11 @@ impl Reload {
     }
 
     /// Serves the tenants that the files hold, as they change, for as long as this is awaited.
-    pub(super) async fn run(mut self, presigner: &Presigner) {
+    pub(super) async fn run(mut self, presigner: &Presigner, counting: &Counting) {
         let mut watch = self.sources.watch();
         let mut seen = self.sources.stamp().await;
         // They may have changed before anybody watched.
-        self.look(presigner, false).await;
+        self.look(presigner, counting, false).await;
         loop {
             let asked = tokio::select! {
                 () = watch.due() => false,
@@ -89,7 +90,7 @@ impl Reload {
             }
             seen = now;
             let before = self.sources.clone();
-            self.look(presigner, asked).await;
+            self.look(presigner, counting, asked).await;
             if self.sources != before {
                 watch = self.sources.watch();
                 seen = self.sources.stamp().await;
@@ -97,23 +98,27 @@ impl Reload {
         }
     }
 
-    async fn look(&mut self, presigner: &Presigner, asked: bool) {
-        let (path, clock) = (self.path.clone(), Arc::clone(&presigner.clock));
+    async fn look(&mut self, presigner: &Presigner, counting: &Counting, asked: bool) {
+        let (path, counting) = (self.path.clone(), counting.clone());
         let current = presigner.tenants.all();
         let read = tokio::task::spawn_blocking(move || {
             // The other cores answer requests.
             let mut settings = config::load_on(&path, &ProcessSurroundings, NonZeroUsize::MIN)?;
-            let renewed = tenants::renew(&current, &settings.tenants, &clock)?;
+            let renewed = tenants::renew(&current, &settings.tenants, &counting)?;
+            let limits = limits::build(&settings.limits, None, &counting)?;
             // Many take long to drop, and nothing else is to wait for it.
             settings.tenants = BTreeMap::new();
-            anyhow::Ok((settings, renewed))
+            anyhow::Ok((settings, renewed, limits))
         });
         let read = match read.await {
             Ok(read) => read,
             Err(_) => Err(anyhow::anyhow!("the configuration could not be read")),
         };
         match read {
-            Ok((settings, renewed)) => self.serve(&settings, renewed, &presigner.tenants, asked),
+            Ok((settings, renewed, limits)) => {
+                presigner.quotas.replace_service(limits);
+                self.serve(&settings, renewed, &presigner.tenants, asked);
+            }
             Err(error) => self.keep(&error, presigner).await,
         }
     }

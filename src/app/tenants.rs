@@ -14,13 +14,15 @@ use anyhow::Context as _;
 use secrecy::ExposeSecret as _;
 
 pub use self::checks::ProcessSurroundings;
-use self::grants::build_limit;
+pub(super) use self::grants::selectors;
 pub use self::grants::{denials, grants};
 pub use self::role::{build_role, role_policy, session_policies};
 use self::role::{role_granted, signature_age};
+use super::limits;
 use crate::admit::TenantRules;
 use crate::admit::expiry::TenantExpiry;
-use crate::clock::SharedClock;
+use crate::admit::quota::TenantLimits;
+use crate::admit::quota::limit::Counting;
 use crate::config::{self, Located};
 use crate::endpoint::buckets::Buckets;
 use crate::endpoint::options::Variant;
@@ -36,12 +38,12 @@ use crate::tenant::{ById, Tenant, Tenants};
 /// If a command or resource is not one: reading has reported those already.
 pub fn build(
     tenants: &BTreeMap<String, Located<config::Tenant>>,
-    clock: &SharedClock,
+    counting: &Counting,
 ) -> anyhow::Result<Tenants> {
     tenants
         .iter()
         .map(|(id, tenant)| {
-            build_one(id, &tenant.value, clock).with_context(|| format!("the tenant {id:?}"))
+            build_one(id, &tenant.value, counting).with_context(|| format!("the tenant {id:?}"))
         })
         .collect()
 }
@@ -75,7 +77,7 @@ impl Renewed {
 pub fn renew(
     current: &ById,
     tenants: &BTreeMap<String, Located<config::Tenant>>,
-    clock: &SharedClock,
+    counting: &Counting,
 ) -> anyhow::Result<Renewed> {
     let mut renewed = Renewed {
         tenants: ById::with_capacity(tenants.len()),
@@ -90,7 +92,7 @@ pub fn renew(
         let tenant = if let Some(same) = same {
             Arc::clone(same)
         } else {
-            let built = build_one(name, &tenant.value, clock);
+            let built = build_one(name, &tenant.value, counting);
             let built = built.with_context(|| format!("the tenant {name:?}"))?;
             Arc::new(if let Some(earlier) = earlier {
                 renewed.changed += 1;
@@ -108,23 +110,16 @@ pub fn renew(
 
 /// A tenant with what still holds of what is known from its earlier settings.
 fn continuing(mut tenant: Tenant, earlier: &Tenant) -> Tenant {
-    for limit in &mut tenant.rules.limits {
-        let mut known = earlier.rules.limits.iter();
-        if let Some(known) = known.find(|known| known.says_the_same_as(limit)) {
-            *limit = known.clone();
-        }
-    }
+    let earlier_limits = &earlier.rules.limits;
+    tenant.rules.limits.continue_from(earlier_limits);
     tenant.session = tenant.session.continuing(&earlier.session);
     tenant
 }
 
-fn build_one(id: &str, tenant: &config::Tenant, clock: &SharedClock) -> anyhow::Result<Tenant> {
+fn build_one(id: &str, tenant: &config::Tenant, counting: &Counting) -> anyhow::Result<Tenant> {
     let id = TenantId::parse(id)?;
     let grants = Arc::new(grants(tenant)?);
-    let mut limits = Vec::with_capacity(tenant.limits.len());
-    for limit in &tenant.limits {
-        limits.push(build_limit(&limit.value, clock)?);
-    }
+    let limits = limits::build(&tenant.limits, Some(&id), counting)?;
     let session = match &tenant.credentials {
         config::Credentials::Role(role) => {
             TenantSession::assume_role(id.clone(), role_granted(tenant, role, &grants))
@@ -147,7 +142,7 @@ fn build_one(id: &str, tenant: &config::Tenant, clock: &SharedClock) -> anyhow::
                 backdate: seconds(tenant.expiry.backdate),
                 signature_age: signature_age(tenant),
             },
-            limits,
+            limits: TenantLimits::new(limits),
             has_session_policy: tenant
                 .credentials
                 .role()

@@ -85,17 +85,11 @@ pub(super) fn append(
     text(lines, ",\"role_session_name\":\"", session);
     let access_key_id = record.access_key_id.as_deref();
     text(lines, ",\"access_key_id\":\"", access_key_id);
-    for (index, network) in record.source_ip.iter().enumerate() {
-        let before = if index == 0 {
-            ",\"source_ip\":[\""
-        } else {
-            ",\""
-        };
-        plain(lines, before, Some(network));
-    }
-    if !record.source_ip.is_empty() {
-        lines.push(b']');
-    }
+    list(
+        lines,
+        ",\"source_ip\":[\"",
+        record.source_ip.iter().map(String::as_str),
+    );
     text(lines, ",\"reason\":\"", record.reason.as_deref());
     text(lines, ",\"subject\":\"", record.subject.as_deref());
     if let Some(batch) = record.batch {
@@ -103,6 +97,8 @@ pub(super) fn append(
         number(lines, ",\"size\":", batch.size);
         lines.push(b'}');
     }
+    let shadows = record.shadow_limits.iter().map(AsRef::as_ref);
+    list(lines, ",\"shadow_limits\":[\"", shadows);
     let duration = record.decided.duration_since(record.started);
     let micros = duration.unwrap_or_default().as_micros();
     number(lines, ",\"duration_us\":", micros);
@@ -129,6 +125,18 @@ fn text(lines: &mut Vec<u8>, before: &str, value: Option<&str>) {
         lines.extend_from_slice(before.as_bytes());
         escape(lines, value);
         lines.push(b'"');
+    }
+}
+
+/// A member with a list of texts that need no escapes; of none, nothing.
+fn list<'a>(lines: &mut Vec<u8>, before: &str, values: impl Iterator<Item = &'a str>) {
+    let mut before = before;
+    for value in values {
+        plain(lines, before, Some(value));
+        before = ",\"";
+    }
+    if before == ",\"" {
+        lines.push(b']');
     }
 }
 

@@ -174,6 +174,13 @@ fn describe(span: &mut Vec<u8>, record: &Record<'_>) {
     set_text(span, "presignd.reason", record.reason.as_ref());
     set_text(span, "presignd.subject", record.subject.as_ref());
     set_text(span, "presignd.detail", record.detail.as_ref());
+    if !record.shadow_limits.is_empty() {
+        set(
+            span,
+            "presignd.shadow_limits",
+            &record.shadow_limits.join(","),
+        );
+    }
     if let Some(batch) = record.batch {
         set_number(span, "presignd.batch.index", batch.index.into());
         set_number(span, "presignd.batch.size", batch.size.into());

@@ -681,6 +681,7 @@ async fn a_record_has_no_place_for_what_could_be_used() {
         reason: _,
         subject: _,
         batch: _,
+        shadow_limits: _,
     } = issued(1);
     let (recorder, _, kept) = recorder();
     recorder.record(&issued(1), &caller()).await.unwrap();

@@ -170,11 +170,14 @@ fn tenant_lines(text: &mut String, id: &str, tenant: &config::Tenant) -> std::fm
             .commands
             .as_ref()
             .map_or_else(|| "all commands".to_owned(), |commands| joined(commands));
-        writeln!(
-            text,
-            "  limit {}: {} of {of}, {} at once",
-            limit.name, limit.rate, limit.burst
-        )?;
+        let whose = if limit.each_caller {
+            " for each caller"
+        } else {
+            ""
+        };
+        let noted = if limit.shadow { ", noted only" } else { "" };
+        let amount = limit_amount(&limit.amount, &of);
+        writeln!(text, "  limit {}: {amount}{whose}{noted}", limit.name)?;
     }
     Ok(())
 }
@@ -314,6 +317,24 @@ fn identity_lines(text: &mut String, identity: &config::Identity) -> std::fmt::R
         writeln!(text, "  sessions have the source identity {source}")?;
     }
     Ok(())
+}
+
+fn limit_amount(amount: &config::LimitAmount, of: &str) -> String {
+    use config::LimitAmount as Amount;
+    let window = |window: &config::Window| {
+        let per = match window.per {
+            config::Per::Day => "day",
+            config::Per::Month => "month",
+        };
+        let zone = window.zone.iana_name().unwrap_or("UTC");
+        format!("{} a {per} of {zone}", window.most)
+    };
+    match amount {
+        Amount::Rate { rate, burst } => format!("{rate} of {of}, {burst} at once"),
+        Amount::Urls(urls) => format!("{} for {of}", window(urls)),
+        Amount::UploadBytes(bytes) => format!("{} bytes of uploads by {of}", window(bytes)),
+        Amount::StsCalls(calls) => format!("{calls} calls of STS at once"),
+    }
 }
 
 fn joined(names: &[Located<String>]) -> String {

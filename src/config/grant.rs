@@ -1,14 +1,12 @@
-//! `tenants.*.grants`, `deny` and `limits`: what a tenant may do, what it may not, and how often.
+//! `tenants.*.grants` and `deny`: what a tenant may do, and what it may not.
 //!
-//! Command names and resources are kept as written, with their places: what they mean is known to the surroundings. Invariant: a grant names at least one command and one resource, and a limit's burst can be earned back.
+//! Command names and resources are kept as written, with their places: what they mean is known to the surroundings. Invariant: a grant names at least one command and one resource.
 
-use std::collections::HashMap;
-use std::num::NonZeroU32;
 use std::time::{Duration, SystemTime};
 
 use super::expiry::EXPIRIES;
 use super::mistake::{Located, quoted};
-use super::quantity::{Rate, duration_text, rate, size};
+use super::quantity::size;
 use super::reader::Reader;
 use super::tree::Node;
 
@@ -61,23 +59,6 @@ pub struct Denial {
     /// As of a grant; at least one.
     pub resources: Vec<Located<String>>,
 }
-
-/// One limit: this many of these commands.
-#[derive(Debug, Clone)]
-pub struct Limit {
-    /// Its name, the only one in the tenant.
-    pub name: String,
-    /// Names of S3 operations or classes; `None`: every command.
-    pub commands: Option<Vec<Located<String>>>,
-    /// How often, in the long run.
-    pub rate: Rate,
-    /// How many at once.
-    pub burst: NonZeroU32,
-}
-
-/// The longest that a spent burst may take to come back: beyond it the limit is a quota in disguise, and arithmetic in
-/// nanoseconds gets short of room.
-const BURST_TIME: Duration = Duration::from_hours(366 * 24);
 
 /// The most bytes of an object.
 const MAX_UPLOAD: u64 = 5 << 40;
@@ -193,73 +174,7 @@ fn media_types(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Vec<Located<S
     reader.names(node, |text| surroundings.media_type(text))
 }
 
-fn commands(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Vec<Located<String>>> {
+pub(super) fn commands(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Vec<Located<String>>> {
     let surroundings = reader.surroundings;
     reader.names(node, |name| surroundings.command(name))
-}
-
-pub(super) fn limits(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Vec<Located<Limit>>> {
-    let mut names = HashMap::new();
-    reader.list(node, |reader, node| limit(reader, node, &mut names))
-}
-
-/// Reads one limit; `names` are those of the limits before it, with their lines.
-fn limit(
-    reader: &mut Reader<'_>,
-    node: &Node<'_>,
-    names: &mut HashMap<String, u32>,
-) -> Option<Located<Limit>> {
-    let mut section = reader.section(node)?;
-    let at = section.at();
-    let name = section.required("name", |reader, node| {
-        let name = reader.parsed(node, limit_name)?;
-        if let Some(line) = names.insert(name.clone(), node.at.line) {
-            let message = format!(
-                "{} is the name of the limit on line {line} already: rename one",
-                quoted(&name)
-            );
-            reader.mistake(node.at, message);
-        }
-        Some(name)
-    });
-    let commands = section.optional("commands", commands);
-    let rate = section.required("rate", |reader, node| {
-        let rate = reader.parsed(node, rate)?;
-        Some(reader.locate(node.at, rate))
-    });
-    let burst = section.optional("burst", |r, n| r.number(n, &(1..=1_000_000_000)));
-    section.finish();
-    if let (Some(rate), Some(Some(burst))) = (&rate, burst) {
-        let time = NonZeroU32::new(burst).map(|burst| rate.value.time_for(burst));
-        if let Some(time) = time.filter(|&time| time > BURST_TIME) {
-            let message = format!(
-                "at this `rate` a `burst` of {burst} takes {} to come back, and {} is the most: raise `rate` or lower `burst`",
-                duration_text(time),
-                duration_text(BURST_TIME)
-            );
-            reader.mistake_in(rate, message);
-        }
-    }
-    let (name, commands, rate) = (name?, commands?, rate?.value);
-    let limit = Limit {
-        name,
-        commands,
-        rate,
-        burst: burst?
-            .and_then(NonZeroU32::new)
-            .unwrap_or_else(|| rate.per_second()),
-    };
-    Some(reader.locate(at, limit))
-}
-
-fn limit_name(text: &str) -> Result<String, String> {
-    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-';
-    if (1..=32).contains(&text.len()) && text.bytes().all(allowed) {
-        Ok(text.to_owned())
-    } else {
-        Err(format!(
-            "{} is not 1 to 32 lower-case letters, digits, `_` or `-`",
-            quoted(text)
-        ))
-    }
 }

@@ -12,6 +12,14 @@ pub struct State {
     pub dir: Option<PathBuf>,
 }
 
+impl State {
+    /// Whether counts of days and months outlast the process.
+    #[must_use]
+    pub fn keeps_counts(&self) -> bool {
+        self.dir.is_some()
+    }
+}
+
 pub(super) fn state(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<State> {
     let mut section = reader.section(node)?;
     let dir = section.optional("dir", |reader, node| {

@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::{Inner, Unary, reply, request, status};
 use crate::admit::explain::{Considered, Requirement};
-use crate::admit::limit::Left;
+use crate::admit::quota::Left;
 use crate::presign::explain::{Explained, Warning, WarningKind};
 use crate::presign::{Arrival, Item, Request};
 use crate::proto::v1::explained_session::Credentials;
@@ -109,12 +109,14 @@ fn requirement(requirement: Requirement) -> ExplainedRequirement {
 
 fn limit(left: &Left) -> ExplainedLimit {
     ExplainedLimit {
-        name: left.limit.to_string(),
-        charged: 1,
+        name: left.limit.name.to_string(),
+        charged: left.charged,
         left: left.left,
-        burst: left.burst,
+        burst: left.most,
         // More than fits is not waited for: limits are earned back within a year.
         retry_after: left.retry_after.and_then(|wait| wait.try_into().ok()),
+        scope: left.limit.scope.to_owned(),
+        shadow: left.shadow,
     }
 }
 

@@ -10,8 +10,8 @@ use tonic_types::{ErrorDetails, StatusExt as _, pb};
 use uuid::Uuid;
 
 use crate::admit::NotAuthorized;
-use crate::admit::limit::RateLimited;
 use crate::admit::policy::Denied;
+use crate::admit::quota::NoRoom;
 use crate::audit::Outcome;
 use crate::authenticate::Unauthenticated;
 use crate::refusal::{Code, Refusal, reason_name};
@@ -111,14 +111,24 @@ fn details(refusal: &Refusal, issuance_id: Option<Uuid>) -> ErrorDetails {
             note("asked_again_after_seconds", &whole_seconds(*asked_again_in));
             details.add_precondition_failure_violation("ROLE", "tenant", refusal.sentence());
         }
-        Refusal::RateLimited(limited) => {
-            note("limit", &limited.limit());
-            details.add_quota_failure_violation(
-                format!("limit:{}", limited.limit()),
-                limited.to_string(),
-            );
-            if let RateLimited::Later { retry_after, .. } = limited {
-                details.set_retry_info(Some(*retry_after));
+        Refusal::NoRoom(no_room) => {
+            let limit = no_room.limit();
+            note("limit", &limit.name);
+            note("scope", &limit.scope);
+            match no_room {
+                NoRoom::Undeclared { .. } => {
+                    details.add_bad_request_violation("content_length", no_room.to_string());
+                }
+                NoRoom::Away { .. } => {
+                    details.set_retry_info(Some(apart(RETRY_LATER)));
+                }
+                NoRoom::Later { retry_after, .. } => {
+                    details.add_quota_failure_violation(&*limit.subject, no_room.to_string());
+                    details.set_retry_info(Some(apart(*retry_after)));
+                }
+                NoRoom::Never { .. } => {
+                    details.add_quota_failure_violation(&*limit.subject, no_room.to_string());
+                }
             }
         }
         Refusal::Unauthenticated(Unauthenticated::TooManyFailures { retry_after })
@@ -155,6 +165,11 @@ fn details(refusal: &Refusal, issuance_id: Option<Uuid>) -> ErrorDetails {
     }
     details.set_error_info(reason_name(refusal.verdict().reason), DOMAIN, metadata);
     details
+}
+
+/// Up to a quarter later, so that those who were refused together do not come back together.
+fn apart(wait: Duration) -> Duration {
+    wait.mul_f64(1.0 + fastrand::f64() / 4.0)
 }
 
 /// Enough of them.

@@ -24,6 +24,7 @@ use self::answers::{Answers, answers};
 use super::door::{Held, Room, Ticket};
 use super::server::{Requests, idle};
 use super::{Ending, Inner, Peer, PresignApi, Unary, Unidentified, caught, reply, request, status};
+use crate::admit::quota::Told;
 use crate::authenticate::Unauthenticated;
 use crate::presign::{Arrival, Item};
 use crate::proto::v1::stream_presign_response::Result as ItemResult;
@@ -125,12 +126,13 @@ impl PresignApi {
             let inner = &opened.inner;
             let (arrival, known) = inner.identified(arriving, issuance_id).await;
             if let Err(refusal) = known {
-                return Err(inner.refuse(&arrival, issuance_id, None, refusal).await);
+                let refusal = inner.refuse(&arrival, issuance_id, None, refusal).await;
+                return (Err(refusal), Told::default());
             }
             let (answers, taking) = answers();
             let tasks = inner.tasks.clone();
             tasks.spawn(async move { Arc::new(opened).flow(messages, answers).await });
-            Ok(taking)
+            (Ok(taking), Told::default())
         });
         self.run(issuance_id, work).await
     }
@@ -235,7 +237,8 @@ impl Opened {
         // Only what keeps the record of a panic can still panic.
         let result = caught(issuance_id, work).await;
         drop(held);
-        let refusal = match result.unwrap_or(Err(Refusal::Internal)) {
+        let result = result.map_or(Err(Refusal::Internal), |(result, _)| result);
+        let refusal = match result {
             Ok(issued) => {
                 return Answered {
                     answer: answer(request_id, ItemResult::Response(issued)),

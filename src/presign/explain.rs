@@ -10,10 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::warnings::{Warning, WarningKind};
-use super::{Arrival, Item, Presigner, Request, placed::Placed, record, within};
+use super::{Arrival, Item, Presigner, Request, payer, placed::Placed, record, within};
 use crate::admit::expiry::{self, Bound};
 use crate::admit::explain::{Requirement, explain};
-use crate::admit::limit::{self, Left, RateLimited};
+use crate::admit::quota::limit::Cost;
+use crate::admit::quota::{Left, NoRoom};
+use crate::admit::upload::Upload;
 use crate::authenticate::Right;
 use crate::refusal::Refusal;
 use crate::scope::preview::Preview;
@@ -95,7 +97,12 @@ impl Presigner {
                 Err(invalid @ Refusal::Invalid(_)) => return Err(invalid),
                 Err(refusal) => (None, Some(refusal)),
             };
-        let limits = limit::left(&rules.limits, operation);
+        let cost = Cost {
+            operation,
+            urls: 1,
+            upload: Upload::of(command),
+        };
+        let limits = self.quotas.left(payer(arrival, tenant), cost).await;
         refusal = refusal.or_else(|| limits.iter().find_map(full).map(Refusal::from));
         let endpoint = self.endpoint(tenant, command, placed.endpoint()).await;
         let endpoint = endpoint.map_err(|refused| placed.no_endpoint(refused));
@@ -155,11 +162,29 @@ fn noted<T, E: Into<Refusal>>(result: Result<T, E>, refusal: &mut Option<Refusal
 }
 
 /// What a limit without room would say.
-fn full(left: &Left) -> Option<RateLimited> {
-    left.retry_after.map(|retry_after| RateLimited::Later {
-        limit: Arc::clone(&left.limit),
-        asked: 1,
-        retry_after,
+fn full(left: &Left) -> Option<NoRoom> {
+    if left.shadow {
+        return None;
+    }
+    let limit = left.limit.clone();
+    if left.undeclared {
+        return Some(NoRoom::Undeclared { limit });
+    }
+    let (asked, window) = (left.charged, left.window);
+    let most = left.most;
+    if asked > most {
+        return Some(NoRoom::Never {
+            limit,
+            asked,
+            most,
+            window,
+        });
+    }
+    Some(NoRoom::Later {
+        limit,
+        asked,
+        retry_after: left.retry_after?,
+        window,
     })
 }
 

@@ -210,6 +210,8 @@ fn arrived(arrival: &Arrival, issuance_id: Uuid) -> Record<'_> {
     let caller = arrival.caller.name();
     let mut record = Record::new(issuance_id, arrival.started, arrival.method, caller);
     record.peer = arrival.peer;
+    let shadows = arrival.told.shadows().iter();
+    record.shadow_limits = shadows.map(|name| (&**name).into()).collect();
     record
 }
 

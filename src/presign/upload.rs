@@ -4,13 +4,16 @@
 //! be written is given up.
 
 use std::pin::pin;
+use std::sync::OnceLock;
 
 use uuid::Uuid;
 
 use super::placed::{endpoint_asked, renamed};
 use super::record;
-use super::{Arrival, Issued, Presigner, Request, SignedUrl, Signing, sign_url, within};
+use super::{Arrival, Issued, Presigner, Request, SignedUrl, Signing, payer, sign_url, within};
 use crate::admit::policy::{self, Called, Denied};
+use crate::admit::quota::limit::Cost;
+use crate::admit::upload::Upload as UploadBytes;
 use crate::admit::{Authorized, NotAuthorized, Standing};
 use crate::authenticate::Right;
 use crate::endpoint::buckets::Buckets;
@@ -128,12 +131,19 @@ impl Presigner {
             placed.name_buckets(&tenant.buckets);
             placed.declare_size(&self.standing(tenant));
         }
+        let bill = OnceLock::new();
         let decide = async {
             let steps = placed.steps()?;
             let tenant = tenant.as_ref().map_err(|denied| *denied)?;
             let (first, others) =
                 placed.authorize(steps, tenant, &self.standing(tenant), request)?;
-            let admitted = tenant.rules.admit_together(first, others)?;
+            let payer = payer(arrival, tenant);
+            let admitting = self
+                .quotas
+                .admit_together(payer, &arrival.told, first, others);
+            let admitted = admitting.await?;
+            // Nobody else sets it.
+            let _ = bill.set(admitted.bill());
             let sent = steps.sent_from_elsewhere(tenant, &self.standing(tenant), request);
             let own = match sent {
                 Some(sent) => {
@@ -170,13 +180,11 @@ impl Presigner {
             let records = record::of_upload(now, arrival, request, ids, &placed, &decision);
             self.recorder.record_all(&records, &arrival.trace).await
         };
-        if let Err(error) = recorded {
-            if let (Ok(issued), Some(_)) = (&decision, &upload.create) {
-                self.give_up(ids, &issued.signed).await;
-            }
-            return Err(error.into());
+        if let (Err(_), Ok(issued), Some(_)) = (&recorded, &decision, &upload.create) {
+            self.give_up(ids, &issued.signed).await;
         }
-        decision
+        self.settled(arrival, &tenant, bill.get(), recorded, decision)
+            .await
     }
 
     /// Gives up an upload that nobody will hear of.
@@ -273,14 +281,13 @@ impl<'a> PlacedUpload<'a> {
     }
 
     /// Holds every command against the tenant's grants and caps, and counts how many URLs of each there will be.
-    #[expect(clippy::type_complexity, reason = "the first of them, and the others")]
     fn authorize(
         &self,
         steps: &Steps<'_>,
         tenant: &Tenant,
         standing: &Standing<'_>,
         request: &Request,
-    ) -> Result<((Authorized, usize), Vec<(Authorized, usize)>), Refusal> {
+    ) -> Result<((Authorized, Cost), Vec<Authorized>), Refusal> {
         let to_aws = tenant.buckets.place(steps.part.bucket).url.is_none();
         let authorize = |command: &BoundCommand<'_>, place| {
             if to_aws {
@@ -295,13 +302,29 @@ impl<'a> PlacedUpload<'a> {
         let part = authorize(&steps.part, PART)?;
         let mut others = Vec::new();
         if let Some(create) = &steps.create {
-            others.push((authorize(create, CREATE)?, 1));
+            others.push(authorize(create, CREATE)?);
         }
         if let Some((complete, abort)) = &steps.ends {
-            others.push((authorize(complete, COMPLETE)?, 1));
-            others.push((authorize(abort, PART)?, 1));
+            others.push(authorize(complete, COMPLETE)?);
+            others.push(authorize(abort, PART)?);
         }
-        Ok(((part, self.upload.numbers.len()), others))
+        let urls = u64::try_from(self.upload.numbers.len()).unwrap_or(u64::MAX);
+        let cost = part.costs(urls, self.bytes());
+        Ok(((part, cost), others))
+    }
+
+    /// What the parts that are signed may upload together.
+    fn bytes(&self) -> UploadBytes {
+        let division = &self.upload.division;
+        let mut lengths = self
+            .upload
+            .numbers
+            .iter()
+            .map(|number| division.extent(*number).length);
+        match lengths.try_fold(0_u64, |sum, length| Some(sum.saturating_add(length?))) {
+            Some(bytes) => UploadBytes::AtMost(bytes),
+            None => UploadBytes::Unbounded,
+        }
     }
 
     /// Signs what is to be signed of the upload of this id.

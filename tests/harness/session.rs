@@ -9,6 +9,8 @@ use std::time::Duration;
 use hyper::body::Bytes;
 use presignd::admit::expiry::{Asked, Mode};
 use presignd::admit::policy::Called;
+use presignd::admit::quota::limit::Counting;
+use presignd::admit::quota::{Payer, Quotas, Told};
 use presignd::app::{callers, tenants};
 use presignd::authenticate::{Presented, Right};
 use presignd::clock::{Clock as _, SharedClock, SystemClock};
@@ -105,7 +107,7 @@ impl HeldSession {
             .authenticate(&Presented::default())
             .await
             .expect("anyone may ask");
-        let tenant = tenants::build(&settings.tenants, &clock)
+        let tenant = tenants::build(&settings.tenants, &Counting::new(Arc::clone(&clock)))
             .expect("the tenant adds up")
             .of(
                 &anyone,
@@ -122,7 +124,14 @@ impl HeldSession {
         let standing = rules.standing(clock.now());
         let authorized = rules.authorize(&standing, bound, called, asked, None);
         let authorized = authorized.expect("granted");
-        let admitted = tenant.rules.admit(authorized).expect("no limits");
+        let payer = Payer {
+            tenant: &tenant.id,
+            limits: &tenant.rules.limits,
+            caller: anyone.name(),
+        };
+        let (quotas, told) = (Quotas::default(), Told::default());
+        let admitted = quotas.admit(payer, &told, authorized).await;
+        let admitted = admitted.expect("no limits");
         let aws = aws_of(Ceph::shared().presignd_credentials().clone()).await;
         let skews = ClockSkews::new(Arc::clone(&clock), Duration::from_secs(30));
         let skews = Arc::new(skews);

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
+use presignd::admit::quota::Quotas;
+use presignd::admit::quota::limit::Counting;
 use presignd::app::tenants::{self, ProcessSurroundings};
 use presignd::app::{App, Surroundings, callers};
 use presignd::audit::{Confirmation, Recorder, Sink};
@@ -62,7 +64,8 @@ fn service(
     let traces = Traces::start(&Otlp::default()).unwrap();
     let authenticator = callers::authenticator(settings, &clock);
     let presigner = Presigner {
-        tenants: tenants::build(&settings.tenants, &clock).unwrap(),
+        tenants: tenants::build(&settings.tenants, &Counting::new(Arc::clone(&clock))).unwrap(),
+        quotas: Quotas::default(),
         scoper: Scoper::new(sts, skews(Arc::clone(&clock)), Arc::clone(&clock)),
         endpoints: Endpoints::default(),
         uploads: Box::new(S3::default()),

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use presignd::admit::expiry::{Asked, Mode};
 use presignd::admit::policy::Called;
+use presignd::admit::quota::limit::Counting;
+use presignd::admit::quota::{Payer, Quotas, Told};
 use presignd::app::{callers, tenants};
 use presignd::authenticate::{Presented, Right};
 use presignd::clock::{Clock as _, SharedClock, SystemClock};
@@ -83,7 +85,9 @@ async fn ten_thousand_cold_tenants_share_a_few_calls() {
         .authenticate(&Presented::default())
         .await
         .expect("anyone may ask");
-    let tenants = Arc::new(tenants::build(&settings.tenants, &clock).expect("they add up"));
+    let tenants = Arc::new(
+        tenants::build(&settings.tenants, &Counting::new(Arc::clone(&clock))).expect("they add up"),
+    );
     let counter = Arc::new(Counter::default());
     let skews = Arc::new(ClockSkews::new(Arc::clone(&clock), Duration::from_secs(30)));
     let scoper = Arc::new(Scoper::new(Arc::clone(&counter) as _, skews, clock));
@@ -107,7 +111,14 @@ async fn ten_thousand_cold_tenants_share_a_few_calls() {
                 .rules
                 .authorize(&standing, &command, called, asked, None);
             let authorized = authorized.expect("granted");
-            let admitted = tenant.rules.admit(authorized).expect("no limits");
+            let payer = Payer {
+                tenant: &tenant.id,
+                limits: &tenant.rules.limits,
+                caller: anyone.name(),
+            };
+            let (quotas, told) = (Quotas::default(), Told::default());
+            let admitted = quotas.admit(payer, &told, authorized).await;
+            let admitted = admitted.expect("no limits");
             let commands = [&command];
             let asking = scoper.scope(&admitted, &anyone, &tenant.session, &commands);
             asking.await.map(drop)

@@ -1,19 +1,12 @@
-//! What a tenant may and may not, and how often, from its settings.
-
-use std::num::NonZeroU32;
-use std::sync::Arc;
-
-use anyhow::anyhow;
+//! What a tenant may and may not, from its settings.
 
 use super::seconds;
 use crate::admit::content::{ContentRules, ResponseRule};
 use crate::admit::deny::Denial;
 use crate::admit::grant::{CommandSelector, Grant, Store, Terms};
-use crate::admit::limit::Limit;
 use crate::admit::media_type::MediaRange;
 use crate::admit::resource::ResourcePattern;
 use crate::admit::source_ip::{self, SourceIps};
-use crate::clock::SharedClock;
 use crate::config::{self, Located};
 
 /// A tenant's grants, as admission knows them.
@@ -105,20 +98,7 @@ fn terms(grant: &config::Grant) -> anyhow::Result<Terms> {
     })
 }
 
-pub(super) fn build_limit(limit: &config::Limit, clock: &SharedClock) -> anyhow::Result<Limit> {
-    let commands = limit.commands.as_deref().unwrap_or_default();
-    let interval = limit.rate.time_for(NonZeroU32::MIN);
-    Limit::new(
-        &limit.name,
-        selectors(commands)?,
-        interval,
-        limit.burst,
-        Arc::clone(clock),
-    )
-    .ok_or_else(|| anyhow!("the limit {:?} is faster than one a nanosecond", limit.name))
-}
-
-fn selectors(names: &[Located<String>]) -> anyhow::Result<Vec<CommandSelector>> {
+pub(in crate::app) fn selectors(names: &[Located<String>]) -> anyhow::Result<Vec<CommandSelector>> {
     names
         .iter()
         .map(|name| Ok(CommandSelector::parse(&name.value)?))

@@ -227,7 +227,7 @@ fn static_credentials_have_no_session_policy_to_be_too_long() {
 
 #[test]
 fn a_tenant_that_says_the_same_stays_the_same() {
-    let clock: SharedClock = Arc::new(crate::clock::SystemClock::new());
+    let counting = Counting::new(Arc::new(crate::clock::SystemClock::new()));
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("secret");
     let text = |age: &str| {
@@ -240,7 +240,7 @@ tenants:
     };
     let renewed = |current: &ById, text: &str| {
         let settings = config::parse(text, "a.yaml", folder.path(), &ProcessSurroundings);
-        renew(current, &settings.unwrap().tenants, &clock).unwrap()
+        renew(current, &settings.unwrap().tenants, &counting).unwrap()
     };
     std::fs::write(&file, "one").unwrap();
     let first = renewed(&ById::new(), &text("1h"));
@@ -282,12 +282,12 @@ fn many(count: usize) -> String {
 #[test]
 fn an_idle_tenant_takes_at_most_two_kibibytes() {
     const COUNT: usize = 1_000;
-    let clock: SharedClock = Arc::new(crate::clock::SystemClock::new());
+    let counting = Counting::new(Arc::new(crate::clock::SystemClock::new()));
     let text = many(COUNT);
     let settings = config::parse(&text, "a.yaml", Path::new(""), &ProcessSurroundings);
     let settings = settings.expect("there are no mistakes");
     let mut tenants = None;
-    let built = allocation_counter::measure(|| tenants = build(&settings.tenants, &clock).ok());
+    let built = allocation_counter::measure(|| tenants = build(&settings.tenants, &counting).ok());
     let tenants = tenants.expect("they add up");
     assert_eq!(tenants.all().len(), COUNT);
     let count = i64::try_from(COUNT).expect("it is small");

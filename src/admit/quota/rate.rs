@@ -1,0 +1,209 @@
+//! A rate in this process: governor's GCRA over a state that can be looked at and given back.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use governor::clock::Reference as _;
+use governor::middleware::NoOpMiddleware;
+use governor::nanos::Nanos;
+use governor::state::{NotKeyed, StateStore};
+use governor::{Quota, RateLimiter};
+
+use super::{Level, Short};
+use crate::clock::{MonotonicClock, SharedClock};
+
+/// One every so often, and some at once.
+#[derive(Debug)]
+pub(super) struct Rate {
+    burst: NonZeroU32,
+    interval: Duration,
+    state: TheoreticalArrival,
+    limiter: RateLimiter<NotKeyed, TheoreticalArrival, MonotonicClock, NoOpMiddleware<Duration>>,
+    /// From when the state counts.
+    began: Duration,
+    clock: SharedClock,
+}
+
+impl Rate {
+    /// Nothing of it is taken yet. `None`: the interval is zero.
+    pub(super) fn new(interval: Duration, burst: NonZeroU32, clock: SharedClock) -> Option<Self> {
+        let quota = Quota::with_period(interval)?.allow_burst(burst);
+        let state = TheoreticalArrival::default();
+        Some(Self {
+            burst,
+            interval: quota.replenish_interval(),
+            limiter: RateLimiter::new(quota, state.clone(), MonotonicClock(Arc::clone(&clock))),
+            // Not before the limiter did: what is told of it is never too much.
+            began: clock.monotonic(),
+            state,
+            clock,
+        })
+    }
+
+    pub(super) fn take(&self, amount: u64) -> Result<(), Short> {
+        let Ok(amount) = u32::try_from(amount) else {
+            return Err(Short::Never);
+        };
+        let Some(amount) = NonZeroU32::new(amount) else {
+            return Ok(());
+        };
+        match self.limiter.check_n(amount) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(not_until)) => {
+                let now = self.clock.monotonic();
+                let wait = not_until.earliest_possible().duration_since(now);
+                Err(Short::Until(Duration::from_nanos(wait.as_u64())))
+            }
+            Err(_) => Err(Short::Never),
+        }
+    }
+
+    pub(super) fn refund(&self, amount: u64) {
+        let amount = u32::try_from(amount).unwrap_or(u32::MAX);
+        self.state
+            .bring_forward(self.interval.saturating_mul(amount));
+    }
+
+    /// What is left, and when there is room for one, by governor's own arithmetic.
+    pub(super) fn left(&self) -> (Level, Option<Duration>) {
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let now = nanos(self.clock.monotonic().saturating_sub(self.began));
+        let interval = nanos(self.interval).max(1);
+        let burst = u64::from(self.burst.get());
+        let known = self.state.0.load(Ordering::Acquire);
+        let arrival = if known == 0 { now } else { known };
+        // What may come early: all but the first.
+        let latest = now.saturating_add(interval.saturating_mul(burst - 1));
+        let wait = arrival.checked_sub(latest).filter(|wait| *wait > 0);
+        let fitting = 1 + latest.saturating_sub(arrival) / interval;
+        let level = Level {
+            left: if wait.is_some() {
+                0
+            } else {
+                fitting.min(burst)
+            },
+            reset: Duration::from_nanos(arrival.saturating_sub(now)),
+        };
+        (level, wait.map(Duration::from_nanos))
+    }
+}
+
+/// GCRA's theoretical arrival time, in nanoseconds since the limiter began; 0: nothing was taken yet.
+#[derive(Debug, Clone, Default)]
+struct TheoreticalArrival(Arc<AtomicU64>);
+
+impl TheoreticalArrival {
+    fn bring_forward(&self, by: Duration) {
+        let by = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
+        // The closure never declines, so the update always succeeds.
+        let _ = self
+            .0
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |time| {
+                Some(time.saturating_sub(by))
+            });
+    }
+}
+
+impl StateStore for TheoreticalArrival {
+    type Key = NotKeyed;
+
+    fn measure_and_replace<T, F, E>(&self, _key: &NotKeyed, f: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        let mut known = self.0.load(Ordering::Acquire);
+        loop {
+            let (result, next) = f((known != 0).then(|| Nanos::new(known)))?;
+            match self.0.compare_exchange_weak(
+                known,
+                next.as_u64(),
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => return Ok(result),
+                Err(current) => known = current,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::tests::SetClock;
+
+    fn rate(clock: &Arc<SetClock>, interval: Duration, burst: u32) -> Rate {
+        Rate::new(interval, NonZeroU32::new(burst).unwrap(), clock.clone()).unwrap()
+    }
+
+    proptest::proptest! {
+        /// So many as are left can be taken at once, and no more; when there are none, one can after the wait and not before.
+        #[test]
+        fn what_is_left_is_what_can_be_taken(
+            burst in 1_u32..6,
+            steps in proptest::collection::vec((0_u64..8, 0_u64..700), 0..12),
+        ) {
+            let clock = Arc::new(SetClock::default());
+            let rate = rate(&clock, Duration::from_millis(100), burst);
+            for (amount, millis) in steps {
+                let _ = rate.take(amount);
+                clock.advance(Duration::from_millis(millis));
+            }
+            let (level, wait) = rate.left();
+            proptest::prop_assert_eq!((level, wait), rate.left(), "looking costs nothing");
+            proptest::prop_assert!(rate.take(level.left + 1).is_err());
+            if let Some(wait) = wait {
+                proptest::prop_assert_eq!(level.left, 0);
+                clock.advance(wait.checked_sub(Duration::from_nanos(1)).unwrap());
+                proptest::prop_assert!(rate.take(1).is_err());
+                clock.advance(Duration::from_nanos(1));
+                proptest::prop_assert!(rate.take(1).is_ok());
+            } else {
+                proptest::prop_assert!(rate.take(level.left).is_ok());
+            }
+            clock.advance(rate.left().0.reset);
+            proptest::prop_assert_eq!(rate.left().0.left, u64::from(burst), "all is there again");
+        }
+
+        /// What is taken and given back leaves all as it was.
+        #[test]
+        fn a_refund_undoes_what_was_taken(burst in 2_u32..9, first in 1_u64..4, amount in 1_u64..8) {
+            let clock = Arc::new(SetClock::default());
+            let rate = rate(&clock, Duration::from_secs(1), burst);
+            let _ = rate.take(first);
+            let before = rate.left();
+            if rate.take(amount).is_ok() {
+                rate.refund(amount);
+            }
+            proptest::prop_assert_eq!(before.0.left, rate.left().0.left);
+        }
+    }
+
+    #[test]
+    fn a_burst_passes_and_then_the_rate_holds() {
+        let clock = Arc::new(SetClock::default());
+        let rate = rate(&clock, Duration::from_millis(100), 3);
+        for _ in 0..3 {
+            rate.take(1).unwrap();
+        }
+        assert_eq!(rate.take(1), Err(Short::Until(Duration::from_millis(100))));
+        clock.advance(Duration::from_millis(100));
+        rate.take(1).unwrap();
+        assert!(rate.take(1).is_err());
+        assert_eq!(rate.take(4), Err(Short::Never));
+    }
+
+    #[test]
+    fn threads_together_get_no_more_than_the_burst() {
+        let clock = Arc::new(SetClock::default());
+        let rate = rate(&clock, Duration::from_hours(1), 1000);
+        let admitted: usize = std::thread::scope(|scope| {
+            let work = || (0..1000).filter(|_| rate.take(1).is_ok()).count();
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(work)).collect();
+            threads.into_iter().map(|t| t.join().unwrap()).sum()
+        });
+        assert_eq!(admitted, 1000);
+    }
+}

@@ -1,0 +1,311 @@
+//! So much in each day or month, in this process.
+//!
+//! Invariant: nothing is handed out of a window before the ledger, where there is one, has kept that it was; a window never goes back,
+//! whatever the clock does.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use jiff::tz::TimeZone;
+use tokio::sync::oneshot;
+
+use super::calendar::Stretch;
+use super::ledger::{Counted, Ledger, waiting};
+use super::{Level, Period, Short};
+use crate::clock::SharedClock;
+
+/// Into how many blocks a window is cut, each kept before it is used.
+const BLOCKS: u64 = 128;
+
+/// A count, and what it may come to.
+#[derive(Debug)]
+pub(super) struct Window {
+    most: u64,
+    period: Period,
+    zone: TimeZone,
+    count: Arc<Count>,
+    clock: SharedClock,
+}
+
+/// What was counted. Outlives a change of how much there may be.
+pub(super) struct Count {
+    name: Box<str>,
+    state: Mutex<State>,
+    ledger: Option<Arc<Ledger>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    stretch: Stretch,
+    used: u64,
+    /// What is kept, and so may be used.
+    kept: u64,
+    /// What is about to be kept.
+    keeping: u64,
+}
+
+/// Why nothing was taken.
+#[derive(Debug)]
+pub(super) enum NotTaken {
+    /// There is no room.
+    Short(Short),
+    /// It is to be kept first. Then it can be tried again.
+    Keeping(oneshot::Receiver<bool>),
+}
+
+impl Window {
+    /// The window whose count has this name. Without a ledger, what it counts ends with the process.
+    pub(super) fn new(
+        name: &str,
+        most: u64,
+        (period, zone): (Period, TimeZone),
+        ledger: Option<Arc<Ledger>>,
+        clock: SharedClock,
+    ) -> Self {
+        let mut state = State::default();
+        let known = ledger.as_ref().and_then(|ledger| ledger.known(name));
+        if let Some((begins, amount)) = known {
+            let at = std::time::SystemTime::UNIX_EPOCH
+                + std::time::Duration::from_secs(u64::try_from(begins).unwrap_or(0));
+            if let Some(stretch) = Stretch::at(at, period, &zone) {
+                state = State {
+                    stretch,
+                    used: amount,
+                    kept: amount,
+                    keeping: amount,
+                };
+            }
+        }
+        let count = Arc::new(Count {
+            name: name.into(),
+            state: Mutex::new(state),
+            ledger,
+        });
+        if let Some(ledger) = &count.ledger {
+            let count: Weak<dyn Counted> = Arc::downgrade(&count) as Weak<dyn Counted>;
+            ledger.register(count);
+        }
+        Self {
+            most,
+            period,
+            zone,
+            count,
+            clock,
+        }
+    }
+
+    /// The same window with what this one has counted, if they count the same stretches.
+    pub(super) fn continuing(&mut self, earlier: &Self) {
+        if self.period == earlier.period && self.zone == earlier.zone {
+            self.count = Arc::clone(&earlier.count);
+        }
+    }
+
+    pub(super) fn take(&self, amount: u64) -> Result<(), NotTaken> {
+        if amount > self.most {
+            return Err(NotTaken::Short(Short::Never));
+        }
+        let now = self.clock.now();
+        let mut state = self.current();
+        let Some(used) = state
+            .used
+            .checked_add(amount)
+            .filter(|used| *used <= self.most)
+        else {
+            return Err(NotTaken::Short(Short::Until(state.stretch.left(now))));
+        };
+        let block = (self.most / BLOCKS).max(1);
+        if used <= state.kept {
+            state.used = used;
+            if state.kept - used < block / 2 && state.keeping == state.kept {
+                let ahead = used.saturating_add(block).min(self.most);
+                drop(self.keep(&mut state, ahead));
+            }
+            return Ok(());
+        }
+        let ahead = used.saturating_add(block).min(self.most);
+        if let Some(kept) = self.keep(&mut state, ahead) {
+            return Err(NotTaken::Keeping(kept));
+        }
+        // Nothing outlives the process, so nothing need be kept.
+        state.used = used;
+        Ok(())
+    }
+
+    pub(super) fn refund(&self, amount: u64) {
+        let mut state = self.count.state();
+        if !state.stretch.is_over(self.clock.now()) {
+            state.used = state.used.saturating_sub(amount);
+        }
+    }
+
+    pub(super) fn left(&self) -> Level {
+        let now = self.clock.now();
+        let state = self.current();
+        Level {
+            left: self.most.saturating_sub(state.used),
+            reset: state.stretch.left(now),
+        }
+    }
+
+    /// The count of the stretch that it is now.
+    fn current(&self) -> MutexGuard<'_, State> {
+        let now = self.clock.now();
+        let mut state = self.count.state();
+        if state.stretch.is_over(now)
+            && let Some(stretch) = Stretch::at(now, self.period, &self.zone)
+        {
+            *state = State {
+                stretch,
+                ..State::default()
+            };
+        }
+        state
+    }
+
+    /// Has so much kept; `None`: nobody keeps anything.
+    fn keep(&self, state: &mut State, amount: u64) -> Option<oneshot::Receiver<bool>> {
+        let ledger = self.count.ledger.as_ref()?;
+        // Never less than before: a refund may lie between.
+        let amount = amount.max(state.keeping);
+        state.keeping = amount;
+        let (begins, count) = (state.stretch.begins, Arc::clone(&self.count));
+        let (tell, told) = waiting();
+        // The ledger answers on its own thread, or at once if it is closed: then nothing is changed under this lock.
+        ledger.keep(&self.count.name, begins, amount, move |kept| {
+            if kept {
+                count.kept(begins, amount);
+            }
+            tell(kept);
+        });
+        Some(told)
+    }
+}
+
+impl Count {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // What the lock holds is whole between any two statements.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn kept(&self, begins: i64, amount: u64) {
+        let mut state = self.state();
+        if state.stretch.begins == begins {
+            state.kept = state.kept.max(amount);
+            state.keeping = state.keeping.max(state.kept);
+        }
+    }
+}
+
+impl Counted for Count {
+    fn counted(&self) -> (Box<str>, i64, u64) {
+        let state = self.state();
+        (self.name.clone(), state.stretch.begins, state.used)
+    }
+}
+
+impl fmt::Debug for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Count").field(&self.name).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::tests::SetClock;
+
+    fn window(clock: &Arc<SetClock>, most: u64, ledger: Option<&Arc<Ledger>>) -> Window {
+        let calendar = (Period::Day, TimeZone::UTC);
+        Window::new(
+            "tenant:acme/daily",
+            most,
+            calendar,
+            ledger.cloned(),
+            clock.clone(),
+        )
+    }
+
+    /// Takes, waiting for the ledger as often as it wants.
+    fn take(window: &Window, amount: u64) -> Result<(), Short> {
+        loop {
+            match window.take(amount) {
+                Ok(()) => return Ok(()),
+                Err(NotTaken::Short(short)) => return Err(short),
+                Err(NotTaken::Keeping(kept)) => assert!(kept.blocking_recv().unwrap()),
+            }
+        }
+    }
+
+    #[test]
+    fn a_day_holds_so_much_and_the_next_as_much_again() {
+        let clock = Arc::new(SetClock::default());
+        let window = window(&clock, 10, None);
+        take(&window, 7).unwrap();
+        let until_midnight = Duration::from_secs(24 * 3600 - (3 * 3600 + 4 * 60 + 5));
+        assert_eq!(take(&window, 4), Err(Short::Until(until_midnight)));
+        assert_eq!(take(&window, 11), Err(Short::Never));
+        take(&window, 3).unwrap();
+        assert_eq!(
+            window.left(),
+            Level {
+                left: 0,
+                reset: until_midnight
+            }
+        );
+        window.refund(2);
+        take(&window, 2).unwrap();
+        clock.advance(until_midnight);
+        assert_eq!(window.left().left, 10);
+        take(&window, 10).unwrap();
+        assert!(take(&window, 1).is_err());
+    }
+
+    #[test]
+    fn a_restart_forgets_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(SetClock::default());
+        let open = || Arc::new(Ledger::open(folder.path(), 1_767_323_045).unwrap());
+        let ledger = open();
+        take(&window(&clock, 1280, Some(&ledger)), 1000).unwrap();
+        drop(ledger);
+        // Nobody closed it, as if the process had been killed: it may have counted a block too much, and never too little.
+        let ledger = loop {
+            // The thread of the first may still hold the file.
+            match Ledger::open(folder.path(), 1_767_323_045) {
+                Ok(ledger) => break Arc::new(ledger),
+                Err(_) => std::thread::yield_now(),
+            }
+        };
+        let second = window(&clock, 1280, Some(&ledger));
+        let left = second.left().left;
+        assert!((260..=280).contains(&left), "{left}");
+        take(&second, 100).unwrap();
+        let exactly = second.left().left;
+        ledger.close();
+        assert!(
+            second.take(50).is_err(),
+            "what cannot be kept is not handed out"
+        );
+        drop(second);
+        drop(ledger);
+        let third = window(&clock, 1280, Some(&open()));
+        assert_eq!(third.left().left, exactly, "after an orderly end");
+    }
+
+    #[test]
+    fn threads_together_get_no_more_than_there_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Arc::new(Ledger::open(folder.path(), 1_767_323_045).unwrap());
+        let clock = Arc::new(SetClock::default());
+        let window = window(&clock, 1000, Some(&ledger));
+        let taken: usize = std::thread::scope(|scope| {
+            let work = || (0..500).filter(|_| take(&window, 1).is_ok()).count();
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(work)).collect();
+            threads.into_iter().map(|t| t.join().unwrap()).sum()
+        });
+        assert_eq!(taken, 1000);
+    }
+}

@@ -1,0 +1,102 @@
+//! Limits of the configuration, as they are charged.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, anyhow};
+
+use super::tenants::selectors;
+use crate::admit::grant::CommandSelector;
+use crate::admit::quota::limit::{Counting, Limit, Terms, Unit, WhenAway};
+use crate::admit::quota::{Ledger, Measure, Period};
+use crate::clock::SharedClock;
+use crate::config::{self, LimitAmount, Located, Per, State};
+use crate::names::TenantId;
+
+/// How limits count in this process.
+///
+/// # Errors
+/// If the folder of counts cannot be opened.
+pub fn counting(state: &State, clock: &SharedClock) -> anyhow::Result<Counting> {
+    let open = |folder: &std::path::PathBuf| {
+        let now = clock.now().duration_since(SystemTime::UNIX_EPOCH);
+        let now = i64::try_from(now.unwrap_or_default().as_secs()).unwrap_or(i64::MAX);
+        let ledger = Ledger::open(folder, now);
+        let ledger = ledger.with_context(|| format!("`state.dir` {}", folder.display()))?;
+        anyhow::Ok(Arc::new(ledger))
+    };
+    Ok(Counting {
+        ledger: state.dir.as_ref().map(open).transpose()?,
+        clock: Arc::clone(clock),
+        replicas: NonZeroU32::MIN,
+    })
+}
+
+/// Limits of a tenant, or of the whole service.
+///
+/// # Errors
+/// If a command is not one: reading has reported those already.
+pub fn build(
+    limits: &[Located<config::Limit>],
+    tenant: Option<&TenantId>,
+    counting: &Counting,
+) -> anyhow::Result<Vec<Limit>> {
+    let terms = limits
+        .iter()
+        .filter_map(|limit| terms(&limit.value).transpose());
+    let build = |terms: anyhow::Result<Terms>| {
+        let terms = terms?;
+        let name = Arc::clone(&terms.name);
+        let limit = Limit::new(terms, tenant, counting);
+        limit.ok_or_else(|| anyhow!("the limit {name:?} is faster than one a nanosecond"))
+    };
+    terms.map(build).collect()
+}
+
+/// What a limit says; `None`: it bounds something else than what is charged.
+fn terms(limit: &config::Limit) -> anyhow::Result<Option<Terms>> {
+    let (unit, measure) = match &limit.amount {
+        LimitAmount::Rate { rate, burst } => {
+            let interval = interval(*rate);
+            let burst = u64::from(burst.get());
+            (Unit::Urls, Measure::Rate { interval, burst })
+        }
+        LimitAmount::Urls(window) => (Unit::Urls, measure(window)),
+        LimitAmount::UploadBytes(window) => (Unit::UploadBytes, measure(window)),
+        LimitAmount::StsCalls(_) => return Ok(None),
+    };
+    let weight = |(name, weight): &(Located<String>, u32)| {
+        anyhow::Ok((CommandSelector::parse(&name.value)?, *weight))
+    };
+    Ok(Some(Terms {
+        name: limit.name.as_str().into(),
+        commands: selectors(limit.commands.as_deref().unwrap_or_default())?,
+        weights: limit.weights.iter().map(weight).collect::<Result<_, _>>()?,
+        unit,
+        measure,
+        each_caller: limit.each_caller,
+        shadow: limit.shadow,
+        when_away: match limit.when_away {
+            config::WhenAway::Closed => WhenAway::Closed,
+            config::WhenAway::Open => WhenAway::Open,
+            config::WhenAway::Local => WhenAway::Local,
+        },
+    }))
+}
+
+/// From one to the next, to the nanosecond.
+fn interval(rate: config::Rate) -> Duration {
+    Duration::from_secs(rate.per.seconds().into()) / rate.count.get()
+}
+
+fn measure(window: &config::Window) -> Measure {
+    Measure::Window {
+        most: window.most,
+        period: match window.per {
+            Per::Day => Period::Day,
+            Per::Month => Period::Month,
+        },
+        zone: window.zone.clone(),
+    }
+}

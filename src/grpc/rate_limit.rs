@@ -1,0 +1,24 @@
+//! Where a tenant's limits stand, as response metadata: `ratelimit-policy` and `ratelimit`.
+//!
+//! Source: <https://www.ietf.org/archive/id/draft-ietf-httpapi-ratelimit-headers-10.html>.
+
+use http::HeaderValue;
+use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
+
+use crate::admit::quota::Told;
+
+/// Tells what limits told of a request, if any did.
+pub(super) fn tell(metadata: &mut MetadataMap, told: Told) {
+    let Some((policy, left)) = told.metadata() else {
+        return;
+    };
+    let value = |bytes: bytes::Bytes| {
+        // Names of limits and numbers are plain text.
+        let value = HeaderValue::from_maybe_shared(bytes).ok()?;
+        MetadataValue::<Ascii>::try_from(value.as_bytes()).ok()
+    };
+    if let (Some(policy), Some(left)) = (value(policy), value(left.into())) {
+        metadata.insert("ratelimit-policy", policy);
+        metadata.insert("ratelimit", left);
+    }
+}
