@@ -21,7 +21,7 @@ pub mod trust_policy;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use futures_util::stream::{self, StreamExt as _};
@@ -77,7 +77,8 @@ pub struct TenantSession {
 
 #[derive(Debug)]
 enum Source {
-    Role(Box<Role>, Arc<TenantCalls>),
+    /// The calls from the first on: idle tenants have none.
+    Role(Box<Role>, OnceLock<Arc<TenantCalls>>),
     Static(Arc<Session>),
 }
 
@@ -347,7 +348,7 @@ impl Scoper {
                     session: Arc::clone(session),
                 });
             }
-            Source::Role(role, calls) => (role, calls),
+            Source::Role(role, calls) => (role, calls.get_or_init(Arc::default)),
         };
         let clock = calls.clock(&self.skews, &role.sts);
         self.skews.check(clock)?;
@@ -431,7 +432,7 @@ impl TenantSession {
     pub fn assume_role(tenant: TenantId, role: Role) -> Self {
         Self {
             tenant,
-            source: Source::Role(Box::new(role), Arc::default()),
+            source: Source::Role(Box::new(role), OnceLock::new()),
         }
     }
 
@@ -443,7 +444,8 @@ impl TenantSession {
             && role.arn == known.arn
             && role.sts == known.sts
         {
-            *calls = Arc::clone(earlier);
+            // Whatever is still under way for the earlier settings calls by the same.
+            *calls = Arc::clone(earlier.get_or_init(Arc::default)).into();
         }
         self
     }

@@ -31,9 +31,9 @@ impl<T> Shared<T> {
     /// What these commands carry at the store.
     pub(super) fn of(
         &self,
-        commands: &[CommandSelector],
+        commands: Vec<CommandSelector>,
         store: Store,
-        make: impl FnOnce() -> T,
+        make: impl FnOnce(Vec<CommandSelector>) -> T,
     ) -> Arc<T> {
         let names = commands.iter().map(|selector| match selector {
             CommandSelector::Class(class) => class.name(),
@@ -52,9 +52,9 @@ impl<T> Shared<T> {
             kept.made.retain(|_, made| Arc::strong_count(made) > 1);
             kept.many = FEW.max(2 * kept.made.len());
         }
-        let made = Arc::new(make());
-        kept.made.insert(key, Arc::clone(&made));
-        made
+        let new = Arc::new(make(commands));
+        kept.made.insert(key, Arc::clone(&new));
+        new
     }
 }
 
@@ -71,22 +71,22 @@ mod tests {
     #[test]
     fn what_differs_is_not_shared() {
         let shared = Shared::new();
-        let read = parsed(&["read", "GetObject"]);
-        let one = shared.of(&read, Store::Aws, || 1);
-        assert_eq!(*shared.of(&read, Store::Aws, || 2), 1);
-        assert_eq!(*shared.of(&read, Store::Compatible, || 3), 3);
-        assert_eq!(*shared.of(&parsed(&["read"]), Store::Aws, || 4), 4);
+        let read = || parsed(&["read", "GetObject"]);
+        let one = shared.of(read(), Store::Aws, |_| 1);
+        assert_eq!(*shared.of(read(), Store::Aws, |_| 2), 1);
+        assert_eq!(*shared.of(read(), Store::Compatible, |_| 3), 3);
+        assert_eq!(*shared.of(parsed(&["read"]), Store::Aws, |_| 4), 4);
         assert_eq!(*one, 1);
     }
 
     #[test]
     fn what_nobody_has_any_more_does_not_pile_up() {
         let shared = Shared::new();
-        let held = shared.of(&[], Store::Aws, || 0);
+        let held = shared.of(Vec::new(), Store::Aws, |_| 0);
         for (index, one) in OPERATIONS.iter().enumerate() {
             for other in OPERATIONS {
-                let commands = [one, other].map(|o| CommandSelector::Named(o));
-                shared.of(&commands, Store::Aws, || index);
+                let commands = [one, other].map(CommandSelector::Named);
+                shared.of(commands.into(), Store::Aws, |_| index);
             }
         }
         let kept = shared.0.lock().unwrap();

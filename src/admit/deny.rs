@@ -39,7 +39,7 @@ impl Denial {
         store: Store,
     ) -> Self {
         static SHARED: Shared<Commands> = Shared::new();
-        let shared = SHARED.of(&commands, store, || Commands::new(&commands, store));
+        let shared = SHARED.of(commands, store, |commands| Commands::new(commands, store));
         Self {
             commands: shared,
             resources: resources.into_boxed_slice(),
@@ -90,10 +90,10 @@ impl Denial {
 }
 
 impl Commands {
-    fn new(commands: &[CommandSelector], store: Store) -> Self {
+    fn new(selectors: Vec<CommandSelector>, store: Store) -> Self {
         let (mut actions, mut told) = (BTreeMap::new(), BTreeMap::new());
-        for operation in OPERATIONS.iter().filter(|o| is_of(commands, o)) {
-            let named = commands.contains(&CommandSelector::Named(operation));
+        for operation in OPERATIONS.iter().filter(|o| is_of(&selectors, o)) {
+            let named = selectors.contains(&CommandSelector::Named(operation));
             // What is another command's is denied as that command.
             for action in operation.actions.iter().filter(|a| !a.granted_apart) {
                 note(&mut actions, action);
@@ -103,7 +103,7 @@ impl Commands {
             }
         }
         Self {
-            selectors: commands.to_vec(),
+            selectors,
             actions,
             told,
         }

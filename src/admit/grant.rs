@@ -119,7 +119,7 @@ impl Grant {
         store: Store,
     ) -> Self {
         static SHARED: Shared<Commands> = Shared::new();
-        let shared = SHARED.of(&commands, store, || Commands::new(&commands, store));
+        let shared = SHARED.of(commands, store, |commands| Commands::new(commands, store));
         Self {
             commands: shared,
             resources: resources.into_boxed_slice(),
@@ -215,11 +215,11 @@ impl Grant {
 }
 
 impl Commands {
-    fn new(commands: &[CommandSelector], store: Store) -> Self {
+    fn new(selectors: Vec<CommandSelector>, store: Store) -> Self {
         let mut actions = BTreeMap::new();
         for operation in OPERATIONS {
-            let named = commands.contains(&CommandSelector::Named(operation));
-            if !commands.iter().any(|selector| selector.selects(operation)) {
+            let named = selectors.contains(&CommandSelector::Named(operation));
+            if !selectors.iter().any(|selector| selector.selects(operation)) {
                 continue;
             }
             for action in operation.actions {
@@ -233,10 +233,7 @@ impl Commands {
                 }
             }
         }
-        Self {
-            selectors: commands.to_vec(),
-            actions,
-        }
+        Self { selectors, actions }
     }
 }
 

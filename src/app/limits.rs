@@ -51,9 +51,9 @@ pub fn build(
         let limit = Limit::new(terms, tenant, counting);
         limit.ok_or_else(|| anyhow!("the limit {name:?} is faster than one a nanosecond"))
     };
-    let mut built: Vec<Limit> = terms.map(build).collect::<anyhow::Result<_>>()?;
-    built.shrink_to_fit();
-    Ok(built)
+    let mut limits: Vec<Limit> = terms.map(build).collect::<anyhow::Result<_>>()?;
+    limits.shrink_to_fit();
+    Ok(limits)
 }
 
 /// What a limit says; `None`: it bounds something else than what is charged.
