@@ -24,6 +24,7 @@ fn main() -> Result<()> {
     compiler.include_imports(true).include_source_info(true);
     compiler.open_files([
         "presignd/v1/presign_service.proto",
+        "presignd/v1/operations_service.proto",
         "presignd/v1/command.proto",
         "presignd/v1/error_reason.proto",
         "google/rpc/error_details.proto",

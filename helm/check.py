@@ -48,6 +48,9 @@ REFUSED = [
     ({"config": {"callers": []}}, "config.callers"),
     ({"config": {"callers": [{"tenants": ["acme"]}]}}, "match"),
     ({"config": {"tenant": {}}}, "tenant"),
+    ({"config": {"telemetry": {"prometheus": {"listen": "0.0.0.0:1"}}}}, "config.telemetry.prometheus"),
+    ({"metrics": {"enabled": True, "port": 50051}}, "metrics.port"),
+    ({"metrics": {"port": 80}}, "port"),
     ({"replica": 3}, "replica"),
     ({"service": {"headless": True, "type": "LoadBalancer"}}, "type"),
 ]
@@ -104,12 +107,24 @@ def consistent(manifests):
     deployment = manifests["Deployment"]["spec"]
     pod = deployment["template"]["spec"]
     container = pod["containers"][0]
-    server = yaml.safe_load(manifests["ConfigMap"]["data"]["presignd.yaml"])["server"]
+    config = yaml.safe_load(manifests["ConfigMap"]["data"]["presignd.yaml"])
+    server = config["server"]
     grace = int(server["grace"].removesuffix("s"))
     port = int(server["listen"].rsplit(":")[-1])
     labels = deployment["template"]["metadata"]["labels"]
     yield "the pod outlives the drain", pod["terminationGracePeriodSeconds"] > grace
     yield "the container's port is the one listened on", container["ports"][0]["containerPort"] == port
+    annotations = deployment["template"]["metadata"]["annotations"]
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    if "prometheus" in config.get("telemetry", {}):
+        listen = config["telemetry"]["prometheus"]["listen"]
+        yield "the port of metrics is the one listened on", listen == f"0.0.0.0:{ports['metrics']}"
+        yield "the port of metrics is annotated", annotations["prometheus.io/port"] == str(ports["metrics"])
+    else:
+        yield "no port of metrics without metrics", "metrics" not in ports and "prometheus.io/port" not in annotations
+    if "NetworkPolicy" in manifests:
+        allowed = {port["port"] for rule in manifests["NetworkPolicy"]["spec"].get("ingress", []) for port in rule["ports"]}
+        yield "the network's ports are the container's", allowed <= ports.keys()
     for probe in ["readinessProbe", "livenessProbe"]:
         if "tls" in server:
             asked = container[probe]["exec"]["command"]

@@ -4,12 +4,14 @@
 //! [`TenantRules::authorize`] holds a command against the grants and caps, and [`Quotas::admit`] charges the limits. Invariant:
 //! only `admit` makes an [`Admitted`], and nothing is signed without one.
 
+pub mod by_caller;
 mod carried;
 pub mod content;
 pub mod deny;
 pub mod expiry;
 pub mod explain;
 pub mod grant;
+pub mod header;
 pub mod held;
 pub mod media_type;
 pub mod policy;
@@ -24,6 +26,7 @@ use std::time::SystemTime;
 
 use smallvec::{SmallVec, smallvec};
 
+use self::by_caller::{ByCaller, RulesOfCaller, name_callers};
 use self::deny::Denial;
 use self::expiry::{AboveCap, Asked, Expiry, TenantExpiry};
 use self::grant::{Grant, standing};
@@ -48,14 +51,67 @@ pub struct TenantRules {
     pub limits: TenantLimits,
     /// Whether a session policy bounds what is signed. It does not with static credentials.
     pub has_session_policy: bool,
+    /// What grants and denials come to for each caller, where they name their callers.
+    pub callers: RulesByCaller,
 }
 
-/// What holds of a tenant's grants at some time.
+/// What rules come to for each caller. `None`: the same for all.
+#[derive(Debug, Default)]
+pub struct RulesByCaller(Option<Box<ByCaller<RulesOfCaller>>>);
+
+impl RulesByCaller {
+    /// For rules of these grants and denials.
+    #[must_use]
+    pub fn new(grants: &[Grant], deny: &[Denial]) -> Self {
+        Self(name_callers(grants, deny).then(Box::default))
+    }
+}
+
+/// A tenant's grants and denials, as they are for one caller.
+#[derive(Debug)]
+pub enum RulesFor<'a> {
+    /// As for all.
+    Everybody(&'a [Grant], &'a [Denial]),
+    /// With the caller's name in them.
+    Caller(Arc<RulesOfCaller>),
+}
+
+impl RulesFor<'_> {
+    /// What the caller may ask for.
+    #[must_use]
+    pub fn grants(&self) -> &[Grant] {
+        match self {
+            Self::Everybody(grants, _) => grants,
+            Self::Caller(rules) => &rules.grants,
+        }
+    }
+
+    /// And what not, whatever the grants say.
+    #[must_use]
+    pub fn deny(&self) -> &[Denial] {
+        match self {
+            Self::Everybody(_, deny) => deny,
+            Self::Caller(rules) => &rules.deny,
+        }
+    }
+}
+
+/// What holds of a tenant's rules for one caller at some time.
 #[derive(Debug)]
 pub struct Standing<'a> {
-    /// Those that have not ended.
-    pub grants: Cow<'a, [Grant]>,
+    rules: RulesFor<'a>,
+    /// The grants that have not ended, where some have.
+    left: Option<Vec<Grant>>,
     now: SystemTime,
+}
+
+impl Standing<'_> {
+    /// The grants that have not ended.
+    #[must_use]
+    pub fn grants(&self) -> &[Grant] {
+        let left = self.left.as_deref();
+        left.unwrap_or_else(|| self.rules.grants())
+    }
 }
 
 /// A command that the grants and caps allow, not yet charged.
@@ -113,13 +169,26 @@ pub enum NotAuthorized {
 }
 
 impl TenantRules {
-    /// The grants that hold at this time.
+    /// The grants and denials for a caller of this name.
     #[must_use]
-    pub fn standing(&self, now: SystemTime) -> Standing<'_> {
-        Standing {
-            grants: standing(&self.grants, now),
-            now,
+    pub fn of(&self, caller: &str) -> RulesFor<'_> {
+        match &self.callers.0 {
+            None => RulesFor::Everybody(&self.grants, &self.deny),
+            Some(callers) => RulesFor::Caller(callers.of(caller, || {
+                RulesOfCaller::of(&self.grants, &self.deny, caller)
+            })),
         }
+    }
+
+    /// The rules that hold at this time for a caller of this name.
+    #[must_use]
+    pub fn standing(&self, now: SystemTime, caller: &str) -> Standing<'_> {
+        let rules = self.of(caller);
+        let left = match standing(rules.grants(), now) {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(left) => Some(left),
+        };
+        Standing { rules, left, now }
     }
 
     /// Holds a command against the grants that stand, and the caps; `source_ip` are the only addresses that it is to work from.
@@ -137,8 +206,8 @@ impl TenantRules {
         if source_ip.is_some() && !self.has_session_policy {
             return Err(NotAuthorized::SourceIpNotHeld);
         }
-        deny::check(&self.deny, command, called)?;
-        let Standing { grants, now } = standing;
+        deny::check(standing.rules.deny(), command, called)?;
+        let (grants, now) = (standing.grants(), &standing.now);
         let allowed = policy::decide(grants, command, called, source_ip, *now)?;
         if allowed.bounded_by_session_only && !self.has_session_policy {
             return Err(NotAuthorized::Unbounded {

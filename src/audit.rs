@@ -22,11 +22,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwapOption;
 use smallvec::SmallVec;
 use uuid::Uuid;
 
 use self::span::OpenSpan;
 pub use self::trace_context::TraceContext;
+use crate::metrics;
 
 /// What was decided about one URL.
 ///
@@ -46,7 +48,8 @@ pub struct Record<'a> {
     pub status: &'static str,
     /// The `ErrorReason` without its prefix, such as `COMMAND_DENIED`, where no URL was issued.
     pub reason_code: Option<&'static str>,
-    /// Why no URL was issued: presignd's own sentence, which may hold names of the request, and never text from STS.
+    /// Why no URL was issued, or what came of an operation: presignd's own sentence, which may hold names of the request, and never text
+    /// from STS.
     pub detail: Option<Cow<'a, str>>,
     /// The full name of the RPC's method, such as `presignd.v1.PresignService/Presign`.
     pub method: &'static str,
@@ -174,6 +177,15 @@ impl<'a> Record<'a> {
         self.detail = detail;
     }
 
+    /// Notes that an operation was done; `detail` is what came of it, where that does not go without saying.
+    pub fn operated(&mut self, decided: SystemTime, detail: Option<Cow<'a, str>>) {
+        self.decided = decided;
+        self.outcome = Outcome::Operated;
+        self.status = "OK";
+        self.reason_code = None;
+        self.detail = detail;
+    }
+
     /// Notes that no URL was issued: `outcome` is [`Outcome::Denied`] or [`Outcome::Failed`].
     pub fn refused(
         &mut self,
@@ -202,6 +214,8 @@ pub enum Outcome {
     Failed,
     /// Nothing was asked for but what would become of it.
     Explained,
+    /// An operator was shown something, or has changed something.
+    Operated,
 }
 
 impl Outcome {
@@ -212,6 +226,7 @@ impl Outcome {
             Self::Denied => "denied",
             Self::Failed => "failed",
             Self::Explained => "explained",
+            Self::Operated => "operated",
         }
     }
 }
@@ -289,6 +304,8 @@ const KEPT_BYTES: usize = 1 << 20;
 pub struct Recorder {
     spans: Arc<dyn SpanSink>,
     sink: Box<dyn Sink>,
+    /// Why the last records were not confirmed, if they were not.
+    trouble: ArcSwapOption<AuditError>,
 }
 
 impl Recorder {
@@ -297,7 +314,13 @@ impl Recorder {
         Self {
             spans,
             sink: Box::new(sink),
+            trouble: ArcSwapOption::empty(),
         }
+    }
+
+    /// Why the last records were not confirmed. `None`: they were.
+    pub fn trouble(&self) -> Option<AuditError> {
+        self.trouble.load().as_deref().cloned()
     }
 
     /// Records one decision; see [`record_all`](Self::record_all).
@@ -326,18 +349,29 @@ impl Recorder {
         let mut encoded = Ok(());
         for record in records.clone() {
             let span = OpenSpan::under(caller);
-            encoded = encoded.and_then(|()| line::append(&mut bytes, record.borrow(), &span));
-            open.push(span);
+            let record = record.borrow();
+            encoded = encoded.and_then(|()| line::append(&mut bytes, record, &span));
+            open.push((span, record.outcome, record.reason_code));
         }
         let confirmed = match encoded {
             Ok(()) if count == 0 => Ok(()),
-            Ok(()) => self.sink.write(&bytes).await,
+            Ok(()) => {
+                let _waiting = metrics::RECORDS_WAITING.hold_many(count as u64);
+                self.sink.write(&bytes).await
+            }
             Err(error) => Err(error),
         };
+        let decided = open.iter().map(|(_, outcome, reason)| (*outcome, *reason));
+        count_decisions(decided, bytes.len(), confirmed.is_ok());
+        match &confirmed {
+            Err(error) => self.trouble.store(Some(Arc::new(error.clone()))),
+            Ok(()) if self.trouble.load().is_some() => self.trouble.store(None),
+            Ok(()) => {}
+        }
         if self.spans.is_listening() {
             // The lines are written: their room is the spans' now.
             bytes.clear();
-            for (span, record) in open.iter().zip(records) {
+            for ((span, ..), record) in open.iter().zip(records) {
                 span.end(&mut bytes, record.borrow(), confirmed.is_ok());
             }
             self.spans.take(&bytes, count);
@@ -352,6 +386,27 @@ impl Recorder {
     /// Takes no more records, and waits at most `within` until those taken are kept.
     pub async fn close(&self, within: Duration) -> Result<(), AuditError> {
         self.sink.close(within).await
+    }
+}
+
+/// Counts what was decided, and what became of its records.
+fn count_decisions(
+    decided: impl ExactSizeIterator<Item = (Outcome, Option<&'static str>)>,
+    bytes: usize,
+    confirmed: bool,
+) {
+    let count = decided.len() as u64;
+    if confirmed {
+        metrics::RECORDS.add(metrics::CONFIRMED, count);
+        metrics::RECORD_BYTES.add(0, bytes as u64);
+        for (outcome, reason) in decided {
+            metrics::DECISIONS.count(metrics::decision(outcome.as_str(), reason));
+        }
+    } else {
+        // Whatever was decided, it does not leave.
+        let failed = metrics::decision(Outcome::Failed.as_str(), Some("AUDIT_UNAVAILABLE"));
+        metrics::RECORDS.add(metrics::UNCONFIRMED, count);
+        metrics::DECISIONS.add(failed, count);
     }
 }
 

@@ -16,6 +16,7 @@ pub mod rules;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use http::HeaderValue;
 
 use self::api_key::{ApiKeys, KeyHash};
@@ -26,6 +27,7 @@ pub use self::presented::Presented;
 use self::presented::Shown;
 use self::rules::{Identity, Rules};
 use crate::clock::SharedClock;
+use crate::metrics;
 
 /// Whom to believe.
 #[derive(Debug, Clone)]
@@ -46,8 +48,33 @@ pub struct Authenticator {
     api_keys: ApiKeys<Caller>,
     /// Whoever shows nothing, if anyone may ask.
     anyone: Option<Caller>,
-    failures: Option<Failures>,
+    failures: Option<Arc<Failures>>,
+    limit: FailureLimit,
     accepted: Arc<str>,
+    clock: SharedClock,
+}
+
+/// Whoever finds out who asks. May be replaced at any time; what was begun with one ends with it.
+#[derive(Debug)]
+pub struct Gate(ArcSwap<Authenticator>);
+
+impl Gate {
+    /// With this one, for now.
+    #[must_use]
+    pub fn new(authenticator: Authenticator) -> Self {
+        Self(ArcSwap::from_pointee(authenticator))
+    }
+
+    /// The one for a request that begins now.
+    #[must_use]
+    pub fn authenticator(&self) -> Arc<Authenticator> {
+        self.0.load_full()
+    }
+
+    /// From now on there is this one.
+    pub fn replace(&self, authenticator: Authenticator) {
+        self.0.store(Arc::new(authenticator));
+    }
 }
 
 /// The caller could not be identified.
@@ -99,11 +126,45 @@ pub enum Why {
     ApiKey,
 }
 
+impl Unauthenticated {
+    /// The place in [`metrics::AUTHENTICATION_FAILURES`].
+    fn place(&self) -> usize {
+        match self {
+            Self::Refused { why, .. } => match why {
+                Why::Missing => 0,
+                Why::TwoCredentials => 1,
+                Why::Repeated => 2,
+                Why::NoBearer => 3,
+                Why::Token(_) => 4,
+                Why::ApiKey => 5,
+            },
+            Self::NoKeys => 6,
+            Self::TooManyFailures { .. } => 7,
+        }
+    }
+}
+
 impl Authenticator {
     /// Believes these, and knows the callers of these rules. Begins to fetch what the sources need, on the current runtime.
     #[must_use]
     pub fn new(sources: Sources, rules: Rules, clock: &SharedClock) -> Self {
-        let tokens = Tokens::new(sources.issuers, clock);
+        Self::after(None, sources, rules, clock)
+    }
+
+    /// Believes these, and knows the callers of these rules, from now on: nobody is known from before. The keys of issuers stay where those are
+    /// as they were, and so does the memory of failures.
+    #[must_use]
+    pub fn renewed(&self, sources: Sources, rules: Rules) -> Self {
+        Self::after(Some(self), sources, rules, &self.clock)
+    }
+
+    fn after(before: Option<&Self>, sources: Sources, rules: Rules, clock: &SharedClock) -> Self {
+        let tokens = Tokens::new(sources.issuers, before.map(|before| &before.tokens), clock);
+        let limit = sources.failures;
+        let failures = match before.filter(|before| before.limit == limit) {
+            Some(before) => before.failures.clone(),
+            None => Failures::new(limit, Arc::clone(clock)).map(Arc::new),
+        };
         let holder = |(name, hashes)| (rules.caller(&Identity::ApiKey(name), None), hashes);
         let api_keys: ApiKeys<Caller> = sources.api_keys.into_iter().map(holder).collect();
         let certificates = rules.know_certificates();
@@ -124,7 +185,9 @@ impl Authenticator {
                 .know_anyone()
                 .then(|| rules.caller(&Identity::Anyone, None)),
             accepted: accepted.join(", or ").into(),
-            failures: Failures::new(sources.failures, Arc::clone(clock)),
+            failures,
+            limit,
+            clock: Arc::clone(clock),
             tokens,
             api_keys,
             rules,
@@ -139,6 +202,9 @@ impl Authenticator {
     /// If the request does not say who asks, or not believably.
     pub async fn authenticate(&self, presented: &Presented) -> Result<Caller, Unauthenticated> {
         let judged = self.judge(presented).await;
+        if let Err(unauthenticated) = &judged {
+            metrics::AUTHENTICATION_FAILURES.count(unauthenticated.place());
+        }
         if let (Err(Unauthenticated::Refused { .. }), Some(failures)) = (&judged, &self.failures) {
             let unrecorded = failures.note(presented.peer);
             if unrecorded > 0 {

@@ -36,8 +36,10 @@ enum Command {
         #[arg(long, value_name = "FILE", env = "PRESIGND_CONFIG")]
         config: PathBuf,
         /// Assume each tenant's role once with every session policy that is known, by presignd's own credentials, and say what fails.
-        #[arg(long)]
+        #[arg(long, conflicts_with = "caller")]
         live: bool,
+        #[command(flatten)]
+        question: check::question::Question,
     },
     /// Asks a presignd whether it serves, prints its status, and fails unless that is SERVING: for probes and operators.
     Health(health::HealthOptions),
@@ -62,13 +64,17 @@ impl Cli {
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Serve { config } => serve::run(&config).await,
-            Command::Check { config, live } => Ok(check::run(&config, live).await),
+            Command::Check {
+                config,
+                live,
+                question,
+            } => Ok(check::run(&config, live, &question).await),
             Command::Health(options) => health::run(options).await,
             Command::Presign(options) => presign::run(*options).await,
             Command::Aws(command) => aws::run(&command),
             Command::ApiKey(command) => api_key::run(&command),
             #[cfg(feature = "dev")]
-            Command::Dev(options) => dev::run(options).await,
+            Command::Dev(options) => Box::pin(dev::run(options)).await,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The front door: PresignService over gRPC.
+//! The front door: PresignService and OperationsService over gRPC.
 //!
 //! Each RPC runs to its end, even if its caller hangs up: a decision must not escape its record that way.
 //! Nor by a panic: that is a refusal like any other, to the caller and in the record.
@@ -8,12 +8,13 @@ pub mod client;
 mod door;
 mod explain_presign;
 pub mod health;
+mod operations;
 mod presign;
 mod presign_parts;
 mod presign_post;
 mod rate_limit;
 mod reply;
-mod request;
+pub(crate) mod request;
 pub mod server;
 mod start_multipart_upload;
 mod status;
@@ -24,7 +25,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -36,6 +37,10 @@ use uuid::Uuid;
 use self::batch_presign::BatchPresign;
 use self::door::Ticket;
 use self::explain_presign::ExplainPresign;
+use self::operations::{
+    FreezeService, GetStatus, GetTenant, GetUsage, ListTenants, ReloadConfiguration, ResumeTenant,
+    SuspendTenant, UnfreezeService,
+};
 use self::presign::Presign;
 use self::presign_parts::PresignParts;
 use self::presign_post::PresignPost;
@@ -45,8 +50,9 @@ use self::stream_presign::Taking;
 use self::to_the_end::{Panicked, ToTheEnd};
 use crate::admit::quota::Told;
 use crate::audit::TraceContext;
-use crate::authenticate::{Authenticator, Caller, Presented, Unauthenticated};
+use crate::authenticate::{Authenticator, Caller, Gate, Presented, Unauthenticated};
 use crate::names::TenantId;
+use crate::operate::Controls;
 use crate::presign::{Arrival, Presigner, at_once};
 use crate::proto::v1::presign_service_server::PresignService;
 use crate::proto::v1::{
@@ -59,8 +65,10 @@ use crate::refusal::Refusal;
 
 /// The service's full name.
 pub const SERVICE: &str = "presignd.v1.PresignService";
-/// Its methods' full names.
-const METHODS: [&str; 7] = [
+/// The full name of the service for operators.
+pub const OPERATIONS: &str = "presignd.v1.OperationsService";
+/// The methods' full names.
+const METHODS: [&str; 16] = [
     Presign::METHOD,
     BatchPresign::METHOD,
     stream_presign::METHOD,
@@ -68,9 +76,18 @@ const METHODS: [&str; 7] = [
     ExplainPresign::METHOD,
     StartMultipartUpload::METHOD,
     PresignParts::METHOD,
+    ListTenants::METHOD,
+    GetTenant::METHOD,
+    GetUsage::METHOD,
+    SuspendTenant::METHOD,
+    ResumeTenant::METHOD,
+    FreezeService::METHOD,
+    UnfreezeService::METHOD,
+    ReloadConfiguration::METHOD,
+    GetStatus::METHOD,
 ];
 
-/// PresignService. Cheap to clone.
+/// PresignService and OperationsService. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct PresignApi(Arc<Inner>);
 
@@ -85,7 +102,7 @@ trait Unary: 'static {
     /// What is answered.
     type Reply: Send + 'static;
 
-    /// The tenant that the message names.
+    /// The tenant that the message names; empty if it is about none.
     fn tenant(message: &Self::Message) -> &str;
 
     /// Reads the message.
@@ -110,10 +127,12 @@ struct Unidentified {
 #[derive(Debug)]
 struct Inner {
     presigner: Presigner,
-    authenticator: Authenticator,
+    gate: Arc<Gate>,
     /// The longest that signing may take, whatever the caller's deadline.
     patience: Duration,
     tasks: TaskTracker,
+    /// Set once, when all is built that operators reach.
+    controls: OnceLock<Controls>,
 }
 
 impl PresignApi {
@@ -122,16 +141,28 @@ impl PresignApi {
     pub fn new(presigner: Presigner, authenticator: Authenticator, patience: Duration) -> Self {
         Self(Arc::new(Inner {
             presigner,
-            authenticator,
+            gate: Arc::new(Gate::new(authenticator)),
             patience,
             tasks: TaskTracker::new(),
+            controls: OnceLock::new(),
         }))
+    }
+
+    /// Gives operators what they reach. Only the first time counts.
+    pub fn control(&self, controls: Controls) {
+        let _ = self.0.controls.set(controls);
     }
 
     /// The rooms.
     #[must_use]
     pub fn presigner(&self) -> &Presigner {
         &self.0.presigner
+    }
+
+    /// Where callers are known.
+    #[must_use]
+    pub fn gate(&self) -> &Arc<Gate> {
+        &self.0.gate
     }
 
     /// The longest that signing may take, or a message to come.
@@ -235,6 +266,11 @@ impl PresignApi {
 }
 
 impl Inner {
+    /// What operators reach. Nothing, where nobody gave it.
+    fn controls(&self) -> &Controls {
+        self.controls.get_or_init(Controls::default)
+    }
+
     /// Knows the caller of a message, reads it, and does its work.
     async fn answer<R: Unary>(
         &self,
@@ -318,7 +354,8 @@ impl Inner {
     }
 
     async fn identify(&self, arrival: &mut Arrival, presented: &Presented) -> Result<(), Refusal> {
-        let mut identified = pin!(self.authenticator.authenticate(presented));
+        let authenticator = self.gate.authenticator();
+        let mut identified = pin!(authenticator.authenticate(presented));
         // Who is known already costs no timer.
         let known = if let Some(known) = at_once(identified.as_mut()).await {
             known

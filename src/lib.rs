@@ -13,13 +13,14 @@
 //! | [`upload`]       | in parts: how divided, and how begun?      | an upload's id               |
 //! | [`audit`]        | who will know?                             | a confirmed record           |
 //!
-//! [`presign`] is that corridor. [`grpc`] is its front door, [`app`] builds the rooms from the [`config`], and only `app` names the
+//! [`presign`] is that corridor, and what operators order in [`operate`] shuts it. [`grpc`] is its front door, [`app`] builds the rooms from the [`config`], and only `app` names the
 //! adapters. `names`, `clock`, `sign` and `config` use nothing else in the crate, save the generated messages of [`proto`].
 
 pub mod clock;
 pub mod metrics;
 pub mod names;
 pub mod proto;
+pub mod redis;
 pub mod watch;
 
 pub mod authenticate;
@@ -31,6 +32,7 @@ pub mod scope;
 pub mod sign;
 pub mod upload;
 
+pub mod operate;
 pub mod presign;
 pub mod refusal;
 pub mod tenant;

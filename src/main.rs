@@ -14,7 +14,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[tokio::main(worker_threads = 2)]
 async fn main() -> ExitCode {
     log_panics();
-    match Cli::parse().run().await {
+    match Box::pin(Cli::parse().run()).await {
         Ok(code) => code,
         Err(error) => {
             eprintln!("presignd: {error:#}");

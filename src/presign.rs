@@ -6,9 +6,11 @@
 
 pub mod explain;
 mod form;
+pub mod operation;
 mod placed;
 mod record;
 mod upload;
+mod usage;
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -31,6 +33,7 @@ use crate::authenticate::{Caller, Right};
 use crate::clock::SharedClock;
 use crate::endpoint::{self, Endpoints, NoEndpoint};
 use crate::names::TenantId;
+use crate::operate::StandingOrders;
 use crate::proto::v1::Command;
 use crate::refusal::Refusal;
 use crate::scope::{ScopedCredentials, Scoper};
@@ -45,6 +48,8 @@ use crate::upload::Uploads;
 pub struct Presigner {
     /// The tenants.
     pub tenants: Tenants,
+    /// What operators have stopped.
+    pub orders: StandingOrders,
     /// Hands out credentials.
     pub scoper: Scoper,
     /// Finds endpoints.
@@ -171,7 +176,8 @@ impl Presigner {
         let decide = async {
             placed.command()?;
             let tenant = tenant.as_ref().map_err(|denied| *denied)?;
-            let authorized = placed.authorize(tenant, &self.standing(tenant), request)?;
+            self.orders.allow(&tenant.id)?;
+            let authorized = placed.authorize(tenant, &self.standing(arrival, tenant), request)?;
             let admitted = self.admit(arrival, tenant, authorized, &bill).await?;
             self.issue_placed(arrival, tenant, &placed, Ok(admitted))
                 .await
@@ -202,13 +208,14 @@ impl Presigner {
         let mut placed = PlacedForm::bind(item);
         if let Ok(tenant) = &tenant {
             placed.name_buckets(&tenant.buckets);
-            placed.bound_upload(&self.standing(tenant), request.source_ip.as_ref());
+            placed.bound_upload(&self.standing(arrival, tenant), request.source_ip.as_ref());
         }
         let bill = OnceLock::new();
         let decide = async {
             let form = placed.form()?;
             let tenant = tenant.as_ref().map_err(|denied| *denied)?;
-            let authorized = placed.authorize(tenant, &self.standing(tenant), request)?;
+            self.orders.allow(&tenant.id)?;
+            let authorized = placed.authorize(tenant, &self.standing(arrival, tenant), request)?;
             let admitted = self.admit(arrival, tenant, authorized, &bill).await?;
             let (command, sign) = (&form.command, placed.sign(form));
             let endpoint = self.endpoint(tenant, command, placed.endpoint()).await?;
@@ -251,8 +258,9 @@ impl Presigner {
         let charged = OnceLock::new();
         let decide = async {
             let tenant = tenant.as_ref().map_err(|denied| *denied)?;
+            self.orders.allow(&tenant.id)?;
             let authorized: Vec<_> = {
-                let standing = self.standing(tenant);
+                let standing = self.standing(arrival, tenant);
                 let items = placed.iter();
                 let authorized = items.map(|item| item.authorize(tenant, &standing, request));
                 authorized.collect()
@@ -357,9 +365,10 @@ impl Presigner {
         self.quotas.refund(payer, bill.receipt, &costs).await;
     }
 
-    /// The grants of the tenant that hold now.
-    fn standing<'t>(&self, tenant: &'t Tenant) -> Standing<'t> {
-        tenant.rules.standing(self.clock.now())
+    /// The rules of the tenant that hold now for whoever asks.
+    fn standing<'t>(&self, arrival: &Arrival, tenant: &'t Tenant) -> Standing<'t> {
+        let (now, caller) = (self.clock.now(), arrival.caller.name());
+        tenant.rules.standing(now, caller)
     }
 
     /// Where the command goes.
@@ -423,6 +432,8 @@ impl Presigner {
             .scoper
             .scope(&admitted, &arrival.caller, &tenant.session, commands)
             .await?;
+        // STS may have been waited for, and nothing is signed after an order was kept.
+        self.orders.allow(&tenant.id)?;
         let now = self.clock.now();
         let left = self.scoper.left(&credentials);
         let expiry = expiry::within_session(admitted.expiry_at(now)?, left)?;

@@ -9,6 +9,8 @@ use crate::admit::quota::NoRoom;
 use crate::audit::{AuditError, Outcome};
 use crate::authenticate::Unauthenticated;
 use crate::endpoint::NoEndpoint;
+use crate::operate::configuration::NotReloadable;
+use crate::operate::{Halted, NotKept};
 use crate::proto::v1::ErrorReason;
 use crate::scope::ScopeError;
 use crate::sign::bind::{Violation, Violations};
@@ -49,6 +51,18 @@ pub enum Refusal {
     /// No such tenant for this caller.
     #[error(transparent)]
     Tenant(#[from] TenantDenied),
+    /// An operator has stopped it.
+    #[error(transparent)]
+    Halted(#[from] Halted),
+    /// The caller is no operator.
+    #[error(transparent)]
+    NotOperator(#[from] NotOperator),
+    /// An operator's order could not be kept.
+    #[error(transparent)]
+    NotKept(#[from] NotKept),
+    /// There is no configuration to read anew.
+    #[error(transparent)]
+    NotReloadable(#[from] NotReloadable),
     /// The grants or caps do not allow it.
     #[error(transparent)]
     NotAuthorized(#[from] NotAuthorized),
@@ -76,6 +90,19 @@ pub enum Refusal {
     /// A defect of presignd.
     #[error("presignd failed: its log has more under the issuance id")]
     Internal,
+}
+
+/// The caller may not do this to presignd.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotOperator {
+    /// It concerns every tenant.
+    #[error(
+        "you may not operate the whole service: that takes the right `operate` for all tenants"
+    )]
+    OfService,
+    /// There is nothing that they may.
+    #[error("you may operate no tenant: that takes the right `operate`")]
+    OfAny,
 }
 
 /// What a refusal means.
@@ -133,6 +160,7 @@ impl Refusal {
 
     /// Sorts the refusal.
     #[must_use]
+    #[expect(clippy::too_many_lines, reason = "an arm for each refusal")]
     pub fn verdict(&self) -> Verdict {
         use ErrorReason as Reason;
         let (outcome, code, reason) = match self {
@@ -169,6 +197,32 @@ impl Refusal {
                 Outcome::Denied,
                 Code::PermissionDenied,
                 Reason::TenantDenied,
+            ),
+            Self::Halted(Halted::Suspended) => (
+                Outcome::Denied,
+                Code::FailedPrecondition,
+                Reason::TenantSuspended,
+            ),
+            Self::Halted(Halted::Frozen) => {
+                (Outcome::Denied, Code::Unavailable, Reason::ServiceFrozen)
+            }
+            Self::NotOperator(_) => (
+                Outcome::Denied,
+                Code::PermissionDenied,
+                Reason::OperationDenied,
+            ),
+            Self::NotKept(NotKept::NoStore) => (
+                Outcome::Failed,
+                Code::FailedPrecondition,
+                Reason::StateMissing,
+            ),
+            Self::NotKept(NotKept::Away(_)) => {
+                (Outcome::Failed, Code::Unavailable, Reason::StateUnavailable)
+            }
+            Self::NotReloadable(_) => (
+                Outcome::Failed,
+                Code::FailedPrecondition,
+                Reason::NotReloadable,
             ),
             Self::NotAuthorized(
                 NotAuthorized::Denied(_)

@@ -3,6 +3,7 @@
 //! Takes an [`Admitted`] and gives [`ScopedCredentials`]; nothing is signed without them. Invariant: a session is only ever used
 //! for the tenant and the caller whose names are in it.
 
+pub mod at_hand;
 mod breaker;
 mod cache;
 mod calls;
@@ -299,6 +300,22 @@ impl Scoper {
         }
     }
 
+    /// How many sessions are kept.
+    #[must_use]
+    pub fn sessions(&self) -> u64 {
+        self.cache.len()
+    }
+
+    /// How far the clock of an STS is from this machine's at the most, in milliseconds.
+    #[must_use]
+    pub fn furthest_clock(&self) -> u64 {
+        let known = self.skews.known();
+        let sizes = known.iter().map(|(_, skew)| skew.size().as_millis());
+        sizes
+            .max()
+            .map_or(0, |most| u64::try_from(most).unwrap_or(u64::MAX))
+    }
+
     /// Whether this machine's clock can be trusted; see [`ClockSkews::agreement`].
     #[must_use]
     pub fn clocks_agree(&self) -> watch::Receiver<bool> {
@@ -316,7 +333,8 @@ impl Scoper {
         tenant: &TenantSession,
         commands: &[&BoundCommand<'_>],
     ) -> Result<ScopedCredentials, ScopeError> {
-        let narrowed = |role: &Role| role.narrowed_for(commands, admitted.source_ip());
+        let (name, source_ip) = (caller.name(), admitted.source_ip());
+        let narrowed = |role: &Role| role.narrowed_for(name, commands, source_ip);
         self.narrowed(admitted, caller, tenant, narrowed).await
     }
 
@@ -331,7 +349,8 @@ impl Scoper {
         tenant: &TenantSession,
         commands: &[&BoundCommand<'_>],
     ) -> Result<ScopedCredentials, ScopeError> {
-        let narrowed = |role: &Role| role.narrowed_for_own_use(commands, admitted.source_ip());
+        let (name, source_ip) = (caller.name(), admitted.source_ip());
+        let narrowed = |role: &Role| role.narrowed_for_own_use(name, commands, source_ip);
         self.narrowed(admitted, caller, tenant, narrowed).await
     }
 
@@ -360,7 +379,10 @@ impl Scoper {
             of_one_request: narrowed_to.of_one_request(),
         };
         let call = || role.call(&tenant.tenant, caller.name(), narrowed_to);
-        let session = self.cache.session(key, need, calls, call).await;
+        let session = self
+            .cache
+            .session(key, &tenant.tenant, need, calls, call)
+            .await;
         // The call may have told, and a clock that is far off explains much that STS says.
         self.skews.check(clock)?;
         let session = session.map_err(|error| error.spread(fastrand::f64()))?;

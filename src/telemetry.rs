@@ -1,21 +1,25 @@
-//! Where presignd's own signals go: spans to an OpenTelemetry collector, logs to standard error.
+//! Where presignd's own signals go: spans and metrics to an OpenTelemetry collector, metrics also to whoever fetches them, logs to
+//! standard error.
 //!
-//! Invariant: neither can hold up a request. A collector or a log reader that does not keep up loses spans or logs, which are
+//! Invariant: none can hold up a request. A collector or a log reader that does not keep up loses spans or logs, which are
 //! counted, and nothing else. Standard output belongs to the audit records.
 //!
-//! Environment: settings given here come first. Without them `OTEL_EXPORTER_OTLP_[TRACES_]ENDPOINT`, `.._TIMEOUT` and
-//! `.._INSECURE` count; and always `.._HEADERS`, `OTEL_BSP_MAX_QUEUE_SIZE`, `.._MAX_EXPORT_BATCH_SIZE` and `.._SCHEDULE_DELAY`, and
-//! what the SDK reads: `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES`. `OTEL_TRACES_SAMPLER` does not: the spans are part of the
+//! Environment: settings given here come first. Without them `OTEL_EXPORTER_OTLP_[TRACES_|METRICS_]ENDPOINT`, `.._TIMEOUT` and
+//! `.._INSECURE` count, and `OTEL_METRIC_EXPORT_INTERVAL`; and always `.._HEADERS`, `OTEL_BSP_MAX_QUEUE_SIZE`,
+//! `.._MAX_EXPORT_BATCH_SIZE` and `.._SCHEDULE_DELAY`, `OTEL_METRICS_EXPORTER` where it is `none`, and what the SDK reads: `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES`. `OTEL_TRACES_SAMPLER` does not: the spans are part of the
 //! record, so none is sampled away. Nor do `OTEL_SPAN_*_LIMIT`: a span has what its record has.
 
 mod collector;
 mod environment;
 mod export;
 mod logs;
+mod metrics;
 mod panics;
+mod prometheus;
 mod queue;
 
 use std::env;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,11 +29,13 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use self::collector::Collector;
+use self::collector::{Collector, Signal};
 use self::environment::Environment;
 use self::export::Exporter;
 pub use self::logs::{LogFormat, LogGuard, start_logs};
+pub use self::metrics::{Metrics, Observe};
 pub use self::panics::log_panics;
+pub use self::prometheus::Prometheus;
 pub use self::queue::SpanCounts;
 use self::queue::{Bounds, Nobody, SpanQueue};
 use crate::audit::SpanSink;
@@ -51,7 +57,7 @@ const GIVING_UP: Duration = Duration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     /// The collector's address makes no sense, or there are no roots to verify it by.
-    #[error("spans cannot be sent to {endpoint:?}: {reason}")]
+    #[error("telemetry cannot be sent to {endpoint:?}: {reason}")]
     Collector {
         /// The address.
         endpoint: String,
@@ -85,17 +91,35 @@ pub enum TelemetryError {
         /// How long was waited.
         within: Duration,
     },
+    /// Metrics cannot be served there.
+    #[error(
+        "cannot listen on {address} for whoever fetches metrics: {source}: telemetry.prometheus.listen names another address"
+    )]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The last metrics were not sent.
+    #[error("the metrics were not sent within {within:?} of shutting down")]
+    UnsentMetrics {
+        /// How long was waited.
+        within: Duration,
+    },
 }
 
-/// How spans are sent over OTLP/gRPC. What is `None` comes from the environment, or is the default.
+/// How spans and metrics are sent over OTLP/gRPC. What is `None` comes from the environment, or is the default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Otlp {
-    /// The collector, such as `http://127.0.0.1:4317`. Without one here or in the environment, no span is sent.
+    /// The collector, such as `http://127.0.0.1:4317`. Without one here or in the environment, nothing is sent.
     pub endpoint: Option<String>,
     /// How long one export may take with its retries. 10 s by default.
     pub timeout: Option<Duration>,
     /// How many spans may wait; those beyond are dropped and counted. 8,192 by default.
     pub queue: Option<u64>,
+    /// How often metrics are sent. 60 s by default.
+    pub interval: Option<Duration>,
     /// The resource's `service.name`. `presignd` by default.
     pub service_name: Option<String>,
 }
@@ -126,21 +150,14 @@ impl Traces {
         otlp: &Otlp,
         environment: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, TelemetryError> {
-        let environment = Environment(&environment);
-        let given = otlp.endpoint.clone().filter(|url| !url.is_empty());
-        let Some(endpoint) = given.or_else(|| environment.endpoint()) else {
+        let environment = Environment {
+            signal: Signal::Spans,
+            lookup: &environment,
+        };
+        let Some(collector) = collector(otlp, &environment)? else {
             return Ok(Self(None));
         };
         let runtime = Handle::try_current()?;
-        let scope = InstrumentationScope::builder("presignd")
-            .with_version(env!("CARGO_PKG_VERSION"))
-            .build();
-        let resource = resource(otlp.service_name.as_deref());
-        let collector = Collector::new(&endpoint, environment.headers(), &resource, scope);
-        let collector = collector.map_err(|error| TelemetryError::Collector {
-            endpoint,
-            reason: with_causes(&error),
-        })?;
         let or = |given: Option<u64>, default: u64| given.unwrap_or(default).max(1);
         let queue = Arc::new(SpanQueue::new(Bounds {
             queue: or(otlp.queue.or_else(|| environment.queue()), DEFAULT_QUEUE),
@@ -171,6 +188,12 @@ impl Traces {
             Some(export) => Arc::clone(&export.queue) as _,
             None => Arc::new(Nobody),
         }
+    }
+
+    /// Whether there is a collector for them.
+    #[must_use]
+    pub const fn are_sent(&self) -> bool {
+        self.0.is_some()
     }
 
     /// What became of the spans so far.
@@ -206,6 +229,31 @@ impl Traces {
             0 => Ok(()),
             _ => Err(TelemetryError::Unsent { unsent, within }),
         }
+    }
+}
+
+/// The collector of a signal, if there is one.
+fn collector(
+    otlp: &Otlp,
+    environment: &Environment<'_>,
+) -> Result<Option<Collector>, TelemetryError> {
+    let given = otlp.endpoint.clone().filter(|url| !url.is_empty());
+    let Some(endpoint) = given.or_else(|| environment.endpoint()) else {
+        return Ok(None);
+    };
+    // The connection needs it.
+    Handle::try_current()?;
+    let scope = InstrumentationScope::builder("presignd")
+        .with_version(env!("CARGO_PKG_VERSION"))
+        .build();
+    let resource = resource(otlp.service_name.as_deref());
+    let (signal, headers) = (environment.signal, environment.headers());
+    match Collector::new(signal, &endpoint, headers, &resource, scope) {
+        Ok(collector) => Ok(Some(collector)),
+        Err(error) => Err(TelemetryError::Collector {
+            endpoint,
+            reason: with_causes(&error),
+        }),
     }
 }
 

@@ -5,6 +5,7 @@ mod certificates;
 mod checking;
 mod failing;
 mod issuers;
+mod renewing;
 mod secrets;
 mod serving;
 mod tokens;
@@ -15,18 +16,22 @@ use ::http::{HeaderMap, HeaderName, HeaderValue};
 use presignd::app::callers;
 use presignd::authenticate::{Authenticator, Caller, Presented, Right, Unauthenticated};
 use presignd::clock::Clock;
+use presignd::config::Settings;
 use presignd::names::TenantId;
 
 use crate::harness::presignd::{TestClock, parse, static_tenant};
 
 /// Who asks by these sections `authentication` and `callers`, for the tenants `acme` and `globex`. Lives by this clock.
 fn authenticator(yaml: &str, clock: &Arc<TestClock>) -> Authenticator {
+    callers::authenticator(&settings(yaml), &(Arc::clone(clock) as Arc<dyn Clock>))
+}
+
+fn settings(yaml: &str) -> Settings {
     let tenant = static_tenant("grants: [{ commands: [read], resources: [\"acme-files/*\"] }]");
     let tenant = tenant.replace('\n', "\n    ");
-    let settings = parse(&format!(
+    parse(&format!(
         "{yaml}\ntenants:\n  acme:\n    {tenant}\n  globex:\n    {tenant}\n"
-    ));
-    callers::authenticator(&settings, &(Arc::clone(clock) as Arc<dyn Clock>))
+    ))
 }
 
 /// A request with these headers, from an address.

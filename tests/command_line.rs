@@ -50,6 +50,169 @@ fn serving(server: &str) -> String {
     format!("server: {server}\ncallers: [{{ match: anyone }}]\ntenants:\n  initech:{STATIC}")
 }
 
+/// Who may what, by which lines.
+const ASKED_ABOUT: &str = r#"server: { listen: 127.0.0.1:0 }
+authentication:
+  api_keys: { media: ["sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"] }
+callers:
+  - { match: { api_key: media }, tenants: [acme], name: media-api }
+  - { match: anyone, tenants: [globex], may: [explain] }
+tenants:
+  acme:
+    region: eu-west-1
+    credentials:
+      assume_role: { role_arn: "arn:aws:iam::111122223333:role/presignd-acme", duration: 2h }
+    expiry: { default: 10m, max: 2h }
+    grants:
+      - { commands: [read], resources: ["acme-files/*"], max_expiry: 1h }
+      - commands: [PutObject]
+        resources: ["acme-files/in/{caller}/*"]
+        headers: { acl: forbid, storage_class: { allow: [STANDARD] } }
+    deny:
+      - { commands: [read], resources: ["acme-files/legal/*"] }
+  globex:
+    region: us-east-1
+    credentials:
+      assume_role: { role_arn: "arn:aws:iam::111122223333:role/presignd-globex" }
+    grants: [{ commands: [read], resources: ["globex-files/{caller}/*"] }]
+"#;
+
+/// Asks `check` about a command.
+async fn ask(arguments: &[&str]) -> Ended {
+    let mut start = with_config("check", ASKED_ABOUT);
+    for argument in arguments {
+        start = start.argument(argument);
+    }
+    start.run().await
+}
+
+#[tokio::test]
+async fn check_says_whether_a_caller_may_and_by_which_lines() {
+    const LETS: &str = "  presignd.yaml:5:5: callers[0]: lets media-api sign for acme\n";
+    for (arguments, code, said) in [
+        (
+            &["--as", "media-api", "--tenant", "acme", "get", "s3://acme-files/a b"][..],
+            0,
+            format!(
+                "allowed: media-api may have GetObject on \"acme-files\", key \"a b\" signed for acme, for 10m unless asked otherwise
+{LETS}  presignd.yaml:14:9: tenants.acme.grants[0]: allows GetObject on \"acme-files\", key \"a b\"\n"
+            ),
+        ),
+        (
+            &["--as", "key.media", "--tenant", "acme", "get", "s3://acme-files/k", "--expires-in", "2h"],
+            1,
+            format!(
+                "denied: expires_in of 7200 s is above the grant's max_expiry of 3600 s: ask for less, leave it out, or set expiry_mode to CLAMP
+{LETS}  presignd.yaml:14:9: tenants.acme.grants[0]: allows GetObject on \"acme-files\", key \"k\"
+  presignd.yaml:14:70: tenants.acme.grants[0].max_expiry: caps the expiry at 1h
+  presignd.yaml:8:3: tenants.acme: caps the expiry at 2h\n"
+            ),
+        ),
+        (
+            &["--as", "media-api", "--tenant", "acme", "get", "s3://acme-files/legal/x"],
+            1,
+            format!(
+                "denied: deny[0] of the tenant denies GetObject on \"acme-files\", key \"legal/x\", whatever its grants say
+{LETS}  presignd.yaml:19:9: tenants.acme.deny[0]: denies GetObject on \"acme-files\", key \"legal/x\"\n"
+            ),
+        ),
+        (
+            &["--as", "media-api", "--tenant", "acme", "put", "s3://acme-files/in/media-api/x"],
+            0,
+            format!(
+                "allowed: media-api may have PutObject on \"acme-files\", key \"in/media-api/x\" signed for acme, for 10m unless asked otherwise
+{LETS}  presignd.yaml:15:9: tenants.acme.grants[1]: allows PutObject on \"acme-files\", key \"in/media-api/x\"\n"
+            ),
+        ),
+        (
+            &["--as", "media-api", "--tenant", "acme", "put", "s3://acme-files/in/media-apis/x"],
+            1,
+            format!(
+                "denied: no grant allows PutObject on \"acme-files\", key \"in/media-apis/x\"
+{LETS}  presignd.yaml:14:9: tenants.acme.grants[0]: does not allow PutObject: it is not of PutObject
+  presignd.yaml:15:9: tenants.acme.grants[1]: does not allow PutObject: it does not cover \"acme-files\", key \"in/media-apis/x\"\n"
+            ),
+        ),
+        (
+            &["--as", "media-api", "--tenant", "acme", "put", "s3://acme-files/in/media-api/x", "--set", "StorageClass=GLACIER"],
+            1,
+            format!(
+                "denied: no grant of PutObject there allows these fields: command.put_object.storage_class: is not one of STANDARD
+{LETS}  presignd.yaml:14:9: tenants.acme.grants[0]: does not allow PutObject: it is not of PutObject
+  presignd.yaml:15:9: tenants.acme.grants[1]: does not allow PutObject: storage_class is not one of STANDARD\n"
+            ),
+        ),
+        (
+            &["--as", "anyone", "--tenant", "globex", "get", "s3://globex-files/anyone/x"],
+            1,
+            "denied: no entry of `callers` lets anyone sign for globex
+  presignd.yaml:6:5: callers[1]: does not let anyone sign for globex\n"
+                .to_owned(),
+        ),
+    ] {
+        let ended = ask(arguments).await;
+        assert_eq!(ended.stdout, said, "{arguments:?}: {ended:?}");
+        assert_eq!(ended.code, Some(code), "{arguments:?}");
+        assert_eq!(ended.stderr, "", "{arguments:?}");
+    }
+}
+
+#[tokio::test]
+async fn check_says_what_it_cannot_answer() {
+    let asking =
+        |name, tenant, command, location| ["--as", name, "--tenant", tenant, command, location];
+    let place = "s3://acme-files/k";
+    for (arguments, said) in [
+        (
+            asking("nobody", "acme", "get", place),
+            "nobody is called `nobody`",
+        ),
+        (
+            asking("media-api", "acm", "get", place),
+            "there is no tenant `acm`: did you mean `acme`?",
+        ),
+        (
+            asking("media-api", "acme", "gett", place),
+            "`gett` is no command, did you mean `get`?",
+        ),
+        (
+            asking("media-api", "acme", "get", "s3://acme-files"),
+            "command.get_object.key: is required",
+        ),
+        (
+            asking("media-api", "acme", "get", "acme-files/k"),
+            "write s3://BUCKET/KEY",
+        ),
+        (
+            asking("media-api", "acme", "post", place),
+            "forms are not explained",
+        ),
+    ] {
+        let ended = ask(&arguments).await;
+        assert_eq!((ended.code, &*ended.stdout), (Some(2), ""), "{ended:?}");
+        assert_says(&ended.stderr, &[said]);
+    }
+    for arguments in [
+        &["--as", "media-api", "get", place][..],
+        &["--tenant", "acme", "get", place],
+        &["get", place],
+        &["--as", "media-api", "--tenant", "acme"],
+    ] {
+        let ended = ask(arguments).await;
+        assert_eq!((ended.code, &*ended.stdout), (Some(2), ""), "{ended:?}");
+        assert_says(&ended.stderr, &["Usage: presignd check"]);
+    }
+    let broken = with_config("check", "callers: [")
+        .argument("--as")
+        .argument("a");
+    let broken = broken.argument("--tenant").argument("b").argument("get");
+    assert_eq!(broken.run().await.code, Some(2));
+
+    let described = ask(&[]).await.stdout;
+    let wanted = "may PutObject on acme-files/in/{caller}/*, without acl, with storage_class STANDARD or none\n";
+    assert_says(&described, &[wanted, "for a caller with a name of 32"]);
+}
+
 async fn run(command: &str, yaml: &str) -> Ended {
     let start = with_config(command, yaml).env("INITECH_SECRET", "PLANTED0SECRET");
     let ended = start.run().await;

@@ -58,6 +58,7 @@ async fn the_services_are_listed() {
             "grpc.health.v1.Health",
             "grpc.reflection.v1.ServerReflection",
             "grpc.reflection.v1alpha.ServerReflection",
+            "presignd.v1.OperationsService",
             "presignd.v1.PresignService",
         ]
     );

@@ -12,6 +12,7 @@ pub(crate) mod http2;
 pub(crate) mod issuer;
 pub(crate) mod presignd;
 pub(crate) mod process;
+pub(crate) mod redis;
 pub(crate) mod refusal;
 pub(crate) mod relay;
 pub(crate) mod session;

@@ -1,6 +1,8 @@
 //! A tenant reaches what its grants name, and nothing else: presignd refuses it, and so do the session and the role behind the URL,
 //! each without the other's help.
 
+mod callers;
+
 use presignd::proto::v1::command::Command as Variant;
 use serde_json::json;
 use tonic::Code;
@@ -404,8 +406,8 @@ async fn wildcards_and_variables_in_grants_do_not_reach_the_neighbours() {
         ("literal/$?/*", "literal/$?/k", "literal/$x/k"),
         ("literal/$*", "literal/$", "literal/x"),
         (
-            "literal/${aws:username}/*",
-            "literal/${aws:username}/k",
+            "literal/$aws:username/*",
+            "literal/$aws:username/k",
             "literal/presignd/k",
         ),
     ];

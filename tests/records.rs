@@ -113,9 +113,22 @@ async fn every_refusal_leaves_a_record_of_who_wanted_what() {
         Reason::ShuttingDown,
         Reason::AuditUnavailable,
         Reason::SessionPolicyTooLong,
+        // Those of days and months, and of a shared store.
+        Reason::QuotaExceeded,
+        Reason::CountsUnavailable,
+        // Those of operators: see `operating`.
+        Reason::TenantSuspended,
+        Reason::ServiceFrozen,
+        Reason::StateMissing,
+        Reason::StateUnavailable,
+        Reason::NotReloadable,
+        Reason::OperationDenied,
         // Those of uploads in parts: see `multipart`.
         Reason::S3Refused,
         Reason::S3Unavailable,
+        // Those of days and of counts that replicas share: see `quotas`.
+        Reason::QuotaExceeded,
+        Reason::CountsUnavailable,
         // And those without a record; of a stream's end, see `streaming`.
         Reason::Overloaded,
         Reason::StreamClosed,

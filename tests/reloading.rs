@@ -14,6 +14,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
+use crate::authentication::api_keys::new_key;
 use crate::harness::presignd::{get_object, request};
 use crate::harness::process::{PATIENCE, Process, presignd};
 
@@ -232,17 +233,77 @@ async fn a_hangup_reads_it_anew_and_says_what_needs_a_restart() {
     over.process.signal("HUP");
     over.process.stderr_line("a new configuration serves").await;
     let main = over.folder.path().join("presignd.yaml");
+    let other = configuration(CALLERS).replace("listen: 127", "grace: 1s, listen: 127");
+    put(&main, &other);
+    put(&over.file("globex.yaml"), &tenant("globex", ""));
+    over.process
+        .stderr_line("`server` has changed, and is read when presignd starts")
+        .await;
+    over.until("globex", Result::is_ok).await;
+    over.presign("acme").await.unwrap();
+    assert!(!over.process.stderr().contains("`callers` has changed"));
+}
+
+#[tokio::test]
+async fn callers_come_and_go_and_what_is_taken_over_is_recorded() {
+    let over = Over::of_acme("").await;
+    over.presign("acme").await.unwrap();
+    put(&over.file("globex.yaml"), &tenant("globex", ""));
+    over.until("globex", Result::is_ok).await;
+    let main = over.folder.path().join("presignd.yaml");
     put(
         &main,
         &configuration("[{ match: anyone, tenants: [globex] }]"),
     );
-    put(&over.file("globex.yaml"), &tenant("globex", ""));
+    let denied = |answer: &Result<String, Status>| code(answer) == Code::PermissionDenied;
+    over.until("acme", denied).await;
+    over.presign("globex").await.unwrap();
+    let line = over.process.stdout_line("other callers").await;
+    let record: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(record["method"], "presignd/Reload", "{line}");
+    assert_eq!(record["outcome"], "operated", "{line}");
+    assert_eq!(record["caller"], "presignd", "{line}");
+    let detail = "2 tenants serve: 0 added, 0 changed, 0 removed, other callers";
+    assert_eq!(record["detail"], detail, "{line}");
+
+    // A mistake in the list changes nothing of it, nor of the tenants.
+    put(
+        &main,
+        &configuration("[{ match: anyone, tenants: [initech] }]"),
+    );
+    fs::remove_file(over.file("globex.yaml")).unwrap();
     over.process
-        .stderr_line("`callers` has changed, and is read when presignd starts")
+        .stdout_line("there is no tenant `initech`")
         .await;
-    over.until("globex", Result::is_ok).await;
-    over.presign("acme").await.unwrap();
-    assert!(!over.process.stderr().contains("`server` has changed"));
+    assert!(denied(&over.presign("acme").await));
+    over.presign("globex").await.unwrap();
+
+    // A key of its own, from the next request on.
+    let (key, hash) = new_key().await;
+    let with_key = format!(
+        "[{{ match: {{ api_key: media }}, tenants: [acme] }}]\nauthentication: {{ api_keys: {{ media: [\"{hash}\"] }} }}"
+    );
+    put(&main, &configuration(&with_key));
+    over.until("acme", |answer| code(answer) == Code::Unauthenticated)
+        .await;
+    let ask = async || {
+        let mut asked = tonic::Request::new(request("acme", get_object("acme-files", "k")));
+        let key = key.parse().expect("ASCII");
+        asked.metadata_mut().insert("x-api-key", key);
+        let answer = over.client.clone().presign(asked).await;
+        answer.map(|answer| answer.into_inner().issuance_id)
+    };
+    ask().await.unwrap();
+    put(
+        &main,
+        &configuration(&with_key.replace(&hash, &new_key().await.1)),
+    );
+    let gone = async {
+        while code(&ask().await) != Code::Unauthenticated {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, gone).await.expect("an end");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -87,6 +87,13 @@ fn main() -> ExitCode {
                 Ask::Streamed,
             )
             .await,
+            Row::new("presignd, no limits", Server::unlimited(), Ask::One).await,
+            Row::new(
+                "presignd, every kind of limit",
+                Server::under_every_limit(),
+                Ask::One,
+            )
+            .await,
         ];
         let mut floor = Vec::new();
         for _ in 0..rounds {
@@ -229,6 +236,10 @@ fn report(rows: &[Row], floor: &[f64]) {
     println!(
         "  A stream with 32 in flight has {:.2} times the URLs per CPU-second of unary requests.",
         over(&rows[2].micros, &rows[5].micros)
+    );
+    println!(
+        "  Every kind of limit costs a request {:.2} of one without any.",
+        over(&rows[7].micros, &rows[6].micros)
     );
 }
 

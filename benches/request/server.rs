@@ -49,11 +49,48 @@ impl Server {
 
     /// presignd with one tenant, sending spans to a collector if there is one.
     pub(crate) fn presignd(collector: Option<&str>) -> Self {
-        Self::among(None, collector)
+        Self::limited(
+            None,
+            collector,
+            "",
+            "{ name: all, rate: 1000000/s, burst: 1000000 }",
+        )
     }
 
-    /// presignd with one tenant besides those of a folder, if there is one, sending spans to a collector if there is one.
-    pub(crate) fn among(tenants: Option<&Path>, collector: Option<&str>) -> Self {
+    /// presignd with one tenant besides those of this folder.
+    pub(crate) fn among(tenants: &Path) -> Self {
+        Self::limited(
+            Some(tenants),
+            None,
+            "",
+            "{ name: all, rate: 1000000/s, burst: 1000000 }",
+        )
+    }
+
+    /// presignd under no limit at all.
+    pub(crate) fn unlimited() -> Self {
+        Self::limited(None, None, "", "")
+    }
+
+    /// presignd under limits of every kind, of the service, the tenant and its callers, that all have room.
+    pub(crate) fn under_every_limit() -> Self {
+        let rate = "rate: 1000000/s, burst: 1000000";
+        let service = format!("state: {{ dir: state }}\nlimits: [{{ name: everybody, {rate} }}]\n");
+        let own = format!(
+            "{{ name: all, {rate} }}, {{ name: reads, commands: [read], weights: {{ GetObject: 2 }}, {rate} }}, \
+             {{ name: own, each: caller, {rate} }}, {{ name: daily, urls: 4000000000, per: day }}, \
+             {{ name: bytes, upload_bytes: 1TiB, per: month, time_zone: Europe/Berlin }}, {{ name: calls, sts_calls: 8 }}"
+        );
+        Self::limited(None, None, &service, &own)
+    }
+
+    /// `service` is more of the configuration's top level, and `limits` are the tenant's.
+    fn limited(
+        tenants: Option<&Path>,
+        collector: Option<&str>,
+        service: &str,
+        limits: &str,
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a folder can be made");
         let address = free_address();
         let telemetry = collector
@@ -63,14 +100,13 @@ impl Server {
             .map(|folder| format!("tenants_dir: \"{}\"\n", folder.display()))
             .unwrap_or_default();
         let config = format!(
-            "server:\n  listen: {address}\ncallers: [{{ match: anyone }}]\n{telemetry}{others}tenants:\n  acme:
+            "server:\n  listen: {address}\ncallers: [{{ match: anyone }}]\n{telemetry}{service}{others}tenants:\n  acme:
     region: eu-west-1
     credentials:
       static: {{ access_key_id: ASIAIOSFODNN7EXAMPLE, secret_access_key: {{ file: secret }}, session_token: {{ file: token }} }}
     grants:
       - {{ commands: [read], resources: [\"acme-files/*\"], max_expiry: 1h }}
-    limits:
-      - {{ name: all, rate: 1000000/s, burst: 1000000 }}
+    limits: [{limits}]
 "
         );
         let write = |name: &str, text: &str| {

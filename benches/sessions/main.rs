@@ -20,6 +20,7 @@ use presignd::clock::{Clock, SharedClock};
 use presignd::config::{self, Settings};
 use presignd::endpoint::Endpoints;
 use presignd::names::TenantId;
+use presignd::operate::StandingOrders;
 use presignd::presign::{Arrival, Item, Presigner, Request};
 use presignd::proto::s3::GetObject;
 use presignd::proto::v1::Command;
@@ -156,6 +157,7 @@ impl Presignd {
             tenants: tenants::build(&settings.tenants, &Counting::new(Arc::clone(clock)))
                 .expect("they add up"),
             quotas: Quotas::default(),
+            orders: StandingOrders::default(),
             scoper: Scoper::new(Arc::clone(sts) as _, Arc::new(skews), Arc::clone(clock)),
             endpoints: Endpoints::default(),
             uploads: Box::new(S3::default()),

@@ -154,7 +154,7 @@ fn resident() -> usize {
 async fn serving(few: &Path, many: &Path, rounds: usize, requests: usize) {
     let mut rows = Vec::new();
     for tenants in [few, many] {
-        let server = Server::among(Some(tenants), None);
+        let server = Server::among(tenants);
         let load = Load::connect(&server.address, Ask::One).await;
         // Connections and caches are warm before anything counts.
         load.run(2_000.min(requests)).await;

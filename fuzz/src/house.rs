@@ -14,6 +14,7 @@ use presignd::clock::{Clock, SharedClock};
 use presignd::config::{self, Located, Mistake, Surroundings, Tenant};
 use presignd::endpoint::Endpoints;
 use presignd::grpc::PresignApi;
+use presignd::operate::StandingOrders;
 use presignd::presign::Presigner;
 use presignd::scope::clock_skew::ClockSkews;
 use presignd::scope::{AssumeRole, AssumeRoleCall, Assumed, BoxFuture, ScopeError, Scoper};
@@ -99,6 +100,7 @@ impl House {
         let authenticator = callers::authenticator(&settings, &clock);
         let presigner = Presigner {
             tenants: tenants::build(&settings.tenants, &clock).expect("tenants"),
+            orders: StandingOrders::default(),
             scoper: Scoper::new(Arc::new(Session), skews(&clock), Arc::clone(&clock)),
             endpoints: Endpoints::default(),
             uploads: Box::new(Begun),

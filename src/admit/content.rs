@@ -157,7 +157,7 @@ fn query<'c>(command: &'c BoundCommand<'_>, name: &str) -> Option<&'c str> {
     found.map(|parameter| parameter.value.as_str())
 }
 
-fn header<'c>(command: &'c BoundCommand<'_>, name: &str) -> Option<&'c str> {
+pub(super) fn header<'c>(command: &'c BoundCommand<'_>, name: &str) -> Option<&'c str> {
     let mut headers = command.headers.iter();
     let found = headers.find(|header| header.name == name && header.suffix.is_empty());
     found.map(|header| header.value.as_str())

@@ -14,7 +14,7 @@ use crate::sign::command::{BoundCommand, IamAction, Operation};
 use crate::sign::operations::OPERATIONS;
 
 /// These commands are denied on these resources.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Denial {
     commands: Arc<Commands>,
     resources: Box<[ResourcePattern]>,
@@ -44,6 +44,24 @@ impl Denial {
             commands: shared,
             resources: resources.into_boxed_slice(),
         }
+    }
+
+    /// Whether one of the resources names its caller.
+    #[must_use]
+    pub fn names_caller(&self) -> bool {
+        self.resources.iter().any(ResourcePattern::names_caller)
+    }
+
+    /// The entry as it is for a caller of this name. Where the name cannot stand, it denies whatever any name would make of it.
+    #[must_use]
+    pub fn of_caller(&self, caller: &str) -> Self {
+        let mut own = self.clone();
+        for resource in &mut own.resources {
+            if let ResourcePattern::OfCaller(pattern) = resource {
+                *resource = pattern.of(caller).unwrap_or_else(|| pattern.of_any());
+            }
+        }
+        own
     }
 
     fn overlaps(&self, target: &Target<'_>) -> bool {

@@ -92,7 +92,7 @@ impl Requirement {
         let denying = denials.iter().enumerate().filter(|(_, d)| denies(d));
         let told = denying.map(|(index, denial)| Considered {
             index,
-            text: named(denial.commands(), denial.resources()),
+            text: denial_text(denial),
             why_not: Vec::new(),
         });
         self.denied_by = told.take(MOST_NEAR).collect();
@@ -104,7 +104,7 @@ impl Requirement {
 #[derive(Debug)]
 struct Obstacles {
     other_command: bool,
-    other_resource: bool,
+    resource: Reach,
     /// What the grant says of objects, and the command does not keep.
     terms: Vec<String>,
     other_addresses: bool,
@@ -112,10 +112,33 @@ struct Obstacles {
     ended: Option<String>,
 }
 
+/// What the resources of a grant are to a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// They cover it.
+    Covers,
+    /// They do not.
+    Misses,
+    /// They do not, and the caller's name can stand in one of them for nothing.
+    NamesNobody,
+}
+
+impl Reach {
+    fn of(grant: &Grant, target: &Target<'_>) -> Self {
+        if grant.covers(target) {
+            Self::Covers
+        } else if grant.names_caller() {
+            Self::NamesNobody
+        } else {
+            Self::Misses
+        }
+    }
+}
+
 impl Obstacles {
     fn none(&self) -> bool {
         !self.other_command
-            && !self.other_resource
+            && self.resource == Reach::Covers
             && self.terms.is_empty()
             && !self.other_addresses
             && self.ended.is_none()
@@ -123,7 +146,7 @@ impl Obstacles {
 
     /// Whether the grant has anything to do with what is asked.
     fn near(&self) -> bool {
-        !(self.other_command && self.other_resource)
+        !self.other_command || self.resource == Reach::Covers
     }
 
     fn told(self, command: &str, action: Option<&str>, target: &str) -> Vec<String> {
@@ -136,8 +159,12 @@ impl Obstacles {
                 None => format!("it is not of {command}"),
             });
         }
-        if self.other_resource {
-            told.push(format!("it does not cover {target}"));
+        if self.resource != Reach::Covers {
+            told.push(if self.resource == Reach::NamesNobody {
+                format!("it does not cover {target}, since the caller's name is no one part of a key that could stand for {{caller}}")
+            } else {
+                format!("it does not cover {target}")
+            });
         }
         told.extend(self.terms);
         if self.other_addresses {
@@ -169,7 +196,7 @@ pub fn explain(
         (target, called.bucket),
         |grant| Obstacles {
             other_command: !grant.is_of(operation),
-            other_resource: !grant.covers(&target),
+            resource: Reach::of(grant, &target),
             terms: terms_broken(grant, command),
             other_addresses: !policy::takes(grant, source_ip),
             ended: ended(grant, now),
@@ -186,7 +213,7 @@ pub fn explain(
             (need.target, named),
             |grant| Obstacles {
                 other_command: !need.carried_by(grant),
-                other_resource: !grant.covers(&need.target),
+                resource: Reach::of(grant, &need.target),
                 terms: if own {
                     terms_broken(grant, command)
                 } else {
@@ -226,13 +253,14 @@ fn terms_broken(grant: &Grant, command: &BoundCommand<'_>) -> Vec<String> {
             _ => format!("its max_upload is {most} bytes, and nothing bounds this upload: declare content_length"),
         }
     });
-    let broken = grant.content().broken_by(command).into_iter();
+    let broken = grant.rules_broken_by(command).into_iter();
     let broken = broken.map(|rule| format!("{} {}", rule.field, rule.description));
     too_large.into_iter().chain(broken).collect()
 }
 
 /// What a grant says, as a configuration does.
-fn text(grant: &Grant) -> String {
+#[must_use]
+pub fn text(grant: &Grant) -> String {
     let mut text = named(grant.commands(), grant.resources());
     // Writing to a string does not fail.
     if let Some(seconds) = grant.max_expiry() {
@@ -248,7 +276,18 @@ fn text(grant: &Grant) -> String {
     if let Some(end) = grant.not_after() {
         let _ = write!(text, ", not_after: {}", rfc3339(end));
     }
-    text + &grant.content().to_string()
+    // Writing to a string does not fail.
+    let _ = write!(text, "{}", grant.content());
+    if let Some(headers) = grant.headers() {
+        let _ = write!(text, "{headers}");
+    }
+    text
+}
+
+/// What an entry of `deny` says, as a configuration does.
+#[must_use]
+pub fn denial_text(denial: &Denial) -> String {
+    named(denial.commands(), denial.resources())
 }
 
 /// Commands and resources, as a configuration names them.

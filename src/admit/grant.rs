@@ -12,9 +12,11 @@ use std::time::SystemTime;
 use super::carried::Shared;
 use super::content::ContentRules;
 use super::expiry::GrantCap;
+use super::header::HeaderRules;
 use super::resource::{ResourcePattern, Target};
 use super::source_ip::SourceIps;
-use crate::sign::command::{CommandClass, IamAction, IamResource, Operation};
+use crate::sign::bind::Violation;
+use crate::sign::command::{BoundCommand, CommandClass, IamAction, IamResource, Operation};
 use crate::sign::operations::{self, OPERATIONS};
 
 /// The classes, as a configuration writes them.
@@ -85,6 +87,8 @@ pub struct Terms {
     pub max_upload: Option<u64>,
     /// What a browser may be told about an object.
     pub content: ContentRules,
+    /// What its headers have to say; `None`: whatever they do.
+    pub headers: Option<Box<HeaderRules>>,
     /// From which addresses it may be used; `None`: from any.
     pub source_ip: Option<SourceIps>,
     /// When it ends; `None`: it does not.
@@ -155,6 +159,22 @@ impl Grant {
         self.terms.max_upload
     }
 
+    /// What headers have to say; `None`: whatever they do.
+    #[must_use]
+    pub fn headers(&self) -> Option<&HeaderRules> {
+        self.terms.headers.as_deref()
+    }
+
+    /// The rules on what a command says of objects that it breaks, by its fields.
+    #[must_use]
+    pub fn rules_broken_by(&self, command: &BoundCommand<'_>) -> Vec<Violation> {
+        let mut broken = self.terms.content.broken_by(command);
+        if let Some(headers) = self.headers() {
+            broken.extend(headers.broken_by(command));
+        }
+        broken
+    }
+
     /// What a browser may be told about an object.
     #[must_use]
     pub fn content(&self) -> &ContentRules {
@@ -198,6 +218,26 @@ impl Grant {
     #[must_use]
     pub fn resources(&self) -> &[ResourcePattern] {
         &self.resources
+    }
+
+    /// Whether one of the resources names its caller.
+    #[must_use]
+    pub fn names_caller(&self) -> bool {
+        self.resources.iter().any(ResourcePattern::names_caller)
+    }
+
+    /// The grant as it is for a caller of this name. What the name cannot stand in stays as it is, and covers nothing.
+    #[must_use]
+    pub fn of_caller(&self, caller: &str) -> Self {
+        let mut own = self.clone();
+        for resource in &mut own.resources {
+            if let ResourcePattern::OfCaller(pattern) = resource
+                && let Some(resolved) = pattern.of(caller)
+            {
+                *resource = resolved;
+            }
+        }
+        own
     }
 
     /// Whether one of the resources covers the target.

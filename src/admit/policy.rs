@@ -204,7 +204,7 @@ fn decide_from(
 
 /// Whether the command keeps to what the grant says of objects: how large they are, and what browsers are told of them.
 fn keeps_terms(command: &BoundCommand<'_>, grant: &Grant) -> bool {
-    Upload::of(command).fits(grant.max_upload()) && grant.content().broken_by(command).is_empty()
+    Upload::of(command).fits(grant.max_upload()) && grant.rules_broken_by(command).is_empty()
 }
 
 /// Why no grant of the command itself fits: there is none, each has a rule that a field breaks, or those left take less.
@@ -286,7 +286,7 @@ fn most_upload(
             grant.is_of(command.operation)
                 && grant.covers(&target)
                 && takes(grant, source_ip)
-                && grant.content().broken_by(command).is_empty()
+                && grant.rules_broken_by(command).is_empty()
         });
         granting.map(Grant::max_upload).reduce(wider)
     };
@@ -304,7 +304,7 @@ fn rules_broken(
     let granting = grants
         .iter()
         .filter(|grant| grant.is_of(command.operation) && grant.covers(target));
-    for rule in granting.flat_map(|grant| grant.content().broken_by(command)) {
+    for rule in granting.flat_map(|grant| grant.rules_broken_by(command)) {
         if !broken.contains(&rule) && broken.len() < MAX_RULES {
             broken.push(rule);
         }

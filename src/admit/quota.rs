@@ -5,11 +5,13 @@
 //! a charge that was not made, and could not be, is a refusal: nobody goes on because a count is not known, unless its limit says so.
 
 mod alike;
+pub mod arithmetic;
 pub mod calendar;
 mod charging;
 mod ledger;
 pub mod limit;
 mod rate;
+pub mod redis;
 mod window;
 
 use std::fmt::Debug;

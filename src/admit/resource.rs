@@ -1,10 +1,14 @@
 //! What a grant's resource covers.
 //!
 //! Matching is on the raw names that S3 will see, never on encoded text, and a prefix ends where the operator ended it: `a/*` does
-//! not reach `ab/`. A bucket may be the ARN of an access point, which is another place than the bucket behind it.
+//! not reach `ab/`. A bucket may be the ARN of an access point, which is another place than the bucket behind it. What names its caller
+//! covers nothing until the name is put in.
+
+mod of_caller;
 
 use std::fmt;
 
+pub use self::of_caller::{OfCaller, is_one_part};
 use crate::sign::bucket;
 
 /// One resource of a grant.
@@ -30,6 +34,8 @@ pub enum ResourcePattern {
         /// The key.
         key: String,
     },
+    /// One of the last two, with `{caller}` in it.
+    OfCaller(OfCaller),
 }
 
 /// The text is not a resource.
@@ -59,10 +65,38 @@ pub enum InvalidResource {
     /// A key that presignd never signs.
     #[error("has a '.' or '..' segment, and keys with one are never signed")]
     DotSegment,
+    /// A brace that belongs to no variable.
+    #[error(
+        "has a brace that is not of {{tenant}} or {{caller}}, and there is no other variable, nor a way to write a brace"
+    )]
+    Variable,
+    /// A variable in the bucket.
+    #[error("has a variable in its bucket: {{tenant}} and {{caller}} stand in keys alone")]
+    BucketVariable,
+    /// A wildcard that would reach the callers whose names go on.
+    #[error(
+        "has its '*' in the part of the key that {{caller}} is in, where it would reach the callers whose names go on: write {{caller}}/*"
+    )]
+    OpenCaller,
 }
 
 impl ResourcePattern {
-    /// Reads a resource as a configuration writes it.
+    /// Reads a resource as the configuration of a tenant writes it, with the tenant's id for `{tenant}`.
+    ///
+    /// # Errors
+    /// If it is not a resource; the message says what to write.
+    pub fn of_tenant(text: &str, id: &str) -> Result<Self, InvalidResource> {
+        let (bucket, rest) = bucket::split(text);
+        match rest {
+            Some(rest) if rest.contains(of_caller::TENANT) => {
+                let rest = rest.replace(of_caller::TENANT, id);
+                Self::parse(&format!("{bucket}/{rest}"))
+            }
+            _ => Self::parse(text),
+        }
+    }
+
+    /// Reads a resource, in which no id of a tenant is to be put.
     ///
     /// # Errors
     /// If it is not a resource; the message says what to write.
@@ -76,6 +110,9 @@ impl ResourcePattern {
         let (bucket, rest) = bucket::split(text);
         if bucket.contains('*') {
             return Err(InvalidResource::BucketWildcard);
+        }
+        if bucket.contains(['{', '}']) {
+            return Err(InvalidResource::BucketVariable);
         }
         if bucket::problem(bucket).is_some() {
             return Err(if bucket::is_arn(bucket) {
@@ -101,6 +138,9 @@ impl ResourcePattern {
         {
             return Err(InvalidResource::DotSegment);
         }
+        if name.contains(['{', '}']) {
+            return OfCaller::read(bucket, name, is_prefix).map(Self::OfCaller);
+        }
         match (is_prefix, name.is_empty()) {
             (true, true) => Ok(Self::WholeBucket(bucket)),
             (true, false) => Ok(Self::Prefix {
@@ -124,7 +164,14 @@ impl ResourcePattern {
             | Self::WholeBucket(bucket)
             | Self::Prefix { bucket, .. }
             | Self::Key { bucket, .. } => Some(bucket),
+            Self::OfCaller(pattern) => Some(pattern.bucket()),
         }
+    }
+
+    /// Whether it covers what a caller's name makes of it.
+    #[must_use]
+    pub fn names_caller(&self) -> bool {
+        matches!(self, Self::OfCaller(_))
     }
 
     /// The pattern in this bucket, if it is of any.
@@ -136,6 +183,7 @@ impl ResourcePattern {
             | Self::WholeBucket(bucket)
             | Self::Prefix { bucket, .. }
             | Self::Key { bucket, .. } => name.clone_into(bucket),
+            Self::OfCaller(pattern) => name.clone_into(pattern.bucket_mut()),
         }
         self
     }
@@ -145,7 +193,7 @@ impl ResourcePattern {
     pub fn covers(&self, target: &Target<'_>) -> bool {
         match (self, target) {
             (Self::Service, target) => *target == Target::Service,
-            (_, Target::Service) => false,
+            (_, Target::Service) | (Self::OfCaller(_), _) => false,
             (pattern, target) if pattern.bucket() != target.bucket() => false,
             (Self::WholeBucket(_), _)
             // The body's keys are held to the grant by the session policy.
@@ -165,6 +213,9 @@ impl ResourcePattern {
     /// Whether the pattern covers anything that the target may reach: more than it covers as a whole.
     #[must_use]
     pub fn overlaps(&self, target: &Target<'_>) -> bool {
+        if let Self::OfCaller(pattern) = self {
+            return pattern.of_any().overlaps(target);
+        }
         let open = match *target {
             Target::Keys { prefix, .. } | Target::List { prefix, .. } => Some(prefix),
             _ => None,
@@ -189,6 +240,7 @@ impl fmt::Display for ResourcePattern {
             Self::WholeBucket(bucket) => write!(f, "{bucket}/*"),
             Self::Prefix { bucket, prefix } => write!(f, "{bucket}/{prefix}*"),
             Self::Key { bucket, key } => write!(f, "{bucket}/{key}"),
+            Self::OfCaller(pattern) => pattern.fmt(f),
         }
     }
 }

@@ -16,6 +16,16 @@ use crate::config::{self, Settings};
 /// Who finds out who asks. Begins to fetch what that needs, on the current runtime.
 #[must_use]
 pub fn authenticator(settings: &Settings, clock: &SharedClock) -> Authenticator {
+    Authenticator::new(sources(settings), rules(settings), clock)
+}
+
+/// The same from settings that were read anew, with what still holds of what is known.
+#[must_use]
+pub fn renewed(current: &Authenticator, settings: &Settings) -> Authenticator {
+    current.renewed(sources(settings), rules(settings))
+}
+
+fn sources(settings: &Settings) -> Sources {
     let config::Authentication {
         jwt,
         api_keys,
@@ -23,7 +33,7 @@ pub fn authenticator(settings: &Settings, clock: &SharedClock) -> Authenticator 
     } = &settings.authentication;
     let issuers = jwt.iter().map(|(name, jwt)| issuer(name, &jwt.value));
     let hashes = |hashes: &[[u8; 32]]| hashes.iter().copied().map(KeyHash::new).collect();
-    let sources = Sources {
+    Sources {
         issuers: issuers.collect(),
         api_keys: api_keys
             .iter()
@@ -34,11 +44,12 @@ pub fn authenticator(settings: &Settings, clock: &SharedClock) -> Authenticator 
                 / failures.rate.count.get(),
             burst: failures.burst,
         },
-    };
-    Authenticator::new(sources, rules(settings), clock)
+    }
 }
 
-fn rules(settings: &Settings) -> Rules {
+/// The operator's list of callers, in its order.
+#[must_use]
+pub fn rules(settings: &Settings) -> Rules {
     let rules = settings.callers.iter().map(|rule| rule_of(&rule.value));
     rules.collect()
 }

@@ -29,7 +29,10 @@ pub fn counting(state: &State, clock: &SharedClock) -> anyhow::Result<Counting> 
     Ok(Counting {
         ledger: state.dir.as_ref().map(open).transpose()?,
         clock: Arc::clone(clock),
-        replicas: NonZeroU32::MIN,
+        replicas: match &state.redis {
+            Some(redis) => redis.replicas,
+            None => NonZeroU32::MIN,
+        },
     })
 }
 

@@ -19,10 +19,10 @@ pub use self::grants::{denials, grants};
 pub use self::role::{build_role, role_policy, session_policies};
 use self::role::{role_granted, signature_age};
 use super::limits;
-use crate::admit::TenantRules;
 use crate::admit::expiry::TenantExpiry;
 use crate::admit::quota::TenantLimits;
 use crate::admit::quota::limit::Counting;
+use crate::admit::{RulesByCaller, TenantRules};
 use crate::config::{self, Located};
 use crate::endpoint::buckets::Buckets;
 use crate::endpoint::options::Variant;
@@ -116,13 +116,18 @@ fn continuing(mut tenant: Tenant, earlier: &Tenant) -> Tenant {
     tenant
 }
 
-fn build_one(id: &str, tenant: &config::Tenant, counting: &Counting) -> anyhow::Result<Tenant> {
+/// One tenant of a configuration that has been read.
+///
+/// # Errors
+/// If a command or resource is not one: reading has reported those already.
+pub fn build_one(id: &str, tenant: &config::Tenant, counting: &Counting) -> anyhow::Result<Tenant> {
     let id = TenantId::parse(id)?;
-    let grants = Arc::new(grants(tenant)?);
+    let grants = Arc::new(grants(id.as_str(), tenant)?);
+    let deny = denials(id.as_str(), tenant)?;
     let limits = limits::build(&tenant.limits, Some(&id), counting)?;
     let session = match &tenant.credentials {
         config::Credentials::Role(role) => {
-            TenantSession::assume_role(id.clone(), role_granted(tenant, role, &grants))
+            TenantSession::assume_role(id.clone(), role_granted(id.as_str(), tenant, role, &grants))
         }
         config::Credentials::Static(fixed) => {
             let access_key_id = fixed.access_key_id.expose_secret().to_owned();
@@ -134,8 +139,9 @@ fn build_one(id: &str, tenant: &config::Tenant, counting: &Counting) -> anyhow::
     };
     Ok(Tenant {
         rules: TenantRules {
+            callers: RulesByCaller::new(&grants, &deny),
             grants,
-            deny: denials(tenant)?,
+            deny,
             expiry: TenantExpiry {
                 default: seconds(tenant.expiry.default),
                 max: seconds(tenant.expiry.max),

@@ -107,6 +107,22 @@ impl Caller {
                 allowance.may.hold(right) && tenants.any(|pattern| pattern.takes(tenant.as_str()))
             })
     }
+
+    /// Whether the caller may do this for every tenant there is or will be.
+    #[must_use]
+    pub fn may_for_all(&self, right: Right) -> bool {
+        self.0.bound.is_none()
+            && self.0.allowances.iter().any(|allowance| {
+                allowance.may.hold(right) && allowance.tenants.iter().any(Pattern::takes_all)
+            })
+    }
+
+    /// Whether there may be a tenant for which the caller may do this.
+    #[must_use]
+    pub fn may_for_any(&self, right: Right) -> bool {
+        let allowances = &self.0.allowances;
+        allowances.iter().any(|allowance| allowance.may.hold(right))
+    }
 }
 
 /// Without what they may do, which is long and says little.
@@ -164,10 +180,41 @@ mod tests {
     }
 
     #[test]
+    fn what_concerns_all_tenants_takes_a_right_for_all_and_no_narrower_credential() {
+        let operate = [Right::Operate];
+        for (tenants, bound, may) in [
+            (vec![Pattern::starting("")], None, true),
+            (
+                vec![Pattern::exactly("acme"), Pattern::starting("")],
+                None,
+                true,
+            ),
+            (
+                vec![Pattern::starting("")],
+                Some(vec![tenant("acme")]),
+                false,
+            ),
+            (vec![Pattern::starting("a")], None, false),
+            (vec![Pattern::exactly("")], None, false),
+            (vec![Pattern::exactly("*")], None, false),
+        ] {
+            let allowances = [
+                allowance(&[Pattern::starting("")], &[Right::Sign]),
+                allowance(&tenants, &operate),
+            ];
+            let caller = Caller::new("c", allowances.into_iter().collect(), bound);
+            assert_eq!(caller.may_for_all(Right::Operate), may, "{tenants:?}");
+            assert!(caller.may_for_any(Right::Operate));
+            assert!(!caller.may_for_any(Right::Usage));
+        }
+    }
+
+    #[test]
     fn whoever_is_unknown_may_do_nothing() {
         let all = [Right::Sign, Right::Explain, Right::Usage, Right::Operate];
         for right in all {
             assert!(!Caller::unknown().may(right, &tenant("acme")));
+            assert!(!Caller::unknown().may_for_all(right) && !Caller::unknown().may_for_any(right));
             let others = all.into_iter().filter(|other| *other != right);
             assert!(!others.collect::<Rights>().hold(right), "{right:?}");
         }

@@ -67,6 +67,15 @@ impl PeerCertificate {
         })))
     }
 
+    /// One that names its holder so.
+    pub(super) fn naming(spiffe_id: Option<&str>, dns: Option<&str>, subject: &str) -> Self {
+        Self(Arc::new(Names {
+            spiffe_id: spiffe_id.map(Into::into),
+            dns: dns.map(Into::into).into_iter().collect(),
+            subject: subject.into(),
+        }))
+    }
+
     /// The SPIFFE ID, if the certificate has one URI and that is one.
     #[must_use]
     pub fn spiffe_id(&self) -> Option<&str> {

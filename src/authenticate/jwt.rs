@@ -56,6 +56,14 @@ pub struct Issuer {
     pub tenant: Option<Claim>,
 }
 
+impl Issuer {
+    /// Whether its keys are those of another one, by where they come from.
+    fn has_keys_of(&self, other: &Self) -> bool {
+        let place = |issuer: &Self| (Arc::clone(&issuer.name), issuer.issuer.clone());
+        place(self) == place(other) && self.location == other.location
+    }
+}
+
 /// What is wrong with a token. Says nothing of what is in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "the messages say it")]
@@ -112,7 +120,7 @@ pub(super) struct Tokens {
 #[derive(Debug)]
 struct Trusted {
     settings: Issuer,
-    keys: Keys,
+    keys: Arc<Keys>,
     validation: Validation,
 }
 
@@ -128,15 +136,21 @@ struct Known {
 }
 
 impl Tokens {
-    /// Begins to fetch the issuers' keys, on the current runtime.
-    pub(super) fn new(issuers: Vec<Issuer>, clock: &SharedClock) -> Self {
+    /// Begins to fetch the issuers' keys, on the current runtime; of those who were there `before`, in the same place, the keys stay. No token
+    /// is known yet.
+    pub(super) fn new(issuers: Vec<Issuer>, before: Option<&Self>, clock: &SharedClock) -> Self {
+        let fetch = |issuer: &Issuer| {
+            let location = issuer.location.clone();
+            let keys = Keys::fetch(&issuer.name, &issuer.issuer, location, Arc::clone(clock));
+            Arc::new(keys)
+        };
+        let known = |issuer: &Issuer| {
+            let mut before = before?.issuers.iter();
+            let same = before.find(|known| known.settings.has_keys_of(issuer))?;
+            Some(Arc::clone(&same.keys))
+        };
         let trusted = |settings: Issuer| Trusted {
-            keys: Keys::fetch(
-                &settings.name,
-                &settings.issuer,
-                settings.location.clone(),
-                Arc::clone(clock),
-            ),
+            keys: known(&settings).unwrap_or_else(|| fetch(&settings)),
             validation: validation(&settings),
             settings,
         };

@@ -26,6 +26,18 @@ impl Pattern {
         }
     }
 
+    /// The one name that it takes, if it takes no others.
+    #[must_use]
+    pub fn exact(&self) -> Option<&str> {
+        (!self.prefix).then_some(&*self.text)
+    }
+
+    /// Whether it takes every name.
+    #[must_use]
+    pub fn takes_all(&self) -> bool {
+        self.prefix && self.text.is_empty()
+    }
+
     /// Whether it takes this name.
     #[must_use]
     pub fn takes(&self, name: &str) -> bool {

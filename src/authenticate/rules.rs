@@ -4,8 +4,11 @@
 //! and gives one. Invariant: two identities never share a name. What presignd makes up begins with its kind and a dot or a colon, which a
 //! name of the operator's does not hold, and a source of tokens and an API key have names without a dot.
 
+mod named;
+
 use std::sync::Arc;
 
+pub use self::named::Known;
 use super::caller::{Allowance, Caller};
 use super::certificate::PeerCertificate;
 use super::pattern::Pattern;

@@ -90,7 +90,7 @@ fn role<'t>(name: &str, tenant: &'t config::Tenant) -> anyhow::Result<&'t config
 
 fn permissions(options: &RoleOptions) -> anyhow::Result<Value> {
     let tenant = tenant(&options.config, &options.tenant)?;
-    let policy = role_policy(&tenant, role(&options.tenant, &tenant)?)?;
+    let policy = role_policy(&options.tenant, &tenant, role(&options.tenant, &tenant)?)?;
     if tenant.grants.is_empty() {
         eprintln!("note: the tenant has no grants, so its role is to do nothing");
     }
@@ -122,7 +122,7 @@ fn trust(options: &TrustPolicyOptions) -> anyhow::Result<Value> {
             placeholder
         })
     };
-    match build_role(&tenant, settings)?.identity {
+    match build_role(name, &tenant, settings)?.identity {
         Identity::Own(own) => {
             ensure!(
                 options.oidc_provider.is_none() && options.subject.is_none(),

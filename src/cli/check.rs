@@ -1,6 +1,8 @@
-//! `presignd check`: every mistake in a configuration, or who may ask and what it lets each tenant do; and whether STS plays along.
+//! `presignd check`: every mistake in a configuration, or who may ask and what it lets each tenant do; whether STS plays along; and whether one
+//! caller may have one command.
 
 mod live;
+pub(super) mod question;
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -8,20 +10,24 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use self::question::Question;
 use crate::app::server::tls_files;
 use crate::app::tenants::{ProcessSurroundings, grants, session_policies};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{self, Located, Settings, duration_text};
 use crate::grpc::server::{BadPair, inspect};
 
-pub(super) async fn run(path: &Path, live: bool) -> ExitCode {
+pub(super) async fn run(path: &Path, live: bool, question: &Question) -> ExitCode {
     let settings = match config::load(path, &ProcessSurroundings) {
         Ok(settings) => settings,
         Err(error) => {
             eprintln!("{error}");
-            return ExitCode::FAILURE;
+            return question.unanswered();
         }
     };
+    if question.is_asked() {
+        return question.answer(&settings);
+    }
     for warning in &settings.warnings {
         eprintln!("warning: {warning}");
     }
@@ -125,21 +131,29 @@ fn tenant_lines(text: &mut String, id: &str, tenant: &config::Tenant) -> std::fm
                 for arn in &arns.value {
                     writeln!(text, "    {}", arn.as_str())?;
                 }
-            } else if let Ok(grants) = grants(tenant) {
-                let policies = session_policies(tenant, role, Arc::new(grants));
+            } else if let Ok(grants) = grants(id, tenant) {
+                let policies = session_policies(id, tenant, role, Arc::new(grants));
                 let most = crate::scope::session_policy::MAX_SESSION_POLICY;
                 let own = policies.least_length();
+                let caller = if policies.name_callers() {
+                    ", for a caller with a name of 32"
+                } else {
+                    ""
+                };
                 if let Some(least) = own {
                     writeln!(
                         text,
-                        "  session policy for each request: {least} of {most} characters without its names"
+                        "  session policy for each request: {least} of {most} characters without its names{caller}"
                     )?;
                 }
                 for (bucket, length) in policies.lengths() {
                     let command = own.map_or("", |_| "DeleteObjects in ");
                     let of =
                         bucket.map_or_else(String::new, |bucket| format!(" for {command}{bucket}"));
-                    writeln!(text, "  session policy{of}: {length} of {most} characters")?;
+                    writeln!(
+                        text,
+                        "  session policy{of}: {length} of {most} characters{caller}"
+                    )?;
                 }
             }
         }
@@ -274,7 +288,32 @@ fn content(grant: &config::Grant) -> String {
         }
         config::ResponseHeaders::Denied => ", without response headers".to_owned(),
     };
-    uploads + &responses
+    let headers = grant.headers.as_ref();
+    let headers = headers.map_or_else(String::new, |headers| headers_text(&headers.value));
+    uploads + &responses + &headers
+}
+
+/// The rules of a grant on headers that decide how an object is kept.
+fn headers_text(headers: &config::Headers) -> String {
+    use config::HeaderRule as Rule;
+    let rows = [
+        ("server_side_encryption", &headers.server_side_encryption),
+        ("acl", &headers.acl),
+        ("storage_class", &headers.storage_class),
+    ];
+    let told = rows.into_iter().filter_map(|(field, rule)| {
+        Some(match rule.as_ref()? {
+            Rule::Require(values) => format!(", with {field} {}", values.join(" or ")),
+            Rule::Allow(values) => format!(", with {field} {} or none", values.join(" or ")),
+            Rule::Forbid => format!(", without {field}"),
+        })
+    });
+    let told: String = told.collect();
+    if headers.kms_keys.is_empty() {
+        told
+    } else {
+        format!("{told}, by the KMS keys {}", headers.kms_keys.join(" or "))
+    }
 }
 
 /// What narrows the sessions besides the grants.

@@ -19,6 +19,7 @@ use serde_json::Value;
 use self::connection::Connection;
 use self::curl::Upload;
 use self::request::Asked;
+pub(super) use self::request::{Wanted, request_of};
 use super::check::say;
 use crate::sign::command::BodyKind;
 

@@ -10,7 +10,7 @@ use crate::app::reload::Reload;
 use crate::app::tenants::ProcessSurroundings;
 use crate::app::{App, Surroundings, aws_from_environment};
 use crate::audit::stdout::{Limits, StdoutSink};
-use crate::clock::SystemClock;
+use crate::clock::{Clock as _, SystemClock};
 use crate::config::{self, Settings};
 use crate::telemetry::{self, LogGuard};
 
@@ -20,19 +20,24 @@ pub(super) async fn run(path: &Path) -> anyhow::Result<ExitCode> {
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
+    let clock = SystemClock::new();
+    let reload = Reload::new(path, &settings, clock.now())?;
     let surroundings = Surroundings {
-        clock: Arc::new(SystemClock::new()),
+        clock: Arc::new(clock),
         aws: aws_from_environment().await,
         sink: StdoutSink::stdout(Limits::default())?,
     };
-    let reload = Reload::new(path, &settings)?;
     let app = App::start(&settings, surroundings).await?.reloading(reload);
     // Before anybody is told: whoever hears that presignd serves may stop it at once.
     let stop = stop_signal()?;
+    if let Some(address) = app.metrics_address() {
+        tracing::info!(%address, "metrics can be fetched");
+    }
     tracing::info!(address = %app.address(), tenants = settings.tenants.len(), "serving");
     // What was built from them is enough.
     drop(settings);
-    app.run(stop).await?;
+    // It is large, and moved about as a pointer.
+    Box::pin(app.run(stop)).await?;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
 }

@@ -5,6 +5,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::expiry::EXPIRIES;
+use super::headers::{Headers, headers};
 use super::mistake::{Located, quoted};
 use super::quantity::size;
 use super::reader::Reader;
@@ -27,6 +28,8 @@ pub struct Grant {
     pub content_types: Option<Vec<Located<String>>>,
     /// What the answer to a download may be made to say.
     pub response_headers: ResponseHeaders,
+    /// What headers have to say.
+    pub headers: Option<Located<Headers>>,
     /// When the grant ends by itself.
     pub not_after: Option<Located<Moment>>,
 }
@@ -88,6 +91,7 @@ pub(super) fn grant(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Located<
         let networks = reader.names(node, |text| surroundings.source_ip(text))?;
         Some(reader.locate(node.at, networks))
     });
+    let headers = section.optional("headers", headers);
     let not_after = section.optional("not_after", |reader, node| {
         let moment = reader.parsed(node, moment)?;
         Some(reader.locate(node.at, moment))
@@ -110,6 +114,7 @@ pub(super) fn grant(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Located<
         source_ip: source_ip?,
         content_types: content_types?,
         response_headers,
+        headers: headers?,
         not_after: not_after?,
     };
     Some(reader.locate(at, grant))

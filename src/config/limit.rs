@@ -125,7 +125,7 @@ pub(super) fn check_kept(reader: &mut Reader<'_>, limits: &[Located<Limit>], kep
         matches!(amount, LimitAmount::Urls(_) | LimitAmount::UploadBytes(_))
     });
     for limit in windows.filter(|_| !kept) {
-        let message = "nothing would keep this count when presignd restarts: name a folder for it in `state.dir`";
+        let message = "nothing would keep this count when presignd restarts: name a folder for it in `state.dir`, or a `state.redis`";
         reader.mistake_in(limit, message);
     }
 }

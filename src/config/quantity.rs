@@ -1,7 +1,7 @@
 //! Durations, sizes and rates, as people write them.
 //!
 //! Invariant: a quantity always carries its unit in the text; a bare number is refused rather than guessed at. Durations are
-//! whole seconds.
+//! whole seconds, but for those of a machine's answers, which may be milliseconds.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -106,6 +106,21 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs(total))
 }
 
+/// A duration that may be in milliseconds: `50ms`, or as [`duration`] has it.
+pub(super) fn short_duration(text: &str) -> Result<Duration, String> {
+    let Some(number) = text.strip_suffix("ms") else {
+        return duration(text);
+    };
+    let digits = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    let number = number.parse().ok().filter(|_| digits);
+    number.map(Duration::from_millis).ok_or_else(|| {
+        format!(
+            "{} is not a duration: write it as `50ms` or `2s`",
+            quoted(text)
+        )
+    })
+}
+
 /// A duration as [`duration`] reads it, in the fewest letters.
 pub fn duration_text(duration: Duration) -> String {
     let mut rest = duration.as_secs();
@@ -192,6 +207,22 @@ mod tests {
             ("007s", 7),
         ] {
             assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+    }
+
+    #[test]
+    fn short_durations_may_be_in_milliseconds() {
+        assert_eq!(short_duration("50ms"), Ok(Duration::from_millis(50)));
+        assert_eq!(short_duration("2s"), Ok(Duration::from_secs(2)));
+        for text in [
+            "ms",
+            "+5ms",
+            "1s50ms",
+            "1.5ms",
+            "99999999999999999999ms",
+            "50",
+        ] {
+            assert!(short_duration(text).is_err(), "{text}");
         }
     }
 

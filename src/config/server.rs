@@ -146,7 +146,7 @@ fn tls(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Tls> {
 }
 
 /// A path, and not what the file holds, which logs would repeat where it is not found.
-fn file(text: &str) -> Result<PathBuf, String> {
+pub(super) fn file(text: &str) -> Result<PathBuf, String> {
     let good = (1..=1024).contains(&text.len()) && !text.contains(char::is_control);
     if good && !text.contains("-----BEGIN") {
         Ok(PathBuf::from(text))
@@ -155,12 +155,12 @@ fn file(text: &str) -> Result<PathBuf, String> {
     }
 }
 
-fn is_loopback(address: IpAddr) -> bool {
+pub(super) fn is_loopback(address: IpAddr) -> bool {
     // `::ffff:127.0.0.1` is loopback as well.
     address.to_canonical().is_loopback()
 }
 
-fn listen(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Located<SocketAddr>> {
+pub(super) fn listen(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Located<SocketAddr>> {
     let address = reader.parsed(node, |text| {
         let form = "write it as `127.0.0.1:50051` or `[::1]:50051`";
         text.parse::<SocketAddr>().map_err(|_| {

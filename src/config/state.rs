@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::reader::Reader;
+use super::redis::{Redis, redis};
 use super::tree::Node;
 
 /// The section `state`.
@@ -10,13 +11,15 @@ use super::tree::Node;
 pub struct State {
     /// A folder of this replica's own.
     pub dir: Option<PathBuf>,
+    /// What the replicas share.
+    pub redis: Option<Redis>,
 }
 
 impl State {
     /// Whether counts of days and months outlast the process.
     #[must_use]
     pub fn keeps_counts(&self) -> bool {
-        self.dir.is_some()
+        self.dir.is_some() || self.redis.is_some()
     }
 }
 
@@ -28,6 +31,10 @@ pub(super) fn state(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<State> {
             super::tenants::folder_path(text).map(|path| folder.join(path))
         })
     });
+    let redis = section.optional("redis", redis);
     section.finish();
-    Some(State { dir: dir? })
+    Some(State {
+        dir: dir?,
+        redis: redis?,
+    })
 }

@@ -192,6 +192,10 @@ fn every_key_reaches_its_setting() {
     let otlp = telemetry.otlp.as_ref().expect("spans are exported");
     assert_eq!(otlp.endpoint.as_str(), "http://collector:4317");
     assert_eq!(otlp.timeout, Duration::from_secs(2));
+    assert_eq!(otlp.metrics_interval, Duration::from_secs(15));
+    let prometheus = telemetry.prometheus.expect("metrics can be fetched");
+    assert_eq!(prometheus.listen.to_string(), "0.0.0.0:9464");
+    assert!(prometheus.insecure);
     assert_eq!(telemetry.service_name, "presignd-eu");
     assert_eq!(telemetry.log.format, LogFormat::Json);
     assert_eq!(telemetry.log.level, LogLevel::Debug);
@@ -273,7 +277,18 @@ fn every_key_reaches_its_setting() {
         source_ip.unwrap_or_default(),
         ["203.0.113.0/24", "2001:db8::1"]
     );
-    assert_eq!(tenant.grants.len(), 2);
+    assert_eq!(tenant.grants.len(), 3);
+    let headers = &tenant.grants[2].value.headers;
+    let headers = &headers.as_ref().expect("rules").value;
+    let values = |values: &[&str]| values.iter().map(|&value| value.to_owned()).collect();
+    assert_eq!(
+        headers.server_side_encryption,
+        Some(HeaderRule::Require(values(&["aws:kms"])))
+    );
+    assert_eq!(headers.kms_keys, ["media"]);
+    assert_eq!(headers.acl, Some(HeaderRule::Forbid));
+    let classes = values(&["STANDARD", "INTELLIGENT_TIERING"]);
+    assert_eq!(headers.storage_class, Some(HeaderRule::Allow(classes)));
     let limits: Vec<_> = tenant
         .limits
         .iter()
@@ -294,6 +309,71 @@ fn every_key_reaches_its_setting() {
     assert_eq!(commands, Some(vec!["read".to_owned()]));
     assert!(tenant.limits[1].value.commands.is_none());
     assert_eq!(tenant.kms_keys.len(), 1);
+}
+
+#[test]
+fn every_key_about_redis_reaches_its_setting() {
+    let redis = good("every-key").state.redis.expect("a Redis");
+    let servers = [("redis-1.example.com", 26379), ("::1", 26380)];
+    assert_eq!(
+        redis.servers,
+        servers.map(|(host, port)| (host.to_owned(), port))
+    );
+    let RedisMode::Sentinel {
+        master,
+        username,
+        password,
+    } = redis.mode
+    else {
+        panic!("{:?}", redis.mode);
+    };
+    assert_eq!(master, "presignd");
+    assert_eq!(username.as_deref(), Some("watcher"));
+    assert_eq!(password.expect("one").expose_secret(), PLANTED);
+    assert_eq!(redis.username.as_deref(), Some("presignd"));
+    assert_eq!(redis.password.expect("one").expose_secret(), PLANTED);
+    assert_eq!(
+        redis.tls.expect("TLS").ca,
+        Some(folder("good").join("redis-ca.pem"))
+    );
+    assert_eq!(redis.database, 3);
+    assert_eq!(redis.prefix, "presignd-eu");
+    assert_eq!(redis.timeout, Duration::from_millis(75));
+    assert_eq!(redis.replicas.get(), 4);
+    let life = Duration::from_secs(5);
+    assert_eq!(redis.lease, RedisLease { share: 5, life });
+}
+
+#[test]
+fn every_key_about_limits_reaches_its_setting() {
+    let settings = good("every-key");
+    let limits = &settings.tenants["acme"].value.limits;
+    let [.., daily, bytes, calls] = &limits[..] else {
+        panic!("{limits:?}");
+    };
+    let daily = &daily.value;
+    let LimitAmount::Urls(window) = &daily.amount else {
+        panic!("{daily:?}");
+    };
+    assert_eq!((window.most, window.per), (100_000, Per::Day));
+    assert_eq!(window.zone.iana_name(), Some("Europe/Berlin"));
+    assert!(daily.each_caller && daily.shadow);
+    assert_eq!(daily.when_away, WhenAway::Local);
+    let weights = daily.weights.iter();
+    let weights: Vec<_> = weights.map(|(name, n)| (name.value.as_str(), *n)).collect();
+    // A command's own weight is found before that of its class.
+    assert_eq!(weights, [("DeleteObjects", 10), ("write", 2)]);
+    let LimitAmount::UploadBytes(window) = &bytes.value.amount else {
+        panic!("{bytes:?}");
+    };
+    assert_eq!((window.most, window.per), (1 << 40, Per::Month));
+    assert_eq!(window.zone, jiff::tz::TimeZone::UTC);
+    assert_eq!(bytes.value.when_away, WhenAway::Open);
+    assert!(!bytes.value.each_caller && !bytes.value.shadow);
+    assert!(matches!(calls.value.amount, LimitAmount::StsCalls(n) if n.get() == 4));
+    assert_eq!(settings.limits[0].value.name, "everybody");
+    let folder = settings.state.dir.as_deref();
+    assert_eq!(folder, Some(Path::new("/var/lib/presignd")));
 }
 
 #[test]
@@ -435,17 +515,17 @@ fn buckets_and_rules_on_content_reach_their_settings() {
 fn settings_know_their_places() {
     let settings = good("every-key");
     let tenant = &settings.tenants["acme"];
-    assert_eq!(tenant.at.to_string(), "every-key.yaml:27:3");
+    assert_eq!(tenant.at.to_string(), "every-key.yaml:28:3");
     assert_eq!(&*tenant.path, "tenants.acme");
     let command = &tenant.value.grants[0].value.commands[2];
     assert_eq!(
         command.mistake("is unknown").to_string(),
-        "every-key.yaml:49:34: tenants.acme.grants[0].commands[2]: is unknown"
+        "every-key.yaml:50:34: tenants.acme.grants[0].commands[2]: is unknown"
     );
     let role = tenant.value.credentials.role().expect("a role");
     assert_eq!(
         role.role_arn.mistake("is refused").to_string(),
-        "every-key.yaml:35:19: tenants.acme.credentials.assume_role.role_arn: is refused"
+        "every-key.yaml:36:19: tenants.acme.credentials.assume_role.role_arn: is refused"
     );
     assert_eq!(&*tenant.value.limits[1].path, "tenants.acme.limits[1]");
 }

@@ -49,6 +49,23 @@ impl Buckets {
         self.named.as_ref()?.aliases.get(name).map(String::as_str)
     }
 
+    /// Where those are that are nowhere else.
+    #[must_use]
+    pub fn home(&self) -> &TenantEndpoint {
+        &self.home
+    }
+
+    /// Those that have another name or are elsewhere: what they may be called, the bucket, and its place.
+    pub fn special(&self) -> impl Iterator<Item = (&str, &str, &TenantEndpoint)> {
+        let named = self.named.iter();
+        let renamed = named.clone().flat_map(|named| &named.aliases);
+        let renamed = renamed.map(|(name, bucket)| (&**name, &**bucket));
+        let moved = named.flat_map(|named| named.elsewhere.keys());
+        let moved = moved.map(|bucket| (&**bucket, &**bucket));
+        let all = renamed.chain(moved);
+        all.map(|(name, bucket)| (name, bucket, self.place(Some(bucket))))
+    }
+
     /// Where a bucket is, by its own name.
     #[must_use]
     pub fn place(&self, bucket: Option<&str>) -> &TenantEndpoint {

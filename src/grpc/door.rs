@@ -1,4 +1,4 @@
-//! What every request for PresignService passes before its message is read: is there room, and does the message come?
+//! What every request for PresignService or OperationsService passes before its message is read: is there room, and does the message come?
 //!
 //! Invariant: a request holds its place until it is decided and answered, whether or not its caller still waits. What is refused
 //! because its message does not come whole, is too large or no protobuf leaves a record like any other refusal. What is refused for
@@ -21,7 +21,9 @@ use tonic::{Code, Status};
 use tower::Service as _;
 
 use self::arriving::Arriving;
-use super::{METHODS, PresignApi, Unidentified, status, stream_presign};
+use super::{METHODS, OPERATIONS, PresignApi, Unidentified, status, stream_presign};
+use crate::metrics::{self, CALLS};
+use crate::proto::v1::operations_service_server::OperationsServiceServer;
 use crate::proto::v1::presign_service_server::PresignServiceServer;
 use crate::refusal::Refusal;
 
@@ -32,11 +34,12 @@ pub(super) type Answering =
 /// How often to say what was refused.
 const NEWS: Duration = Duration::from_secs(1);
 
-/// The door of PresignService. Cheap to clone.
+/// The door of PresignService and OperationsService. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Door {
     api: PresignApi,
     service: PresignServiceServer<PresignApi>,
+    operations: OperationsServiceServer<PresignApi>,
     room: Arc<Room>,
 }
 
@@ -56,7 +59,21 @@ pub(super) struct Ticket(Arc<Place>);
 
 /// One request's part of the room.
 #[derive(Debug)]
-pub(super) struct Held(Arc<Room>);
+pub(super) struct Held(
+    Arc<Room>,
+    #[expect(dead_code, reason = "counts until it is dropped")] metrics::Held,
+);
+
+/// A call that is timed until it is answered, or given up.
+#[derive(Debug)]
+pub(super) struct Timed {
+    api: PresignApi,
+    method: &'static str,
+    began: Duration,
+    /// How it ended; if nobody says: its caller has gone.
+    code: Option<Code>,
+    elsewhere: bool,
+}
 
 #[derive(Debug)]
 struct Place {
@@ -71,9 +88,13 @@ impl Door {
         let service = PresignServiceServer::new(api.clone())
             .max_decoding_message_size(max_request_bytes)
             .max_encoding_message_size(usize::MAX);
+        let operations = OperationsServiceServer::new(api.clone())
+            .max_decoding_message_size(max_request_bytes)
+            .max_encoding_message_size(usize::MAX);
         Self {
             api,
             service,
+            operations,
             room: Arc::new(Room {
                 max_request_bytes,
                 most: max_in_flight,
@@ -86,9 +107,15 @@ impl Door {
     /// Answers one request.
     pub(super) fn answer(&self, request: Request<Incoming>) -> Answering {
         let Some(method) = method(request.uri().path()) else {
-            return self.service.clone().call(request);
+            return if is_operation(request.uri().path()) {
+                self.operations.clone().call(request)
+            } else {
+                self.service.clone().call(request)
+            };
         };
+        let timed = Timed::begin(&self.api, method);
         let Some(held) = self.room.take() else {
+            timed.end(Code::Unavailable);
             return Box::pin(ready(Ok(answer(status::unrecorded(&Refusal::Overloaded)))));
         };
         let (headers, extensions) = (request.headers(), request.extensions());
@@ -108,17 +135,28 @@ impl Door {
             }
         });
         request.extensions_mut().insert(ticket.clone());
-        let answering = self.service.clone().call(request);
-        let (api, room) = (self.api.clone(), Arc::clone(&self.room));
+        let answering = if is_operation(request.uri().path()) {
+            self.operations.clone().call(request)
+        } else {
+            self.service.clone().call(request)
+        };
+        let room = Arc::clone(&self.room);
         Box::pin(async move {
             let answered = answering.await?;
             let unread = ticket.unread();
-            Ok(
+            let answered =
                 match unread.and_then(|arriving| Some((arriving, room.refusal(&answered)?))) {
-                    Some((arriving, refusal)) => answer(api.refuse(arriving, refusal).await),
+                    Some((arriving, refusal)) => answer(timed.api.refuse(arriving, refusal).await),
                     None => answered,
-                },
-            )
+                };
+            match answered.headers().get("grpc-status") {
+                Some(code) => timed.end(Code::from_bytes(code.as_bytes())),
+                // A stream is timed where it is answered.
+                None if is_stream => timed.forget(),
+                // The message is there, and the status will follow it.
+                None => timed.end(Code::Ok),
+            }
+            Ok(answered)
         })
     }
 
@@ -143,6 +181,12 @@ fn method(path: &str) -> Option<&'static str> {
     METHODS.into_iter().find(|method| *method == name)
 }
 
+/// Whether a path is one of OperationsService's methods.
+fn is_operation(path: &str) -> bool {
+    let name = path.strip_prefix('/');
+    name.is_some_and(|name| name.starts_with(OPERATIONS))
+}
+
 fn answer(status: Status) -> Response<Body> {
     status.into_http()
 }
@@ -151,9 +195,10 @@ impl Room {
     /// A part of it for one more request, if there is any.
     pub(super) fn take(self: &Arc<Self>) -> Option<Held> {
         if self.taken.fetch_add(1, Ordering::Relaxed) < self.most {
-            return Some(Held(Arc::clone(self)));
+            return Some(Held(Arc::clone(self), metrics::IN_FLIGHT.hold()));
         }
         self.taken.fetch_sub(1, Ordering::Relaxed);
+        metrics::OVERLOADED.count(0);
         self.refused.fetch_add(1, Ordering::Relaxed);
         None
     }
@@ -174,6 +219,42 @@ impl Room {
             // Compressed, say, or the client took it back.
             _ => None,
         }
+    }
+}
+
+impl Timed {
+    /// A call that begins now.
+    pub(super) fn begin(api: &PresignApi, method: &'static str) -> Self {
+        Self {
+            began: api.presigner().clock.monotonic(),
+            api: api.clone(),
+            method,
+            code: None,
+            elsewhere: false,
+        }
+    }
+
+    /// It ends now, like this.
+    pub(super) fn end(mut self, code: Code) {
+        self.code = Some(code);
+    }
+
+    /// It is timed elsewhere.
+    fn forget(mut self) {
+        self.elsewhere = true;
+    }
+}
+
+impl Drop for Timed {
+    fn drop(&mut self) {
+        if self.elsewhere {
+            return;
+        }
+        let now = self.api.presigner().clock.monotonic();
+        let code = self.code.unwrap_or(Code::Cancelled);
+        let code = usize::try_from(i32::from(code)).unwrap_or_default();
+        let place = metrics::call(self.method, code);
+        CALLS.took(place, now.saturating_sub(self.began));
     }
 }
 

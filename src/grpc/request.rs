@@ -22,7 +22,7 @@ const MAX_BATCH: usize = 500;
 /// The most addresses and networks in `source_ip`: each makes the session policy longer.
 const MAX_SOURCE_IPS: usize = 16;
 /// The longest `reason` and `subject`, in bytes.
-const MAX_FREE_TEXT: usize = 256;
+pub(super) const MAX_FREE_TEXT: usize = 256;
 /// The longest `request_id` on a stream, in bytes.
 pub(super) const MAX_REQUEST_ID: usize = 128;
 
@@ -30,7 +30,7 @@ pub(super) const MAX_REQUEST_ID: usize = 128;
 const MAX_HEADROOM: Duration = Duration::from_millis(100);
 
 /// What a request asks for, and its command.
-pub(super) fn read_presign(request: PresignRequest) -> Result<(Request, Box<Command>), Refusal> {
+pub(crate) fn read_presign(request: PresignRequest) -> Result<(Request, Box<Command>), Refusal> {
     read_with(request, Vec::new())
 }
 

@@ -36,7 +36,7 @@ use self::services::Services;
 use self::tls::LoadedTls;
 use self::workers::Workers;
 use super::door::Door;
-use super::{PresignApi, SERVICE};
+use super::{OPERATIONS, PresignApi, SERVICE};
 
 /// What to ask the health of to know whether to restart presignd: it is healthy as long as it answers. A server that is not ready, because
 /// a clock is wrong, would not be after a restart.
@@ -161,7 +161,10 @@ impl PresignServer {
         let grace = options.grace;
         let (health, health_service) = tonic_health::server::health_reporter();
         let alive = tonic_health::ServingStatus::Serving;
-        health.set_service_status(LIVENESS, alive).await;
+        // Operators have to look just when requests cannot be answered.
+        for service in [LIVENESS, OPERATIONS] {
+            health.set_service_status(service, alive).await;
+        }
         let clock = Arc::clone(&api.presigner().clock);
         let door = Door::new(
             api.clone(),
@@ -204,7 +207,7 @@ impl PresignServer {
             ?grace,
             "stopping: no new connections, requests under way go on"
         );
-        set_serving(&health, &["", SERVICE], false).await;
+        set_serving(&health, &["", SERVICE, OPERATIONS], false).await;
         acceptor.close();
         stopping.cancel();
         let drained = async {
@@ -236,7 +239,7 @@ async fn follow(mut sign: watch::Receiver<bool>, health: &HealthReporter, of: &[
 
 /// Ends the streams of whoever watches the health: they were told, and would hold their connections for as long as they like.
 async fn end_watches(mut health: HealthReporter) {
-    for service in ["", SERVICE, LIVENESS, CONFIGURATION] {
+    for service in ["", SERVICE, OPERATIONS, LIVENESS, CONFIGURATION] {
         health.clear_service_status(service).await;
     }
 }

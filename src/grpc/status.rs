@@ -14,6 +14,7 @@ use crate::admit::policy::Denied;
 use crate::admit::quota::NoRoom;
 use crate::audit::Outcome;
 use crate::authenticate::Unauthenticated;
+use crate::operate::{Halted, NotKept};
 use crate::refusal::{Code, Refusal, reason_name};
 use crate::scope::ScopeError;
 use crate::upload::UploadError;
@@ -21,6 +22,8 @@ use crate::upload::UploadError;
 const DOMAIN: &str = "presignd";
 /// When to try again what depends on another service.
 const RETRY_LATER: Duration = Duration::from_secs(1);
+/// When to try again what operators have stopped: it may take long.
+const RETRY_MUCH_LATER: Duration = Duration::from_secs(30);
 
 /// The status of a whole RPC.
 pub(super) fn status(refusal: &Refusal, issuance_id: Uuid) -> tonic::Status {
@@ -65,12 +68,13 @@ fn log(refusal: &Refusal, issuance_id: Uuid) {
     let reason = reason_name(verdict.reason);
     match verdict.outcome {
         Outcome::Failed => tracing::warn!(%issuance_id, reason, "not issued: {refusal}"),
-        Outcome::Denied | Outcome::Issued | Outcome::Explained => {
+        Outcome::Denied | Outcome::Issued | Outcome::Explained | Outcome::Operated => {
             tracing::debug!(%issuance_id, reason, "not issued: {refusal}");
         }
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "an arm for each refusal")]
 fn details(refusal: &Refusal, issuance_id: Option<Uuid>) -> ErrorDetails {
     let mut details = ErrorDetails::new();
     if let Some(issuance_id) = issuance_id {
@@ -147,7 +151,17 @@ fn details(refusal: &Refusal, issuance_id: Option<Uuid>) -> ErrorDetails {
                 details.set_retry_info(Some(*retry_after));
             }
         }
+        Refusal::Halted(Halted::Suspended) => {
+            details.add_precondition_failure_violation("TENANT", "tenant", refusal.sentence());
+        }
+        Refusal::Halted(Halted::Frozen) => {
+            details.set_retry_info(Some(RETRY_MUCH_LATER));
+        }
+        Refusal::NotKept(NotKept::NoStore) => {
+            details.add_precondition_failure_violation("STATE", "state", refusal.sentence());
+        }
         Refusal::Unauthenticated(Unauthenticated::NoKeys)
+        | Refusal::NotKept(NotKept::Away(_))
         | Refusal::Audit(_)
         | Refusal::Overloaded => {
             details.set_retry_info(Some(RETRY_LATER));
@@ -157,6 +171,8 @@ fn details(refusal: &Refusal, issuance_id: Option<Uuid>) -> ErrorDetails {
         )
         | Refusal::Unauthenticated(Unauthenticated::Refused { .. })
         | Refusal::Tenant(_)
+        | Refusal::NotOperator(_)
+        | Refusal::NotReloadable(_)
         | Refusal::TooLarge { .. }
         | Refusal::NotProtobuf
         | Refusal::StreamClosed

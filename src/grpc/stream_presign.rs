@@ -16,16 +16,17 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 use uuid::Uuid;
 
 pub(super) use self::answers::Taking;
 use self::answers::{Answers, answers};
-use super::door::{Held, Room, Ticket};
+use super::door::{Held, Room, Ticket, Timed};
 use super::server::{Requests, idle};
 use super::{Ending, Inner, Peer, PresignApi, Unary, Unidentified, caught, reply, request, status};
 use crate::admit::quota::Told;
 use crate::authenticate::Unauthenticated;
+use crate::metrics;
 use crate::presign::{Arrival, Item};
 use crate::proto::v1::stream_presign_response::Result as ItemResult;
 use crate::proto::v1::{Command, PresignResponse, StreamPresignRequest, StreamPresignResponse};
@@ -121,6 +122,7 @@ impl PresignApi {
         };
         let messages = request.into_inner();
         let issuance_id = self.0.issuance_id();
+        let api = self.clone();
         let work = Box::pin(async move {
             let _ticket = ticket;
             let inner = &opened.inner;
@@ -129,9 +131,15 @@ impl PresignApi {
                 let refusal = inner.refuse(&arrival, issuance_id, None, refusal).await;
                 return (Err(refusal), Told::default());
             }
+            // Whoever is refused is timed at the door.
+            let timed = Timed::begin(&api, METHOD);
             let (answers, taking) = answers();
             let tasks = inner.tasks.clone();
-            tasks.spawn(async move { Arc::new(opened).flow(messages, answers).await });
+            tasks.spawn(async move {
+                let _open = metrics::STREAMS.hold();
+                let end = Arc::new(opened).flow(messages, answers).await;
+                timed.end(end);
+            });
             (Ok(taking), Told::default())
         });
         self.run(issuance_id, work).await
@@ -139,8 +147,12 @@ impl PresignApi {
 }
 
 impl Opened {
-    /// Answers what comes, for as long as the stream lasts.
-    async fn flow(self: Arc<Self>, messages: Streaming<StreamPresignRequest>, answers: Answers) {
+    /// Answers what comes, for as long as the stream lasts. How it ended.
+    async fn flow(
+        self: Arc<Self>,
+        messages: Streaming<StreamPresignRequest>,
+        answers: Answers,
+    ) -> Code {
         let mut messages = messages;
         let mut under_way = FuturesUnordered::new();
         let begin = |message, held| Arc::clone(&self).answer(message, held);
@@ -167,11 +179,19 @@ impl Opened {
             self.requests.end();
             unknown = unknown.or(answered.end);
         }
-        answers.end(match end {
+        let gone = matches!(end, End::Gone);
+        let status = match end {
             End::NoMore | End::Gone => unknown,
             End::Status(status) => Some(status),
             End::Unreadable(status) => Some(self.unreadable(status).await),
-        });
+        };
+        let code = match &status {
+            Some(status) => status.code(),
+            None if gone => Code::Cancelled,
+            None => Code::Ok,
+        };
+        answers.end(status);
+        code
     }
 
     /// Begins with what comes, as far as there is room.

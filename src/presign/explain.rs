@@ -7,16 +7,17 @@ mod warnings;
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 pub use self::warnings::{Warning, WarningKind};
 use super::{Arrival, Item, Presigner, Request, payer, placed::Placed, record, within};
-use crate::admit::expiry::{self, Bound};
+use crate::admit::expiry::{self, Bound, Expiry};
 use crate::admit::explain::{Requirement, explain};
 use crate::admit::quota::limit::Cost;
 use crate::admit::quota::{Left, NoRoom};
 use crate::admit::upload::Upload;
-use crate::authenticate::Right;
+use crate::authenticate::{Caller, Right};
+use crate::proto::v1::Command;
 use crate::refusal::Refusal;
 use crate::scope::preview::Preview;
 use crate::sign::command::BoundCommand;
@@ -48,6 +49,56 @@ pub struct Explained {
     pub canonical_request: Option<String>,
     /// What may still go wrong.
     pub warnings: Vec<Warning>,
+}
+
+/// What the rules of a tenant make of a command, whatever limits, sessions and endpoints do.
+#[derive(Debug)]
+pub struct Judged {
+    /// For how long it may be signed, or what refuses it.
+    pub decision: Result<Expiry, Refusal>,
+    /// What the grants have to allow, and which do.
+    pub requirements: Vec<Requirement>,
+}
+
+/// Holds a command against the rules of a tenant, as for a request of this caller's at this time. Whether the caller may ask for the tenant
+/// at all is another question.
+///
+/// # Errors
+/// If the command is not valid.
+pub fn judge(
+    tenant: &Tenant,
+    caller: &Caller,
+    request: &Request,
+    command: &Command,
+    now: SystemTime,
+) -> Result<Judged, Refusal> {
+    let mut placed = Placed::bind(command, "command");
+    placed.name_buckets(&tenant.buckets);
+    let bound = placed.command()?;
+    let standing = tenant.rules.standing(now, caller.name());
+    let decision = match placed.authorize(tenant, &standing, request) {
+        Err(invalid @ Refusal::Invalid(_)) => return Err(invalid),
+        authorized => authorized.map(|authorized| authorized.expiry()),
+    };
+    Ok(Judged {
+        decision,
+        requirements: requirements(tenant, caller, request, &placed, bound, now),
+    })
+}
+
+/// What the grants have to allow for the command of this caller's, and which do.
+fn requirements(
+    tenant: &Tenant,
+    caller: &Caller,
+    request: &Request,
+    placed: &Placed<'_>,
+    command: &BoundCommand<'_>,
+    now: SystemTime,
+) -> Vec<Requirement> {
+    let rules = tenant.rules.of(caller.name());
+    let (grants, deny) = (rules.grants(), rules.deny());
+    let source_ip = request.source_ip.as_ref();
+    explain(grants, deny, command, placed.called(), source_ip, now)
 }
 
 impl Presigner {
@@ -90,13 +141,14 @@ impl Presigner {
         command: &BoundCommand<'_>,
     ) -> Result<Explained, Refusal> {
         let (operation, rules) = (command.operation, &tenant.rules);
-        let source_ip = request.source_ip.as_ref();
-        let (authorized, mut refusal) =
-            match placed.authorize(tenant, &self.standing(tenant), request) {
+        let halted = self.orders.allow(&tenant.id).err();
+        let (authorized, refusal) =
+            match placed.authorize(tenant, &self.standing(arrival, tenant), request) {
                 Ok(authorized) => (Some(authorized), None),
                 Err(invalid @ Refusal::Invalid(_)) => return Err(invalid),
                 Err(refusal) => (None, Some(refusal)),
             };
+        let mut refusal = halted.map(Refusal::from).or(refusal);
         let cost = Cost {
             operation,
             urls: 1,
@@ -134,8 +186,8 @@ impl Presigner {
         Ok(Explained {
             refusal,
             requirements: {
-                let (called, now) = (placed.called(), self.clock.now());
-                explain(&rules.grants, &rules.deny, command, called, source_ip, now)
+                let now = self.clock.now();
+                requirements(tenant, &arrival.caller, request, placed, command, now)
             },
             limits,
             path_style: path_style(endpoint.as_deref(), command.bucket),

@@ -82,7 +82,7 @@ impl<'a> PlacedForm<'a> {
     /// Bounds the upload as the grants do, if the request leaves that to them.
     pub(super) fn bound_upload(&mut self, standing: &Standing<'_>, source_ip: Option<&SourceIps>) {
         if let Ok(form) = &mut self.bound {
-            policy::bound_upload(&standing.grants, form, source_ip);
+            policy::bound_upload(standing.grants(), form, source_ip);
         }
     }
 

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::explain::Explained;
 use super::form::{FormItem, PlacedForm, SignedForm};
+use super::operation::About;
 use super::placed::Placed;
 use super::upload::{PlacedUpload, SignedUpload, UploadIds};
 use super::{Arrival, Issued, Item, Request};
@@ -203,6 +204,24 @@ pub(super) fn of_unreadable<'a>(
     let mut record = arrived(arrival, issuance_id);
     record.tenant = tenant.map(|tenant| tenant.as_str().into());
     note_refusal(&mut record, refusal, now);
+    record
+}
+
+/// The record of an operation.
+pub(super) fn of_operation<'a>(
+    now: SystemTime,
+    arrival: &'a Arrival,
+    issuance_id: Uuid,
+    about: About<'a>,
+    done: Result<Option<&'a str>, &Refusal>,
+) -> Record<'a> {
+    let mut record = arrived(arrival, issuance_id);
+    record.tenant = about.tenant.map(|tenant| tenant.as_str().into());
+    record.reason = (!about.reason.is_empty()).then(|| about.reason.into());
+    match done {
+        Ok(detail) => record.operated(now, detail.map(Into::into)),
+        Err(refusal) => note_refusal(&mut record, refusal, now),
+    }
     record
 }
 

@@ -129,14 +129,15 @@ impl Presigner {
         let mut placed = PlacedUpload::bind(upload);
         if let Ok(tenant) = &tenant {
             placed.name_buckets(&tenant.buckets);
-            placed.declare_size(&self.standing(tenant));
+            placed.declare_size(&self.standing(arrival, tenant));
         }
         let bill = OnceLock::new();
         let decide = async {
             let steps = placed.steps()?;
             let tenant = tenant.as_ref().map_err(|denied| *denied)?;
+            self.orders.allow(&tenant.id)?;
             let (first, others) =
-                placed.authorize(steps, tenant, &self.standing(tenant), request)?;
+                placed.authorize(steps, tenant, &self.standing(arrival, tenant), request)?;
             let payer = payer(arrival, tenant);
             let admitting = self
                 .quotas
@@ -144,7 +145,7 @@ impl Presigner {
             let admitted = admitting.await?;
             // Nobody else sets it.
             let _ = bill.set(admitted.bill());
-            let sent = steps.sent_from_elsewhere(tenant, &self.standing(tenant), request);
+            let sent = steps.sent_from_elsewhere(tenant, &self.standing(arrival, tenant), request);
             let own = match sent {
                 Some(sent) => {
                     let (caller, session) = (&arrival.caller, &tenant.session);
@@ -252,7 +253,7 @@ impl<'a> PlacedUpload<'a> {
     /// Where grants bound uploads, has S3 hold the client to the size that the request says: of each part, and of them all.
     fn declare_size(&mut self, standing: &Standing<'_>) {
         if let (Ok(steps), Some(size)) = (&mut self.bound, self.upload.division.size())
-            && policy::bounds_upload(&standing.grants, &steps.part)
+            && policy::bounds_upload(standing.grants(), &steps.part)
         {
             self.declares_size = true;
             // Decided as one upload of all the bytes: then every part fits, too.
@@ -454,7 +455,7 @@ impl<'a> Steps<'a> {
         let create = self.create.as_ref()?;
         let abort = self.ends.iter().map(|(_, abort)| abort);
         let sent: Vec<_> = std::iter::once(create).chain(abort).collect();
-        let (grants, source_ip) = (&standing.grants, request.source_ip.as_ref());
+        let (grants, source_ip) = (standing.grants(), request.source_ip.as_ref());
         let mut commands = sent.iter();
         let bound = commands.any(|command| policy::bound_to_addresses(grants, command, source_ip));
         (bound && tenant.rules.has_session_policy).then_some(sent)

@@ -66,11 +66,11 @@ impl Breaker {
         pass.era == self.era
     }
 
-    /// STS did not do its part. `jitter` is from 0 to 1.
-    pub(super) fn failed(&mut self, pass: Pass, now: Duration, jitter: f64) {
+    /// STS did not do its part. `jitter` is from 0 to 1. Says whether it opened for that.
+    pub(super) fn failed(&mut self, pass: Pass, now: Duration, jitter: f64) -> bool {
         // Calls that were under way together fail together, and count once.
         if !self.honours(pass) {
-            return;
+            return false;
         }
         let longest = FIRST
             .saturating_mul(1 << self.failures.min(16))
@@ -79,6 +79,7 @@ impl Breaker {
         self.era += 1;
         let until = now + longest.mul_f64(f64::midpoint(1.0, jitter.clamp(0.0, 1.0)));
         self.state = State::Open { until };
+        true
     }
 
     /// STS answered: with a session, or with a refusal, which is an answer too.

@@ -15,6 +15,8 @@ use super::calls::{Leave, TenantCalls, Turns};
 use super::flight::{Flight, Outcome, fly};
 use super::{AssumeRole, AssumeRoleCall, ScopeError, Session, SessionKey};
 use crate::clock::SharedClock;
+use crate::metrics;
+use crate::names::TenantId;
 
 /// How many sessions are kept. Each is a few kilobytes, mostly the session token.
 const CAPACITY: u64 = 100_000;
@@ -41,8 +43,9 @@ pub(super) struct SessionCache {
 }
 
 /// One key's session, and the call for the next one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Slot {
+    tenant: TenantId,
     current: ArcSwapOption<Session>,
     next: Mutex<Next>,
 }
@@ -89,6 +92,11 @@ impl SessionCache {
         }
     }
 
+    /// How many are kept, more or less: those that came or went a moment ago may not be counted yet.
+    pub(super) fn len(&self) -> u64 {
+        self.slots.entry_count() + self.slots_of_one_request.entry_count()
+    }
+
     /// A session that is known and covers the need.
     pub(super) fn known(
         &self,
@@ -97,6 +105,11 @@ impl SessionCache {
         now: SystemTime,
     ) -> Option<Arc<Session>> {
         self.slots_of(key).get(key)?.covering(need, now)
+    }
+
+    /// The sessions, to be looked at one by one.
+    pub(super) fn sessions(&self) -> Sessions {
+        Sessions([self.slots.clone(), self.slots_of_one_request.clone()])
     }
 
     fn slots_of(&self, key: &SessionKey) -> &moka::sync::Cache<SessionKey, Arc<Slot>> {
@@ -111,11 +124,13 @@ impl SessionCache {
     pub(super) async fn session(
         &self,
         key: SessionKey,
+        tenant: &TenantId,
         need: Need,
         calls: &Arc<TenantCalls>,
         call: impl FnOnce() -> AssumeRoleCall,
     ) -> Result<Arc<Session>, ScopeError> {
-        let slot = self.slots_of(&key).get_with(key, Arc::default);
+        let slots = self.slots_of(&key);
+        let slot = slots.get_with(key, || Arc::new(Slot::of(tenant)));
         let now = self.clock.now();
         if let Some(session) = slot.covering(need.at_least, now) {
             if need.renews(&session, now) {
@@ -169,6 +184,7 @@ impl SessionCache {
             && next.rests_until <= now
             && let Ok(leave) = calls.leave(now)
         {
+            metrics::STS_FLIGHTS.count(metrics::RENEWAL);
             self.take_off(slot, &mut next, leave, call());
         }
     }
@@ -193,7 +209,10 @@ impl SessionCache {
             return Joined::Not(refusal);
         }
         match calls.leave(now) {
-            Ok(leave) => Joined::Flight(self.take_off(slot, &mut next, leave, call())),
+            Ok(leave) => {
+                metrics::STS_FLIGHTS.count(metrics::NEEDED);
+                Joined::Flight(self.take_off(slot, &mut next, leave, call()))
+            }
             Err(shut_for) => Joined::Not(
                 ScopeError::unavailable("STS failed a moment ago").retried_in(Some(shut_for)),
             ),
@@ -222,6 +241,23 @@ impl SessionCache {
     }
 }
 
+/// All sessions.
+#[derive(Debug)]
+pub(super) struct Sessions([moka::sync::Cache<SessionKey, Arc<Slot>>; 2]);
+
+impl Sessions {
+    /// Looks at each that has not ended, with its tenant. That takes a while: not for the runtime's threads.
+    pub(super) fn each(&self, now: SystemTime, mut look: impl FnMut(&TenantId, &Session)) {
+        for (_, slot) in self.0.iter().flatten() {
+            if let Some(session) = &*slot.current.load()
+                && session.left(now).is_some()
+            {
+                look(&slot.tenant, session);
+            }
+        }
+    }
+}
+
 /// What a request finds that needs another session.
 enum Joined {
     /// A call under way.
@@ -241,6 +277,14 @@ impl Need {
 }
 
 impl Slot {
+    fn of(tenant: &TenantId) -> Self {
+        Self {
+            tenant: tenant.clone(),
+            current: ArcSwapOption::empty(),
+            next: Mutex::default(),
+        }
+    }
+
     fn next(&self) -> MutexGuard<'_, Next> {
         self.next.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -15,6 +15,7 @@ use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use super::StsEndpoint;
 use super::breaker::{Breaker, Pass};
 use super::clock_skew::{ClockSkews, EndpointClock};
+use crate::metrics;
 
 /// How many calls of one tenant are under way at once.
 const OF_TENANT: usize = 8;
@@ -81,7 +82,9 @@ impl TenantCalls {
     }
 
     fn failed(&self, pass: Pass, now: Duration, jitter: f64) {
-        self.breaker().failed(pass, now, jitter);
+        if self.breaker().failed(pass, now, jitter) {
+            metrics::BREAKERS.count(0);
+        }
         self.opened.notify_waiters();
     }
 

@@ -10,8 +10,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::calls::{Leave, Turns};
-use super::{AssumeRole, AssumeRoleCall, ScopeError, Session};
+use super::{AssumeRole, AssumeRoleCall, Assumed, ScopeError, Session};
 use crate::clock::Clock;
+use crate::metrics;
 
 /// What a call brought.
 pub(super) type Outcome = Result<Arc<Session>, ScopeError>;
@@ -47,11 +48,11 @@ pub(super) async fn fly(
     let assumed = if leave.is_probe() {
         let turn_and_call = async {
             let _turn = turn.await;
-            sts.assume_role(call).await
+            timed(sts, call, clock).await
         };
         noting_delay(turn_and_call, PROBE_OVERDUE, late).await
     } else if let Some(_turn) = turn.await {
-        noting_delay(sts.assume_role(call), OVERDUE, late).await
+        noting_delay(timed(sts, call, clock), OVERDUE, late).await
     } else {
         Err(ScopeError::unavailable(FAILED_MEANWHILE))
     };
@@ -74,6 +75,23 @@ pub(super) async fn fly(
             answer
         }
     }
+}
+
+/// Calls STS, and counts what came of that and how long it took.
+async fn timed(
+    sts: &dyn AssumeRole,
+    call: &AssumeRoleCall,
+    clock: &dyn Clock,
+) -> Result<Assumed, ScopeError> {
+    let began = clock.monotonic();
+    let assumed = sts.assume_role(call).await;
+    let result = match &assumed {
+        Ok(_) => metrics::STS_OK,
+        Err(ScopeError::Unavailable { .. }) => metrics::STS_UNAVAILABLE,
+        Err(_) => metrics::STS_REFUSED,
+    };
+    metrics::STS_CALLS.took(result, clock.monotonic().saturating_sub(began));
+    assumed
 }
 
 /// Does the work, and calls `late` if that takes longer.

@@ -63,7 +63,7 @@ impl Scoper {
             Source::Role(role, calls) => (role, calls.get_or_init(Arc::default)),
         };
         self.skews.check(calls.clock(&self.skews, &role.sts))?;
-        let narrowed_to = role.narrowed_for(&[command], authorized.source_ip())?;
+        let narrowed_to = role.narrowed_for(caller.name(), &[command], authorized.source_ip())?;
         let need = need(authorized.expiry(), role, !narrowed_to.of_one_request())?;
         let key = SessionKey {
             role: role.digest(&tenant.tenant, &narrowed_to),

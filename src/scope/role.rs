@@ -13,10 +13,12 @@ use sha2::{Digest as _, Sha256};
 use super::identity::Identity;
 use super::session_name::role_session_name;
 use super::session_policy::{
-    MAX_SESSION_POLICY, SessionPolicyInput, least_policy, own_policy, policy, request_policy,
-    session_policy,
+    MAX_SESSION_POLICY, SessionPolicyInput, denials, least_policy, own_policy, policy,
+    request_policy, session_policy,
 };
 use super::{AssumeRoleCall, NarrowedTo, StsEndpoint};
+use crate::admit::by_caller::{ByCaller, RulesOfCaller, name_callers};
+use crate::admit::deny::Denial;
 use crate::admit::grant::Grant;
 use crate::admit::resource::ResourcePattern;
 use crate::admit::source_ip::SourceIps;
@@ -67,7 +69,11 @@ pub enum SessionScope {
 pub struct SessionPolicies {
     grants: Arc<Vec<Grant>>,
     terms: PolicyTerms,
+    /// The statements that deny: the operator's own, and those of the tenant's denials.
+    deny: Vec<Value>,
     scope: SessionScope,
+    /// Where rules name their callers: the policies of each.
+    of_callers: Option<ByCaller<SessionPolicies>>,
     /// The policies that were asked for, each made once: those of buckets under their scope.
     of_buckets: OnceLock<HashMap<Box<str>, OnceLock<Arc<SessionPolicy>>>>,
     /// The one for all, or under the scope of buckets that of requests which name none.
@@ -75,7 +81,7 @@ pub struct SessionPolicies {
 }
 
 /// What the policies of a tenant say besides its grants.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct PolicyTerms {
     /// Keys that encrypt the tenant's objects, as ARNs.
     pub kms_keys: Vec<String>,
@@ -83,9 +89,14 @@ pub struct PolicyTerms {
     pub partition: String,
     /// How old a signature may be where it is used, in seconds.
     pub signature_age: Option<u32>,
-    /// Statements of the operator's own, and of the tenant's denials, all of which deny.
+    /// Statements of the operator's own, which deny.
     pub deny: Vec<Value>,
+    /// What the tenant is denied.
+    pub denials: Arc<Vec<Denial>>,
 }
+
+/// Who stands for any caller where the length of a policy is measured: 32 letters.
+const MEASURED: &str = "caller-with-a-name-of-32-letters";
 
 /// A request's policy is longer than STS takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -109,15 +120,20 @@ pub struct SessionPolicy {
 }
 
 impl Role {
-    /// What a session for these commands on one bucket is narrowed to, from these addresses if the request names any.
+    /// What a session of this caller for these commands on one bucket is narrowed to, from these addresses if the request names any.
     pub(super) fn narrowed_for(
         &self,
+        caller: &str,
         commands: &[&BoundCommand<'_>],
         source_ip: Option<&SourceIps>,
     ) -> Result<NarrowedTo, PolicyTooLong> {
         Ok(match &self.bounds {
             SessionBounds::Grants(policies) => {
-                NarrowedTo::Policy(policies.policy_for(commands, source_ip)?)
+                let policy = match policies.of_caller(caller) {
+                    Some(own) => own.policy_for(commands, source_ip)?,
+                    None => policies.policy_for(commands, source_ip)?,
+                };
+                NarrowedTo::Policy(policy)
             }
             SessionBounds::Managed(arns) => NarrowedTo::Managed(Arc::clone(arns)),
         })
@@ -126,12 +142,15 @@ impl Role {
     /// What a session is narrowed to that presignd itself uses for these commands, allowed for these addresses if the request names any.
     pub(super) fn narrowed_for_own_use(
         &self,
+        caller: &str,
         commands: &[&BoundCommand<'_>],
         source_ip: Option<&SourceIps>,
     ) -> Result<NarrowedTo, PolicyTooLong> {
         Ok(match &self.bounds {
             SessionBounds::Grants(policies) => {
-                let policy = own_policy(&policies.input(), commands, source_ip);
+                let own = policies.of_caller(caller);
+                let input = own.as_deref().unwrap_or(policies).input();
+                let policy = own_policy(&input, commands, source_ip);
                 NarrowedTo::Policy(fitting(SessionPolicy::new(&policy, true))?)
             }
             SessionBounds::Managed(arns) => NarrowedTo::Managed(Arc::clone(arns)),
@@ -140,16 +159,18 @@ impl Role {
 
     /// What sessions are narrowed to, as far as that is known before any request, by the bucket that they are for. At least one.
     #[must_use]
-    pub fn known_narrowings(&self) -> BTreeMap<Option<&str>, NarrowedTo> {
+    pub fn known_narrowings(&self) -> BTreeMap<Option<String>, NarrowedTo> {
         let policies = match &self.bounds {
             SessionBounds::Managed(arns) => {
                 return BTreeMap::from([(None, NarrowedTo::Managed(Arc::clone(arns)))]);
             }
             SessionBounds::Grants(policies) => policies,
         };
+        let measured = policies.measured();
+        let policies = measured.as_deref().unwrap_or(policies);
         let known = policies.known().into_iter();
         let mut known: BTreeMap<_, _> = known
-            .map(|(bucket, policy)| (bucket, NarrowedTo::Policy(policy)))
+            .map(|(bucket, policy)| (bucket.map(str::to_owned), NarrowedTo::Policy(policy)))
             .collect();
         // Where a request has its own, the role is assumed with the least of them like with any.
         if policies.scope == SessionScope::Object {
@@ -213,7 +234,13 @@ impl SessionPolicies {
     /// The session policies for these grants.
     #[must_use]
     pub fn new(grants: Arc<Vec<Grant>>, terms: PolicyTerms, scope: SessionScope) -> Self {
+        let own = terms.deny.iter().cloned();
+        let deny = own
+            .chain(denials(&terms.denials, &terms.partition))
+            .collect();
         Self {
+            of_callers: name_callers(&grants, &terms.denials).then(ByCaller::default),
+            deny,
             grants,
             terms,
             scope,
@@ -283,16 +310,50 @@ impl SessionPolicies {
         of_buckets.get(bucket)
     }
 
-    /// The lengths of the policies that are known before any request, in characters, by the bucket that they are for.
-    pub fn lengths(&self) -> BTreeMap<Option<&str>, usize> {
-        let known = self.known().into_iter();
+    /// Those of this caller. `None`: they are the same for all.
+    fn of_caller(&self, caller: &str) -> Option<Arc<Self>> {
+        let of_callers = self.of_callers.as_ref()?;
+        Some(of_callers.of(caller, || self.made_for(caller)))
+    }
+
+    /// Those of a caller with a name of some length, if they are not the same for all.
+    fn measured(&self) -> Option<Arc<Self>> {
+        self.of_callers.as_ref()?;
+        Some(Arc::new(self.made_for(MEASURED)))
+    }
+
+    fn made_for(&self, caller: &str) -> Self {
+        let RulesOfCaller { grants, deny } =
+            RulesOfCaller::of(&self.grants, &self.terms.denials, caller);
+        let terms = PolicyTerms {
+            denials: Arc::new(deny),
+            ..self.terms.clone()
+        };
+        let mut own = Self::new(Arc::new(grants), terms, self.scope);
+        // Where the name stands for nothing, it will not do so in another one either.
+        own.of_callers = None;
+        own
+    }
+
+    /// The lengths of the policies that are known before any request, in characters, by the bucket that they are for; with a name of 32
+    /// characters where they name their callers.
+    #[must_use]
+    pub fn lengths(&self) -> BTreeMap<Option<String>, usize> {
+        let measured = self.measured();
+        let known = measured.as_deref().unwrap_or(self).known().into_iter();
         known
-            .map(|(bucket, policy)| (bucket, policy.text.len()))
+            .map(|(bucket, policy)| (bucket.map(str::to_owned), policy.text.len()))
             .collect()
     }
 
+    /// Whether each caller has policies of their own.
+    #[must_use]
+    pub fn name_callers(&self) -> bool {
+        self.of_callers.is_some()
+    }
+
     /// Those that are too long for STS.
-    pub fn too_long(&self) -> impl Iterator<Item = (Option<&str>, usize)> {
+    pub fn too_long(&self) -> impl Iterator<Item = (Option<String>, usize)> {
         self.lengths()
             .into_iter()
             .filter(|(_, length)| *length > MAX_SESSION_POLICY)
@@ -302,7 +363,9 @@ impl SessionPolicies {
     #[must_use]
     pub fn least_length(&self) -> Option<usize> {
         let own = self.scope == SessionScope::Object;
-        own.then(|| session_policy(&least_policy(&self.input())).len())
+        let measured = self.measured();
+        let policies = measured.as_deref().unwrap_or(self);
+        own.then(|| session_policy(&least_policy(&policies.input())).len())
     }
 
     pub(super) fn policy_for(
@@ -352,7 +415,7 @@ impl SessionPolicies {
             kms_keys: &self.terms.kms_keys,
             partition: &self.terms.partition,
             signature_age: self.terms.signature_age,
-            deny: &self.terms.deny,
+            deny: &self.deny,
         }
     }
 }
@@ -400,6 +463,7 @@ mod tests {
             partition: "aws".to_owned(),
             signature_age: None,
             deny: Vec::new(),
+            denials: Arc::default(),
         };
         Role {
             arn: "arn:aws:iam::111122223333:role/x".to_owned(),
@@ -434,7 +498,7 @@ mod tests {
         ] {
             let role = role(scope, &["read"]);
             let own = |source_ip| {
-                let narrowed = role.narrowed_for(&[&command], source_ip).unwrap();
+                let narrowed = role.narrowed_for("ann", &[&command], source_ip).unwrap();
                 narrowed.of_one_request()
             };
             assert_eq!(own(None), !ahead, "{scope:?}");
@@ -447,7 +511,7 @@ mod tests {
         let known = |scope, commands: &[&str]| -> Vec<Option<String>> {
             let role = role(scope, commands);
             let known = role.known_narrowings();
-            known.keys().map(|of| of.map(str::to_owned)).collect()
+            known.into_keys().collect()
         };
         let bucket = |name: &str| Some(name.to_owned());
         assert_eq!(known(SessionScope::Tenant, &["read"]), [None]);

@@ -18,7 +18,7 @@ use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
 
-pub use self::grants::{denials, policy};
+pub use self::grants::{denials, policy, role_policy};
 pub use self::request::{least_policy, own_policy, request_policy};
 use crate::admit::grant::Grant;
 use crate::admit::source_ip::SourceIps;
@@ -86,6 +86,8 @@ enum ListedPrefix {
     From(String),
     /// This. The empty one is also that of a request without a prefix, where the condition's key is missing.
     Exactly(String),
+    /// Like this pattern: for whatever caller stands in it.
+    Like(String),
 }
 
 /// Everything that is allowed: resources by the terms on which they are.
@@ -147,6 +149,9 @@ fn condition(terms: &Terms, signature_age: Option<u32>) -> Map<String, Value> {
         Some(ListedPrefix::From(prefix)) => {
             let pattern = format!("{}*", literal(prefix));
             demand("StringLike", "s3:prefix", pattern.into());
+        }
+        Some(ListedPrefix::Like(pattern)) => {
+            demand("StringLike", "s3:prefix", pattern.clone().into());
         }
         Some(ListedPrefix::Exactly(prefix)) if prefix.is_empty() => {
             demand("StringEqualsIfExists", "s3:prefix", "".into());

@@ -223,6 +223,8 @@ pub struct LeftOpen<'a> {
     pub content_length: Option<LengthRange>,
     /// Whether the media type is the client's to choose.
     pub content_type: bool,
+    /// Whether the ACL is.
+    pub acl: bool,
 }
 
 impl Operation {

@@ -1,5 +1,8 @@
 //! An OTLP collector, as a gRPC client sees it: batches go out as the bytes that they are.
 //!
+//! The messages of spans and of metrics have other names and one shape: the fields that are written and read here have the same
+//! numbers in both.
+//!
 //! Source: <https://opentelemetry.io/docs/specs/otlp/#otlpgrpc>.
 
 use std::time::Duration;
@@ -21,8 +24,32 @@ use tonic::{Code, Request, Status};
 use tonic_prost::ProstDecoder;
 use tonic_types::StatusExt as _;
 
-/// The RPC.
-const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+/// What is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Signal {
+    /// Fields `spans` of a `ScopeSpans`.
+    Spans,
+    /// Fields `metrics` of a `ScopeMetrics`.
+    Metrics,
+}
+
+impl Signal {
+    /// The RPC.
+    const fn export(self) -> &'static str {
+        match self {
+            Self::Spans => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+            Self::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+        }
+    }
+
+    /// The word for it.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Spans => "spans",
+            Self::Metrics => "metrics",
+        }
+    }
+}
 
 /// Field 1 of an `ExportTraceServiceRequest`, and field 2 of a `ResourceSpans`.
 const RESOURCE_SPANS: u32 = 1;
@@ -35,17 +62,19 @@ const LONGEST_DELAY: Duration = Duration::from_millis(1_600);
 
 /// A connection to a collector, made when it is first needed.
 pub(super) struct Collector {
+    signal: Signal,
     channel: Channel,
     headers: MetadataMap,
     /// The beginning of each `ResourceSpans`: who sends.
     resource: Vec<u8>,
-    /// The beginning of each `ScopeSpans`: what made the spans.
+    /// The beginning of each `ScopeSpans`: what made them.
     scope: Vec<u8>,
 }
 
 impl Collector {
     /// The collector at this URL. Over TLS, with the system's roots, unless it is a plain `http` one.
     pub(super) fn new(
+        signal: Signal,
         endpoint: &str,
         headers: http::HeaderMap,
         resource: &Resource,
@@ -70,6 +99,7 @@ impl Collector {
             ..ScopeSpans::default()
         };
         Ok(Self {
+            signal,
             channel: target.connect_lazy(),
             headers: MetadataMap::from_headers(headers),
             resource: resource.encode_to_vec(),
@@ -77,12 +107,12 @@ impl Collector {
         })
     }
 
-    /// Sends spans, and again where the collector cannot take them now, for as long as the caller waits. Answers how many of
+    /// Sends a batch, and again where the collector cannot take them now, for as long as the caller waits. Answers how many of
     /// them the collector rejected.
-    pub(super) async fn export(&self, spans: Vec<u8>) -> Result<u64, Status> {
+    pub(super) async fn export(&self, batch: Vec<u8>) -> Result<u64, Status> {
         let batch = Export {
-            head: self.head(spans.len()).into(),
-            spans: spans.into(),
+            head: self.head(batch.len()).into(),
+            batch: batch.into(),
         };
         let mut delay = FIRST_DELAY;
         for _ in 0..RETRIES {
@@ -106,22 +136,23 @@ impl Collector {
             .map_err(|error| Status::unavailable(error.to_string()))?;
         let mut request = Request::new(batch);
         *request.metadata_mut() = self.headers.clone();
-        let path = PathAndQuery::from_static(EXPORT);
+        let path = PathAndQuery::from_static(self.signal.export());
         let answer = client.unary(request, path, ExportCodec).await?.into_inner();
         let partial = answer.partial_success.unwrap_or_default();
         if !partial.error_message.is_empty() {
             tracing::warn!(
                 rejected = partial.rejected_spans,
                 message = partial.error_message,
-                "the OTLP collector has something to say about spans"
+                "the OTLP collector has something to say about {}",
+                self.signal.name()
             );
         }
         Ok(u64::try_from(partial.rejected_spans).unwrap_or(0))
     }
 
-    /// An `ExportTraceServiceRequest` up to so many bytes of spans.
-    fn head(&self, spans: usize) -> Vec<u8> {
-        let scope_spans = self.scope.len() + spans;
+    /// An `ExportTraceServiceRequest` up to so many bytes of a batch.
+    fn head(&self, batch: usize) -> Vec<u8> {
+        let scope_spans = self.scope.len() + batch;
         let resource_spans =
             self.resource.len() + 1 + encoded_len_varint(scope_spans as u64) + scope_spans;
         let mut head = Vec::with_capacity(self.resource.len() + self.scope.len() + 22);
@@ -158,7 +189,7 @@ fn retry_delay(status: &Status) -> Option<Duration> {
 #[derive(Clone)]
 struct Export {
     head: Bytes,
-    spans: Bytes,
+    batch: Bytes,
 }
 
 /// Sends bytes as they are, and reads the answer as protobuf.
@@ -188,9 +219,9 @@ impl Encoder for ExportEncoder {
     type Error = Status;
 
     fn encode(&mut self, batch: Export, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.reserve(batch.head.len() + batch.spans.len());
+        buffer.reserve(batch.head.len() + batch.batch.len());
         buffer.put(batch.head);
-        buffer.put(batch.spans);
+        buffer.put(batch.batch);
         Ok(())
     }
 

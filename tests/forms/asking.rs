@@ -137,7 +137,7 @@ limits: [{ name: uploads, commands: [PutObject], rate: 1/h, burst: 3 }]"#;
             .await,
     );
     assert_eq!(said.why(), (Code::ResourceExhausted, "RATE_LIMITED"));
-    assert_eq!(said.quotas, ["limit:uploads"]);
+    assert_eq!(said.quotas, ["tenant:acme/limit:uploads"]);
     let put = request(
         "acme",
         command!(PutObject {
@@ -148,7 +148,7 @@ limits: [{ name: uploads, commands: [PutObject], rate: 1/h, burst: 3 }]"#;
     let said = refused(presignd.presign(lasting(60, put)).await);
     assert_eq!(
         said.quotas,
-        ["limit:uploads"],
+        ["tenant:acme/limit:uploads"],
         "a form is a PutObject to the limits"
     );
 }

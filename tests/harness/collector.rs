@@ -1,8 +1,14 @@
-//! An OpenTelemetry collector that keeps the spans it is sent.
+//! An OpenTelemetry collector that keeps the spans and the metrics it is sent.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
+    MetricsService, MetricsServiceServer,
+};
+use opentelemetry_proto::tonic::collector::metrics::v1::{
+    ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+};
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
     TraceService, TraceServiceServer,
 };
@@ -18,6 +24,7 @@ use tonic::{Request, Response, Status};
 #[derive(Clone, Default)]
 pub(crate) struct Collector {
     spans: Arc<Mutex<Vec<Span>>>,
+    metrics: Arc<Mutex<Vec<ExportMetricsServiceRequest>>>,
 }
 
 impl Collector {
@@ -31,6 +38,7 @@ impl Collector {
         tokio::spawn(
             tonic::transport::Server::builder()
                 .add_service(TraceServiceServer::new(collector.clone()))
+                .add_service(MetricsServiceServer::new(collector.clone()))
                 .serve_with_incoming(TcpListenerStream::new(listener)),
         );
         (collector, url)
@@ -39,6 +47,11 @@ impl Collector {
     /// The spans so far. All of them, once presignd has shut down.
     pub(crate) fn spans(&self) -> Vec<Span> {
         self.spans.lock().expect("no panic").clone()
+    }
+
+    /// The exports of metrics so far, in their order. Each holds all metrics.
+    pub(crate) fn exports(&self) -> Vec<ExportMetricsServiceRequest> {
+        self.metrics.lock().expect("no panic").clone()
     }
 }
 
@@ -73,5 +86,17 @@ impl TraceService for Collector {
             .expect("no panic")
             .extend(scopes.flat_map(|scope| scope.spans));
         Ok(Response::new(ExportTraceServiceResponse::default()))
+    }
+}
+
+#[tonic::async_trait]
+impl MetricsService for Collector {
+    async fn export(
+        &self,
+        request: Request<ExportMetricsServiceRequest>,
+    ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
+        let export = request.into_inner();
+        self.metrics.lock().expect("no panic").push(export);
+        Ok(Response::new(ExportMetricsServiceResponse::default()))
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// A relay on a port of its own. It ends with this value.
@@ -13,6 +14,7 @@ pub(crate) struct Relay {
     connections: Arc<AtomicUsize>,
     /// What came back, by connection.
     answers: Arc<Mutex<Vec<Vec<u8>>>>,
+    cut: watch::Sender<bool>,
     running: JoinHandle<()>,
 }
 
@@ -25,13 +27,16 @@ impl Relay {
         let connections = Arc::new(AtomicUsize::new(0));
         let answers = Arc::<Mutex<Vec<Vec<u8>>>>::default();
         let (counted, remembered) = (Arc::clone(&connections), Arc::clone(&answers));
+        let (cut, is_cut) = watch::channel(false);
         let running = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 counted.fetch_add(1, Ordering::SeqCst);
                 let (target, remembered) = (target.clone(), Arc::clone(&remembered));
+                let mut is_cut = is_cut.clone();
                 tokio::spawn(async move {
+                    passes(&mut is_cut).await;
                     if let Ok(server) = TcpStream::connect(target).await {
-                        relay(client, server, &remembered).await;
+                        Box::pin(relay(client, server, &remembered, is_cut)).await;
                     }
                 });
             }
@@ -40,6 +45,7 @@ impl Relay {
             url: format!("http://{address}"),
             connections,
             answers,
+            cut,
             running,
         }
     }
@@ -47,6 +53,11 @@ impl Relay {
     /// The relay's own base URL.
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Lets nothing through any more, without a word to either side; or lets it through again.
+    pub(crate) fn cut(&self, cut: bool) {
+        self.cut.send_replace(cut);
     }
 
     /// How often somebody connected.
@@ -65,7 +76,13 @@ impl Relay {
 }
 
 /// Passes bytes on both ways until either side ends.
-async fn relay(client: TcpStream, server: TcpStream, answers: &Mutex<Vec<Vec<u8>>>) {
+async fn relay(
+    client: TcpStream,
+    server: TcpStream,
+    answers: &Mutex<Vec<Vec<u8>>>,
+    mut is_cut: watch::Receiver<bool>,
+) {
+    let mut is_cut_too = is_cut.clone();
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
     let index = {
@@ -76,6 +93,7 @@ async fn relay(client: TcpStream, server: TcpStream, answers: &Mutex<Vec<Vec<u8>
     let back = async {
         let mut buffer = [0; 8192];
         while let Ok(length @ 1..) = from_server.read(&mut buffer).await {
+            passes(&mut is_cut).await;
             // Remembered first: whoever has the answer may ask for it.
             answers.lock().expect("no panic")[index].extend_from_slice(&buffer[..length]);
             if to_client.write_all(&buffer[..length]).await.is_err() {
@@ -83,11 +101,25 @@ async fn relay(client: TcpStream, server: TcpStream, answers: &Mutex<Vec<Vec<u8>
             }
         }
     };
-    let forth = tokio::io::copy(&mut from_client, &mut to_server);
+    let forth = async {
+        let mut buffer = [0; 8192];
+        while let Ok(length @ 1..) = from_client.read(&mut buffer).await {
+            passes(&mut is_cut_too).await;
+            if to_server.write_all(&buffer[..length]).await.is_err() {
+                break;
+            }
+        }
+    };
     tokio::select! {
         () = back => {}
-        _ = forth => {}
+        () = forth => {}
     }
+}
+
+/// Waits while nothing passes.
+async fn passes(is_cut: &mut watch::Receiver<bool>) {
+    // Without its relay nothing is cut.
+    let _ = is_cut.wait_for(|cut| !cut).await;
 }
 
 impl Drop for Relay {

@@ -121,7 +121,7 @@ impl HeldSession {
             mode: Mode::Reject,
         };
         let (rules, called) = (&tenant.rules, Called::default());
-        let standing = rules.standing(clock.now());
+        let standing = rules.standing(clock.now(), anyone.name());
         let authorized = rules.authorize(&standing, bound, called, asked, None);
         let authorized = authorized.expect("granted");
         let payer = Payer {

@@ -15,6 +15,7 @@ use presignd::clock::{Clock, SharedClock};
 use presignd::config::{self, Settings};
 use presignd::endpoint::Endpoints;
 use presignd::grpc::PresignApi;
+use presignd::operate::StandingOrders;
 use presignd::presign::Presigner;
 use presignd::proto::v1::presign_service_server::PresignService as _;
 use presignd::proto::v1::{PresignRequest, PresignResponse};
@@ -65,6 +66,7 @@ fn service(
     let authenticator = callers::authenticator(settings, &clock);
     let presigner = Presigner {
         tenants: tenants::build(&settings.tenants, &Counting::new(Arc::clone(&clock))).unwrap(),
+        orders: StandingOrders::default(),
         quotas: Quotas::default(),
         scoper: Scoper::new(sts, skews(Arc::clone(&clock)), Arc::clone(&clock)),
         endpoints: Endpoints::default(),

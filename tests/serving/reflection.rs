@@ -119,7 +119,11 @@ async fn both_versions_list_the_services() {
         alpha::services(channel.clone()).await,
     ] {
         let services: BTreeSet<&str> = services.iter().map(String::as_str).collect();
-        for expected in ["presignd.v1.PresignService", "grpc.health.v1.Health"] {
+        for expected in [
+            "presignd.v1.PresignService",
+            "presignd.v1.OperationsService",
+            "grpc.health.v1.Health",
+        ] {
             assert!(services.contains(expected), "{services:?}");
         }
     }

@@ -106,7 +106,8 @@ async fn ten_thousand_cold_tenants_share_a_few_calls() {
                 mode: Mode::Reject,
             };
             let called = Called::default();
-            let standing = tenant.rules.standing(SystemClock::new().now());
+            let now = SystemClock::new().now();
+            let standing = tenant.rules.standing(now, anyone.name());
             let authorized = tenant
                 .rules
                 .authorize(&standing, &command, called, asked, None);

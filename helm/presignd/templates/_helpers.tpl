@@ -61,6 +61,12 @@ What the schema cannot say. All that is wrong is named at once.
 {{- $mistakes = append $mistakes (printf "config.server.%s: the chart sets it. Set `%s` instead." $key $value) -}}
 {{- end -}}
 {{- end -}}
+{{- if hasKey (default dict .Values.config.telemetry) "prometheus" -}}
+{{- $mistakes = append $mistakes "config.telemetry.prometheus: the chart sets it. Set `metrics.enabled` and `metrics.port` instead." -}}
+{{- end -}}
+{{- if eq (int .Values.metrics.port) 50051 -}}
+{{- $mistakes = append $mistakes "metrics.port: 50051 is that of gRPC. Choose another one." -}}
+{{- end -}}
 {{- if $mistakes -}}
 {{- fail (printf "\n\n- %s\n" (join "\n- " $mistakes)) -}}
 {{- end -}}
@@ -81,7 +87,12 @@ presignd.yaml: the values' config, with what the Deployment has to agree with.
 {{- end -}}
 {{- $_ := set $server "tls" $tls -}}
 {{- end -}}
-{{- mustMergeOverwrite (deepCopy .Values.config) (dict "server" $server) | toYaml }}
+{{- $set := dict "server" $server -}}
+{{- if .Values.metrics.enabled -}}
+{{- $prometheus := dict "listen" (printf "0.0.0.0:%d" (int .Values.metrics.port)) "insecure" true -}}
+{{- $_ := set $set "telemetry" (dict "prometheus" $prometheus) -}}
+{{- end -}}
+{{- mustMergeOverwrite (deepCopy .Values.config) $set | toYaml }}
 {{- end }}
 
 {{- /*

@@ -139,6 +139,8 @@ pub struct Receipt {
     of_service: usize,
     /// Whether the shared store has them.
     shared: bool,
+    /// When the latest of the days and months that were charged here began: what has begun since was not charged.
+    began: i64,
 }
 
 /// What is left of a limit that counts a command.
@@ -297,18 +299,19 @@ impl Quotas {
         }
         let (charged, shared) = match &self.shared {
             Some(counts) => match share(&**counts, limits, payer, &amounts).await {
-                Ok(charged) => (charged, true),
+                Ok(charged) => (charged.map(|outcomes| (outcomes, 0)), true),
                 Err(()) => (without_shared(limits, payer.caller, &amounts).await, false),
             },
             None => (in_process(limits, payer.caller, &amounts).await, false),
         };
         let refused = match charged {
-            Ok(outcomes) => {
+            Ok((outcomes, began)) => {
                 tell(told, payer.limits, limits, &outcomes);
                 return Ok(Receipt {
                     made: mask(&outcomes),
                     of_service: service.len(),
                     shared,
+                    began,
                 });
             }
             Err(refused) => refused,
@@ -369,7 +372,8 @@ impl Quotas {
             }
             _ => {
                 for (place, amount) in amounts {
-                    limits.get(place).refund(payer.caller, amount);
+                    let limit = limits.get(place);
+                    limit.refund(payer.caller, amount, receipt.began);
                 }
             }
         }
@@ -621,7 +625,7 @@ async fn without_shared(
     limits: Limits<'_>,
     caller: &str,
     amounts: &[(usize, u64)],
-) -> Result<Outcomes, Refused> {
+) -> Result<(Outcomes, i64), Refused> {
     let when_away = |place: usize| limits.get(place).terms().when_away;
     let closed = amounts.iter().position(|(place, _)| {
         when_away(*place) == WhenAway::Closed && !limits.get(*place).terms().shadow
@@ -649,7 +653,7 @@ async fn in_process(
     limits: Limits<'_>,
     caller: &str,
     amounts: &[(usize, u64)],
-) -> Result<Outcomes, Refused> {
+) -> Result<(Outcomes, i64), Refused> {
     let mut tries = 0;
     loop {
         let (index, not_taken) = match take(limits, caller, amounts) {
@@ -674,22 +678,26 @@ async fn in_process(
     }
 }
 
-/// Takes from all, or from none and says where it stopped.
+/// Takes from all, or from none and says where it stopped. Beside the outcomes, when the latest of the days and months began.
 fn take(
     limits: Limits<'_>,
     caller: &str,
     amounts: &[(usize, u64)],
-) -> Result<Outcomes, (usize, NotTaken)> {
+) -> Result<(Outcomes, i64), (usize, NotTaken)> {
     let mut outcomes = Outcomes::new();
+    let mut latest = i64::MIN;
     for (index, (place, amount)) in amounts.iter().enumerate() {
         let limit = limits.get(*place);
         let short = match limit.take(caller, *amount) {
-            Ok(()) => None,
+            Ok(began) => {
+                latest = latest.max(began);
+                None
+            }
             Err(NotTaken::Short(short)) if limit.terms().shadow => Some(short),
             Err(not_taken) => {
                 for ((place, amount), (.., short)) in amounts[..index].iter().zip(&outcomes) {
                     if short.is_none() {
-                        limits.get(*place).refund(caller, *amount);
+                        limits.get(*place).refund(caller, *amount, latest);
                     }
                 }
                 return Err((index, not_taken));
@@ -697,7 +705,7 @@ fn take(
         };
         outcomes.push((*place, limit.left(caller).0, short));
     }
-    Ok(outcomes)
+    Ok((outcomes, latest))
 }
 
 /// The limits that were charged.
@@ -768,3 +776,6 @@ fn most(limit: &Limit) -> u64 {
 fn whole_seconds(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
+
+#[cfg(test)]
+mod tests;

@@ -210,17 +210,22 @@ impl Limit {
         }
     }
 
-    pub(super) fn take(&self, caller: &str, amount: u64) -> Result<(), NotTaken> {
+    /// Takes so much; of a day or month, the second when that began.
+    pub(super) fn take(&self, caller: &str, amount: u64) -> Result<i64, NotTaken> {
         self.with(caller, |count| match count {
-            Count::Rate(rate) => rate.take(amount).map_err(NotTaken::Short),
+            Count::Rate(rate) => {
+                rate.take(amount).map_err(NotTaken::Short)?;
+                Ok(i64::MIN)
+            }
             Count::Window(window) => window.take(amount),
         })
     }
 
-    pub(super) fn refund(&self, caller: &str, amount: u64) {
+    /// Gives back what was taken when no day or month had begun later than `began`.
+    pub(super) fn refund(&self, caller: &str, amount: u64, began: i64) {
         self.with(caller, |count| match count {
             Count::Rate(rate) => rate.refund(amount),
-            Count::Window(window) => window.refund(amount),
+            Count::Window(window) => window.refund(amount, began),
         });
     }
 

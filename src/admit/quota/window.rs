@@ -101,7 +101,8 @@ impl Window {
         }
     }
 
-    pub(super) fn take(&self, amount: u64) -> Result<(), NotTaken> {
+    /// Takes so much, and says when the stretch that it was taken of began.
+    pub(super) fn take(&self, amount: u64) -> Result<i64, NotTaken> {
         if amount > self.most {
             return Err(NotTaken::Short(Short::Never));
         }
@@ -121,20 +122,23 @@ impl Window {
                 let ahead = used.saturating_add(block).min(self.most);
                 drop(self.keep(&mut state, ahead));
             }
-            return Ok(());
+            return Ok(state.stretch.begins);
         }
-        let ahead = used.saturating_add(block).min(self.most);
+        // Others may wait for what is about to be kept: this comes on top, or all would try for the same little again and again.
+        let queued = state.keeping.saturating_add(amount);
+        let ahead = used.saturating_add(block).max(queued).min(self.most);
         if let Some(kept) = self.keep(&mut state, ahead) {
             return Err(NotTaken::Keeping(kept));
         }
         // Nothing outlives the process, so nothing need be kept.
         state.used = used;
-        Ok(())
+        Ok(state.stretch.begins)
     }
 
-    pub(super) fn refund(&self, amount: u64) {
+    /// Gives back what was taken of a stretch that began no later than `began`. Of one that has ended since, nothing.
+    pub(super) fn refund(&self, amount: u64, began: i64) {
         let mut state = self.count.state();
-        if !state.stretch.is_over(self.clock.now()) {
+        if state.stretch.begins <= began && !state.stretch.is_over(self.clock.now()) {
             state.used = state.used.saturating_sub(amount);
         }
     }
@@ -232,7 +236,7 @@ mod tests {
     fn take(window: &Window, amount: u64) -> Result<(), Short> {
         loop {
             match window.take(amount) {
-                Ok(()) => return Ok(()),
+                Ok(_) => return Ok(()),
                 Err(NotTaken::Short(short)) => return Err(short),
                 Err(NotTaken::Keeping(kept)) => assert!(kept.blocking_recv().unwrap()),
             }
@@ -255,10 +259,18 @@ mod tests {
                 reset: until_midnight
             }
         );
-        window.refund(2);
+        let Ok(began) = window.take(0) else {
+            panic!("nothing is always there");
+        };
+        window.refund(2, began);
         take(&window, 2).unwrap();
         clock.advance(until_midnight);
         assert_eq!(window.left().left, 10);
+        // What comes back late is of the day before.
+        take(&window, 5).unwrap();
+        window.refund(2, began);
+        assert_eq!(window.left().left, 5);
+        window.refund(5, began + 24 * 3600);
         take(&window, 10).unwrap();
         assert!(take(&window, 1).is_err());
     }

@@ -3,17 +3,20 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::grants::grants;
+use super::grants::{grants, store};
 use super::role::session_policies;
 use crate::admit::content::{ASKING, ResponseRule, TYPING};
-use crate::admit::grant::{CLASSES, CommandSelector, Grant};
+use crate::admit::grant::{CLASSES, CommandSelector, Grant, Store};
+use crate::admit::header::{ENCRYPTING, HeaderRules, SHARING, STORING};
 use crate::admit::held;
 use crate::admit::media_type::MediaRange;
 use crate::admit::resource::ResourcePattern;
 use crate::admit::source_ip;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{self, Located, Mistake};
+use crate::proto::s3::PutObject;
 use crate::scope::session_policy::MAX_SESSION_POLICY;
+use crate::sign::bind::Bind as _;
 use crate::sign::bucket;
 use crate::sign::operations::{OPERATIONS, operation};
 
@@ -44,7 +47,8 @@ impl config::Surroundings for ProcessSurroundings {
     }
 
     fn resource(&self, text: &str) -> Result<(), String> {
-        match ResourcePattern::parse(text) {
+        // No tenant's id makes a resource good or bad.
+        match ResourcePattern::of_tenant(text, "tenant") {
             Ok(_) => Ok(()),
             Err(error) => Err(error.to_string()),
         }
@@ -71,29 +75,34 @@ impl config::Surroundings for ProcessSurroundings {
         }
     }
 
-    fn tenant(&self, _id: &str, tenant: &Located<config::Tenant>) -> Vec<Mistake> {
+    fn tenant(&self, id: &str, tenant: &Located<config::Tenant>) -> Vec<Mistake> {
         // Unknown commands and resources are reported where they stand.
-        let Ok(grants) = grants(&tenant.value) else {
+        let Ok(grants) = grants(id, &tenant.value) else {
             return Vec::new();
         };
         let grants = Arc::new(grants);
         let mut mistakes = idle_rules(&tenant.value, &grants);
+        mistakes.extend(values_unknown_to_aws(&tenant.value));
         mistakes.extend(resources_not_held(&tenant.value, &grants));
-        mistakes.extend(long_policies(tenant, grants));
+        mistakes.extend(long_policies(id, tenant, grants));
         mistakes
     }
 }
 
 /// Session policies that STS would not take.
-fn long_policies(tenant: &Located<config::Tenant>, grants: Arc<Vec<Grant>>) -> Vec<Mistake> {
+fn long_policies(
+    id: &str,
+    tenant: &Located<config::Tenant>,
+    grants: Arc<Vec<Grant>>,
+) -> Vec<Mistake> {
     match tenant.value.credentials.role() {
         Some(role) if role.policy_arns.is_none() => {
-            let policies = session_policies(&tenant.value, role, grants);
+            let policies = session_policies(id, &tenant.value, role, grants);
             let least = policies.least_length();
             let least = least.filter(|length| *length > MAX_SESSION_POLICY);
-            let known = policies
-                .too_long()
-                .map(|(bucket, length)| too_long(tenant.value.session.scope, bucket, length));
+            let known = policies.too_long().map(|(bucket, length)| {
+                too_long(tenant.value.session.scope, bucket.as_deref(), length)
+            });
             // What is too long for every request is so for those of each bucket.
             let messages: Vec<String> = match least {
                 Some(length) => vec![always_too_long(length)],
@@ -123,6 +132,45 @@ fn resources_not_held(tenant: &config::Tenant, grants: &[Grant]) -> Vec<Mistake>
     mistakes
 }
 
+/// Values in rules on headers that AWS does not know, so that no request could have them there.
+fn values_unknown_to_aws(tenant: &config::Tenant) -> Vec<Mistake> {
+    let mut mistakes = Vec::new();
+    if store(tenant) != Store::Aws {
+        return mistakes;
+    }
+    for headers in tenant.grants.iter().flat_map(|grant| &grant.value.headers) {
+        let rules = &headers.value;
+        let rows = [
+            ("server_side_encryption", &rules.server_side_encryption),
+            ("acl", &rules.acl),
+            ("storage_class", &rules.storage_class),
+        ];
+        for (name, rule) in rows {
+            let mut fields = PutObject::FIELDS.iter();
+            let known = fields.find(|field| field.field == name);
+            let known = known.map_or(&[][..], |field| field.allowed_values);
+            let (
+                Some(config::HeaderRule::Require(values) | config::HeaderRule::Allow(values)),
+                false,
+            ) = (rule, known.is_empty())
+            else {
+                continue;
+            };
+            for value in values
+                .iter()
+                .filter(|value| !known.contains(&value.as_str()))
+            {
+                let meant = config::nearest(value, known)
+                    .map_or_else(String::new, |meant| format!(": did you mean `{meant}`?"));
+                mistakes.push(headers.mistake(format!(
+                    "`{name}` lists {value:?}, which AWS does not know{meant}"
+                )));
+            }
+        }
+    }
+    mistakes
+}
+
 /// Rules on what is told about an object, in grants of no command that tells it.
 fn idle_rules(tenant: &config::Tenant, grants: &[Grant]) -> Vec<Mistake> {
     let of_any = |grant: &Grant, names: &[&str]| {
@@ -131,13 +179,29 @@ fn idle_rules(tenant: &config::Tenant, grants: &[Grant]) -> Vec<Mistake> {
     };
     let mut mistakes = Vec::new();
     for (located, grant) in tenant.grants.iter().zip(grants) {
-        let rules = grant.content();
+        let (rules, headers) = (grant.content(), grant.headers());
+        let says = |of: fn(&HeaderRules) -> bool| headers.is_some_and(of);
         let rows = [
             ("content_types", rules.uploads.is_some(), &TYPING[..]),
             (
                 "response_content_types` or `response_headers",
                 rules.responses != ResponseRule::Inert,
                 &ASKING[..],
+            ),
+            (
+                "headers.server_side_encryption",
+                says(|headers| headers.server_side_encryption.is_some()),
+                &ENCRYPTING[..],
+            ),
+            (
+                "headers.acl",
+                says(|headers| headers.acl.is_some()),
+                &SHARING[..],
+            ),
+            (
+                "headers.storage_class",
+                says(|headers| headers.storage_class.is_some()),
+                &STORING[..],
             ),
         ];
         for (keys, is_set, commands) in rows {

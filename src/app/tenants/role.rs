@@ -8,19 +8,25 @@ use super::seconds;
 use crate::admit::grant::Grant;
 use crate::config::{self, Located};
 use crate::scope::identity::{Identity, OwnIdentity, SessionTag};
-use crate::scope::session_policy::{self, SessionPolicyInput, policy};
+use crate::scope::session_policy::{self, SessionPolicyInput};
 use crate::scope::{PolicyTerms, Role, SessionBounds, SessionPolicies, SessionScope, StsEndpoint};
 
 /// A tenant's role, as whoever assumes it knows it.
 ///
 /// # Errors
 /// If a command or resource is not one.
-pub fn build_role(tenant: &config::Tenant, role: &config::Role) -> anyhow::Result<Role> {
-    Ok(role_granted(tenant, role, &Arc::new(grants(tenant)?)))
+pub fn build_role(id: &str, tenant: &config::Tenant, role: &config::Role) -> anyhow::Result<Role> {
+    Ok(role_granted(
+        id,
+        tenant,
+        role,
+        &Arc::new(grants(id, tenant)?),
+    ))
 }
 
 /// The same, of a tenant whose grants are known.
 pub(super) fn role_granted(
+    id: &str,
     tenant: &config::Tenant,
     role: &config::Role,
     grants: &Arc<Vec<Grant>>,
@@ -42,7 +48,7 @@ pub(super) fn role_granted(
                 .map(|arn| arn.as_str().to_owned())
                 .collect(),
         ),
-        None => SessionBounds::Grants(session_policies(tenant, role, Arc::clone(grants))),
+        None => SessionBounds::Grants(session_policies(id, tenant, role, Arc::clone(grants))),
     };
     Role {
         arn: role.role_arn.value.as_str().to_owned(),
@@ -81,6 +87,7 @@ fn session_tag(tag: &config::SessionTag) -> SessionTag {
 /// The session policies that a tenant's grants come to.
 #[must_use]
 pub fn session_policies(
+    id: &str,
     tenant: &config::Tenant,
     role: &config::Role,
     grants: Arc<Vec<Grant>>,
@@ -93,15 +100,13 @@ pub fn session_policies(
     let deny = tenant.session.deny.iter().flat_map(|deny| &deny.value);
     let partition = role.role_arn.value.partition();
     // What is not read is reported, and whatever is made of the tenant then is not used.
-    let denials = denials(tenant).unwrap_or_default();
+    let denials = denials(id, tenant).unwrap_or_default();
     let terms = PolicyTerms {
         kms_keys: kms_keys(tenant),
         partition: partition.to_owned(),
         signature_age: signature_age(tenant),
-        deny: deny
-            .map(config::DenyStatement::json)
-            .chain(session_policy::denials(&denials, partition))
-            .collect(),
+        deny: deny.map(config::DenyStatement::json).collect(),
+        denials: Arc::new(denials),
     };
     SessionPolicies::new(grants, terms, scope)
 }
@@ -116,18 +121,19 @@ pub(super) fn signature_age(tenant: &config::Tenant) -> Option<u32> {
 /// # Errors
 /// If a command or resource is not one.
 pub fn role_policy(
+    id: &str,
     tenant: &config::Tenant,
     role: &config::Role,
 ) -> anyhow::Result<serde_json::Value> {
     let input = SessionPolicyInput {
-        grants: &grants(tenant)?,
+        grants: &grants(id, tenant)?,
         kms_keys: &kms_keys(tenant),
         partition: role.role_arn.value.partition(),
         // What narrows a session besides its grants is the sessions' own.
         signature_age: None,
         deny: &[],
     };
-    Ok(policy(&input, None))
+    Ok(session_policy::role_policy(&input))
 }
 
 fn kms_keys(tenant: &config::Tenant) -> Vec<String> {

@@ -165,8 +165,8 @@ fn the_session_policy_counts_what_is_sent() {
         let Some(role) = tenant.credentials.role() else {
             panic!("{:?}", tenant.credentials)
         };
-        let grants = Arc::new(grants(tenant).unwrap());
-        let lengths = session_policies(tenant, role, grants);
+        let grants = Arc::new(grants("acme", tenant).unwrap());
+        let lengths = session_policies("acme", tenant, role, grants);
         lengths.lengths().get(&None).copied()
     };
     let lengths: Vec<usize> = (1..60).map_while(length_of).collect();
@@ -186,13 +186,13 @@ fn a_grant_on_a_name_is_one_on_its_bucket() {
     );
     let settings = parse(&named).unwrap();
     let tenant = &settings.tenants["acme"].value;
-    let resources: Vec<String> = grants(tenant).unwrap()[0]
+    let resources: Vec<String> = grants("acme", tenant).unwrap()[0]
         .resources()
         .iter()
         .map(ToString::to_string)
         .collect();
     assert_eq!(resources, ["acme-media-7f/a/*", "acme-logs/*"]);
-    let policy = role_policy(tenant, tenant.credentials.role().unwrap()).unwrap();
+    let policy = role_policy("acme", tenant, tenant.credentials.role().unwrap()).unwrap();
     let policy = policy.to_string();
     assert!(
         policy.contains("arn:aws:s3:::acme-media-7f/a/*"),
@@ -217,6 +217,101 @@ fn rules_on_content_are_for_grants_of_commands_that_have_any() {
     for (said, place) in said.iter().zip(places) {
         assert!(said.starts_with(place), "{said}\nnot {place}");
     }
+}
+
+#[test]
+fn rules_on_headers_are_for_grants_of_commands_that_have_any() {
+    let grants =
+        "      - { commands: [read], resources: [\"a/*\"], headers: { acl: forbid, storage_class: forbid } }
+      - { commands: [PutObjectAcl], resources: [\"a/*\"], headers: { acl: forbid, server_side_encryption: forbid } }
+";
+    let said = mistakes(&tenant("tenant", grants));
+    let places = [
+        "a.yaml:7:9: tenants.acme.grants[0]: `headers.acl` is about CopyObject, ",
+        "a.yaml:7:9: tenants.acme.grants[0]: `headers.storage_class` is about CopyObject, ",
+        "a.yaml:8:9: tenants.acme.grants[1]: `headers.server_side_encryption` is about CopyObject, ",
+    ];
+    assert_eq!(said.len(), places.len(), "{said:#?}");
+    for (said, place) in said.iter().zip(places) {
+        assert!(said.starts_with(place), "{said}\nnot {place}");
+    }
+}
+
+#[test]
+fn values_that_aws_does_not_know_are_told_of_for_aws_alone() {
+    let grants =
+        "      - { commands: [PutObject], resources: [\"a/*\"], headers: { acl: { allow: [privat, private] }, storage_class: { require: [STANDRAD] } } }
+";
+    let on_aws = tenant("tenant", grants);
+    let said = mistakes(&on_aws);
+    let place = "a.yaml:7:54: tenants.acme.grants[0].headers: ";
+    let wanted = [
+        "`acl` lists \"privat\", which AWS does not know: did you mean `private`?",
+        "`storage_class` lists \"STANDRAD\", which AWS does not know: did you mean `STANDARD`?",
+    ];
+    assert_eq!(said, wanted.map(|wanted| format!("{place}{wanted}")));
+    let elsewhere = format!("    endpoint: {{ url: \"http://127.0.0.1:9\" }}\n{on_aws}");
+    let elsewhere = elsewhere.replace(
+        "role_arn:",
+        "sts_endpoint: \"http://127.0.0.1:9\", role_arn:",
+    );
+    assert!(parse(&elsewhere).is_ok(), "{:?}", parse(&elsewhere).err());
+}
+
+#[test]
+fn variables_that_are_none_or_too_wide_are_told_of_where_they_stand() {
+    let grants = "      - { commands: [read], resources: [\"a/{user}/*\", \"a-{tenant}/*\", \"a/{caller}*\", \"a/{tenant}/{caller}/*\"] }
+    deny: [{ commands: [delete], resources: [\"a/x}\"] }]
+";
+    let said = mistakes(&tenant("tenant", grants));
+    let places = [
+        "a.yaml:7:41: tenants.acme.grants[0].resources[0]: `a/{user}/*` has a brace that is not of {tenant} or {caller}",
+        "a.yaml:7:55: tenants.acme.grants[0].resources[1]: `a-{tenant}/*` has a variable in its bucket",
+        "a.yaml:7:71: tenants.acme.grants[0].resources[2]: `a/{caller}*` has its '*' in the part of the key that {caller} is in",
+        "a.yaml:8:46: tenants.acme.deny[0].resources[0]: `a/x}` has a brace",
+    ];
+    assert_eq!(said.len(), places.len(), "{said:#?}");
+    for (said, place) in said.iter().zip(places) {
+        assert!(said.starts_with(place), "{said}\nnot {place}");
+    }
+}
+
+#[test]
+fn a_role_has_what_every_caller_may_need_and_a_session_what_its_own_does() {
+    let grants = "      - { commands: [GetObject, ListObjectsV2], resources: [\"files/{tenant}/{caller}/*\"] }
+    deny: [{ commands: [DeleteObject], resources: [\"files/{tenant}/{caller}/*\"] }]
+";
+    let settings = parse(&tenant("tenant", grants)).unwrap();
+    let tenant = &settings.tenants["acme"].value;
+    let role = tenant.credentials.role().unwrap();
+    let needed = role_policy("acme", tenant, role).unwrap().to_string();
+    assert!(
+        needed.contains(r#""arn:aws:s3:::files/acme/*/*""#),
+        "{needed}"
+    );
+    assert!(needed.contains(r#""s3:prefix":"acme/*/*""#), "{needed}");
+    let of_role = grants_length(tenant, role);
+    assert!(of_role > needed.len(), "{of_role} with a name in it");
+
+    let counting = Counting::new(Arc::new(crate::clock::SystemClock::new()));
+    let built = build_one("acme", tenant, &counting).unwrap();
+    let resources = |caller: &str| -> Vec<String> {
+        let rules = built.rules.of(caller);
+        let (grant, denial) = (&rules.grants()[0], &rules.deny()[0]);
+        let all = grant.resources().iter().chain(denial.resources());
+        all.map(ToString::to_string).collect()
+    };
+    assert_eq!(resources("ann"), ["files/acme/ann/*"; 2]);
+    assert_eq!(
+        resources("a/b"),
+        ["files/acme/{caller}/*", "files/acme/*"],
+        "nothing is granted, and whatever might be meant is denied"
+    );
+}
+
+fn grants_length(tenant: &config::Tenant, role: &config::Role) -> usize {
+    let grants = Arc::new(grants("acme", tenant).unwrap());
+    session_policies("acme", tenant, role, grants).lengths()[&None]
 }
 
 #[test]

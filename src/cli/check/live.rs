@@ -122,7 +122,8 @@ fn trials(settings: &Settings) -> Vec<Trial<'_>> {
             continue;
         };
         // Both were found good when the configuration was read.
-        let (Ok(id), Ok(role)) = (TenantId::parse(name), build_role(&tenant.value, role)) else {
+        let (Ok(id), Ok(role)) = (TenantId::parse(name), build_role(name, &tenant.value, role))
+        else {
             continue;
         };
         for (bucket, narrowed_to) in role.known_narrowings() {

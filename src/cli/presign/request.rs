@@ -1,6 +1,7 @@
 //! What the command line asks for, as the request that says it.
 
 use anyhow::{Context as _, anyhow};
+use prost_reflect::DynamicMessage;
 use serde_json::{Map, Value, json};
 
 use super::PresignOptions;
@@ -8,6 +9,9 @@ use super::location::Location;
 use super::parameters::{self, plain};
 use crate::config::nearest;
 use crate::grpc::client::DESCRIPTORS;
+use crate::grpc::request::read_presign;
+use crate::presign::Request;
+use crate::proto::v1::Command;
 use crate::sign::command::{Operation, PathForm};
 use crate::sign::operations::OPERATIONS;
 
@@ -59,7 +63,11 @@ pub(super) fn read(options: &PresignOptions) -> anyhow::Result<Asked> {
         if options.html {
             request.insert("htmlForm".to_owned(), true.into());
         }
-        fill("presignd.v1.PresignPostRequest", options, &mut request)?;
+        fill(
+            "presignd.v1.PresignPostRequest",
+            &options.parameters,
+            &mut request,
+        )?;
         return Ok(asked("PresignPost", request.into(), None, false));
     }
     anyhow::ensure!(
@@ -67,14 +75,61 @@ pub(super) fn read(options: &PresignOptions) -> anyhow::Result<Asked> {
         "--html is for `post`: only an upload form is HTML"
     );
     let (operation, by_name) = operation(&options.command)?;
+    let command = command(operation, location.as_ref(), &options.parameters)?;
+    request.insert("command".to_owned(), command);
+    Ok(asked("Presign", request.into(), Some(operation), by_name))
+}
+
+/// A command of a tenant, as somebody wants it.
+#[derive(Debug)]
+pub(in crate::cli) struct Wanted<'a> {
+    /// The tenant's id.
+    pub(in crate::cli) tenant: &'a str,
+    /// The command, by its short name or its own.
+    pub(in crate::cli) command: &'a str,
+    /// `s3://bucket/key`.
+    pub(in crate::cli) location: Option<&'a str>,
+    /// Each `NAME=VALUE`.
+    pub(in crate::cli) parameters: &'a [String],
+    /// For how long.
+    pub(in crate::cli) expires_in: Option<std::time::Duration>,
+}
+
+/// The request that a presignd would read for it.
+pub(in crate::cli) fn request_of(wanted: &Wanted<'_>) -> anyhow::Result<(Request, Box<Command>)> {
+    anyhow::ensure!(
+        wanted.command != POST,
+        "forms are not explained: ask for `put`, which grants allow alike"
+    );
+    let location = wanted.location.map(Location::read);
+    let location = location.transpose().map_err(|why| anyhow!(why))?;
+    let (operation, _) = operation(wanted.command)?;
+    let mut request = json!({
+        "tenant": wanted.tenant,
+        "command": command(operation, location.as_ref(), wanted.parameters)?,
+    });
+    if let Some(lasting) = wanted.expires_in {
+        request["expiresIn"] = format!("{}s", lasting.as_secs()).into();
+    }
+    let message = DESCRIPTORS.get_message_by_name("presignd.v1.PresignRequest");
+    let message = message.context("the protos lack a message of their own")?;
+    let message = DynamicMessage::deserialize(message, request)?;
+    read_presign(message.transcode_to()?).map_err(|invalid| anyhow!("{}", invalid.sentence()))
+}
+
+/// The command in protobuf's JSON.
+fn command(
+    operation: &Operation,
+    location: Option<&Location<'_>>,
+    parameters: &[String],
+) -> anyhow::Result<Value> {
     let mut command = Map::new();
-    if let Some(location) = &location {
+    if let Some(location) = location {
         place(operation, location, &mut command)?;
     }
     let message = format!("presignd.s3.v1.{}", operation.name);
-    fill(&message, options, &mut command)?;
-    request.insert("command".to_owned(), json!({ operation.field: command }));
-    Ok(asked("Presign", request.into(), Some(operation), by_name))
+    fill(&message, parameters, &mut command)?;
+    Ok(json!({ operation.field: command }))
 }
 
 /// What every request has.
@@ -107,12 +162,12 @@ fn common(options: &PresignOptions) -> Map<String, Value> {
 
 fn fill(
     message: &str,
-    options: &PresignOptions,
+    parameters: &[String],
     fields: &mut Map<String, Value>,
 ) -> anyhow::Result<()> {
     let message = DESCRIPTORS.get_message_by_name(message);
     let message = message.context("the protos lack a message of their own")?;
-    parameters::read(&message, &options.parameters, fields).map_err(|why| anyhow!(why))
+    parameters::read(&message, parameters, fields).map_err(|why| anyhow!(why))
 }
 
 /// The command by its short name or its own.

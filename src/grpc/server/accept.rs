@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use super::connection::{self, Ending, Peer, Shared};
 use super::seats::{Full, Seats};
 use super::workers::Workers;
+use crate::metrics;
 
 /// How long to wait where a connection cannot be taken in: out of file descriptors, say, and others that close are what helps.
 const RESPITE: Duration = Duration::from_millis(100);
@@ -95,6 +96,7 @@ impl Acceptor<'_> {
                 let serving = connection::serve(stream, peer, Arc::clone(&self.shared), place);
                 self.open.track_future(async move {
                     let _seat = seat;
+                    let _open = metrics::CONNECTIONS.hold();
                     serving.await;
                 })
             }),
@@ -122,6 +124,10 @@ impl Refused {
             Full::All => self.all += 1,
             Full::Peer => self.peer += 1,
         }
+        metrics::CONNECTIONS_REFUSED.count(match full {
+            Full::All => metrics::ALL_SEATS,
+            Full::Peer => metrics::SEATS_OF_PEER,
+        });
         self.last = Some(address);
     }
 

@@ -1,4 +1,4 @@
-//! What is served: PresignService, health and reflection.
+//! What is served: PresignService, OperationsService, health and reflection.
 
 use http::Request;
 use hyper::body::Incoming;
@@ -11,6 +11,7 @@ use super::ServerError;
 use crate::grpc::PresignApi;
 use crate::grpc::door::{Answering, Door};
 use crate::proto::FILE_DESCRIPTOR_SET;
+use crate::proto::v1::operations_service_server::OperationsServiceServer;
 use crate::proto::v1::presign_service_server::PresignServiceServer;
 
 /// All services. Cheap to clone.
@@ -49,10 +50,10 @@ impl Services {
 
     /// Answers one request.
     pub(super) fn answer(&self, request: Request<Incoming>) -> Answering {
-        if is_of(
-            PresignServiceServer::<PresignApi>::NAME,
-            request.uri().path(),
-        ) {
+        let path = request.uri().path();
+        if is_of(PresignServiceServer::<PresignApi>::NAME, path)
+            || is_of(OperationsServiceServer::<PresignApi>::NAME, path)
+        {
             self.presign.answer(request)
         } else {
             // Always ready: there is no queue.

@@ -17,10 +17,49 @@ use crate::admit::source_ip::SourceIps;
 use crate::sign::bucket::{self, BucketKind};
 use crate::sign::command::IamResource;
 
-/// What the grants allow on these buckets, or what needs no bucket if there are none; with `None`, all that they allow, which is also
-/// all that a role needs.
+/// What the grants allow on these buckets, or what needs no bucket if there are none; with `None`, all that they allow. What is still to
+/// name its caller allows nothing.
 #[must_use]
 pub fn policy(input: &SessionPolicyInput<'_>, buckets: Option<&[&str]>) -> Value {
+    document(input, allowed(input, buckets))
+}
+
+/// All that a role needs for the sessions of every caller.
+#[must_use]
+pub fn role_policy(input: &SessionPolicyInput<'_>) -> Value {
+    let mut allowed = allowed(input, None);
+    for grant in input.grants {
+        for resource in grant.resources() {
+            let ResourcePattern::OfCaller(pattern) = resource else {
+                continue;
+            };
+            let (around, is_prefix) = pattern.around();
+            let around: Vec<String> = around.iter().map(|text| literal(text)).collect();
+            let keys = around.join("*") + if is_prefix { "*" } else { "" };
+            let mut add = |actions, arn, prefix| {
+                let terms = Terms {
+                    actions,
+                    prefix,
+                    read_only: false,
+                    source_ip: grant.source_ip().cloned(),
+                    not_after: grant.not_after(),
+                };
+                allowed.add(terms, arn);
+            };
+            let (bucket, partition) = (pattern.bucket(), input.partition);
+            let objects = carried_on(grant.actions(), IamResource::Object, None);
+            add(objects, objects_arn(partition, bucket, &keys), None);
+            if is_prefix {
+                let lists = carried_on(grant.actions(), IamResource::Bucket, Some(true));
+                let prefix = Some(ListedPrefix::Like(keys));
+                add(lists, bucket_arn(partition, bucket), prefix);
+            }
+        }
+    }
+    document(input, allowed)
+}
+
+fn allowed(input: &SessionPolicyInput<'_>, buckets: Option<&[&str]>) -> Allowed {
     let mut allowed = Allowed::default();
     for grant in input.grants {
         let resources = grant.resources().iter();
@@ -49,7 +88,7 @@ pub fn policy(input: &SessionPolicyInput<'_>, buckets: Option<&[&str]>) -> Value
             }
         }
     }
-    document(input, allowed)
+    allowed
 }
 
 /// Statements that deny what these entries do, wherever permissions say it: a list is denied under a prefix, and not one that begins
@@ -110,7 +149,9 @@ pub(super) fn session_of(
 /// The objects that a resource covers, as an ARN; none if it covers no objects.
 pub(super) fn objects(resource: &ResourcePattern, partition: &str) -> Option<String> {
     let (bucket, keys) = match resource {
-        ResourcePattern::Service | ResourcePattern::Bucket(_) => return None,
+        ResourcePattern::Service | ResourcePattern::Bucket(_) | ResourcePattern::OfCaller(_) => {
+            return None;
+        }
         ResourcePattern::WholeBucket(bucket) => (bucket, "*".to_owned()),
         ResourcePattern::Prefix { bucket, prefix } => (bucket, format!("{}*", literal(prefix))),
         ResourcePattern::Key { bucket, key } => (bucket, literal(key)),
@@ -124,13 +165,7 @@ fn reach(
     resource: &ResourcePattern,
     partition: &str,
 ) -> Vec<(Actions, String, Option<ListedPrefix>)> {
-    let actions = |kind: IamResource, listing: Option<bool>| -> Actions {
-        let carried = carried.iter();
-        carried
-            .filter(|(_, c)| c.resource == kind && listing.is_none_or(|l| c.prefix_condition == l))
-            .map(|(action, _)| *action)
-            .collect()
-    };
+    let actions = |kind, listing| carried_on(carried, kind, listing);
     let mut reached = Vec::new();
     if let Some(arn) = objects(resource, partition) {
         reached.push((actions(IamResource::Object, None), arn, None));
@@ -154,7 +189,20 @@ fn reach(
                 prefix,
             ));
         }
-        ResourcePattern::Key { .. } => {}
+        ResourcePattern::Key { .. } | ResourcePattern::OfCaller(_) => {}
     }
     reached
+}
+
+/// The actions on resources of this kind; of those of a bucket, the ones that `s3:prefix` can bound, or the others.
+fn carried_on(
+    carried: &BTreeMap<&'static str, Carried>,
+    kind: IamResource,
+    listing: Option<bool>,
+) -> Actions {
+    let carried = carried.iter();
+    carried
+        .filter(|(_, c)| c.resource == kind && listing.is_none_or(|l| c.prefix_condition == l))
+        .map(|(action, _)| *action)
+        .collect()
 }

@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 
 use super::tests::{addresses, grant_from, input};
 use super::{SessionPolicyInput, literal, own_policy, policy, request_policy, session_policy};
+use crate::admit::by_caller::RulesOfCaller;
+use crate::admit::deny::Denial;
 use crate::admit::grant::{CommandSelector, Grant, Store, Terms};
 use crate::admit::policy::{Allowed, Called, Denied};
 use crate::admit::resource::ResourcePattern;
@@ -552,7 +554,146 @@ fn messages(key: &str, source: &str) -> Vec<Box<dyn BindAny>> {
     ]
 }
 
+/// Whether a resource or an `s3:prefix` of a policy is about this text, as IAM reads them: `*` and `?` are wildcards unless escaped.
+fn is_about(pattern: &str, text: &str) -> bool {
+    if let Some(rest) = pattern.strip_prefix('*') {
+        let mut ends = text.char_indices().map(|(at, _)| at).chain([text.len()]);
+        return ends.any(|at| is_about(rest, &text[at..]));
+    }
+    for (escaped, meant) in [("${*}", '*'), ("${?}", '?'), ("${$}", '$')] {
+        if let Some(rest) = pattern.strip_prefix(escaped) {
+            return text
+                .strip_prefix(meant)
+                .is_some_and(|text| is_about(rest, text));
+        }
+    }
+    let mut rest = text.chars();
+    match (pattern.chars().next(), rest.next()) {
+        (None, None) => true,
+        (Some('?'), Some(_)) => is_about(&pattern[1..], rest.as_str()),
+        (Some(wanted), Some(found)) if wanted == found => {
+            is_about(&pattern[wanted.len_utf8()..], rest.as_str())
+        }
+        _ => false,
+    }
+}
+
+/// Whether a policy allows something with the object, or to list what begins so.
+fn reaches(policy: &Value, key: &str) -> bool {
+    permissions(policy).iter().any(|(_, arn, condition)| {
+        let object = is_about(arn, &format!("arn:aws:s3:::b/{key}"));
+        let listed = condition["StringLike"]["s3:prefix"].as_str();
+        let asked = condition["StringEquals"]["s3:prefix"].as_str();
+        let asked = asked.map(|asked| asked.replace("${$}", "$"));
+        object
+            || arn == "arn:aws:s3:::b"
+                && match (listed, asked) {
+                    (Some(pattern), _) => is_about(pattern, key),
+                    (None, Some(asked)) => asked == key,
+                    (None, None) => true,
+                }
+    })
+}
+
+/// Callers as an attacker would call themselves, and beginnings of keys beside somebody's: encoded, in another case or normal form, with
+/// more slashes, above it.
+fn disguises(name: &str) -> Vec<String> {
+    let encoded: Vec<String> = name.bytes().map(|b| format!("%{b:02x}")).collect();
+    let encoded = encoded.concat();
+    let doubled = format!("{name}/");
+    vec![
+        encoded,
+        doubled,
+        name.to_uppercase(),
+        name.replace('\u{e9}', "e\u{301}"),
+        name.replace("e\u{301}", "\u{e9}"),
+        format!("/{name}"),
+        format!("./{name}"),
+        format!("x/../{name}"),
+        format!("{name}*"),
+        format!("{name}%00"),
+        name.chars().take(name.chars().count() - 1).collect(),
+        name.to_owned() + "b",
+        "*".to_owned(),
+        "?".repeat(name.chars().count()),
+        "${aws:userid}".to_owned(),
+        "{caller}".to_owned(),
+        String::new(),
+    ]
+}
+
+fn somebody() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "[ab]{1,2}",
+        "[a-bé.%:-]{1,4}",
+        Just("e\u{301}".to_owned()),
+        Just("\u{e9}".to_owned()),
+    ]
+}
+
 proptest! {
+    /// Nobody reaches what is below another's name, whatever they are called and whatever they ask for: neither by the decision, nor by
+    /// the sessions that their URLs carry, of the tenant or of the request.
+    #[test]
+    fn no_caller_reaches_below_another(
+        other in somebody(),
+        own in (0..17_usize, somebody(), any::<bool>()),
+        key in (0..17_usize, "[ab/%]{0,3}"),
+        text in prop_oneof![
+            Just("b/in/{caller}/*"), Just("b/{caller}/x*"), Just("b/{caller}/*"), Just("b/v{caller}/{caller}/*"),
+        ],
+    ) {
+        let own = if own.2 { disguises(&other)[own.0].clone() } else { own.1 };
+        prop_assume!(own != other);
+        let pattern = |name: &str| text.trim_start_matches("b/").trim_end_matches('*').replace("{caller}", name);
+        let written = [grant_from(&["read", "write", "list", "delete"], &[text], &[])];
+        let rules = RulesOfCaller::of(&written, &[], &own);
+        let of_tenant = policy(&input(&rules.grants, &[]), None);
+        for key in [pattern(&other) + &key.1, pattern(&disguises(&other)[key.0]) + &key.1] {
+            let others = key.starts_with(&pattern(&other));
+            prop_assert!(!(others && reaches(&of_tenant, &key)), "{own:?} reaches {key:?}: {of_tenant}");
+            for message in messages(&key, &key) {
+                let Ok(command) = message.to_bound() else { continue };
+                if decide(&rules.grants, &command, Called::default(), None).is_err() {
+                    continue;
+                }
+                let reached = command.key.or(command.reference.as_ref().map(|r| r.key)).unwrap_or(&key);
+                prop_assert!(reached.starts_with(&pattern(&own)), "{own:?} may have {reached:?}");
+                prop_assert!(!reached.starts_with(&pattern(&other)), "{own:?} may have {reached:?} of {other:?}");
+                let of_request = request_policy(&input(&rules.grants, &[]), &[&command], None);
+                prop_assert!(!(others && reaches(&of_request, &key)), "{of_request}");
+            }
+        }
+    }
+
+    /// What a grant that names its caller gives whoever it names, it does give; and what is denied so is denied, also to those whose name
+    /// can stand for nothing.
+    #[test]
+    fn a_caller_reaches_their_own_unless_it_is_denied(name in somebody(), other in names(), rest in "[ab]{1,3}") {
+        let written = [grant_from(&["read"], &["b/*"], &[]), grant_from(&["read"], &["b/in/{caller}/*"], &[])];
+        let selectors = vec![CommandSelector::parse("read").unwrap()];
+        let resources = vec![ResourcePattern::parse("b/in/{caller}/*").unwrap()];
+        let written_denials = [Denial::new(selectors, resources, Store::Aws)];
+        prop_assume!(!matches!(&*name, "." | ".."));
+        for caller in [&name, &other] {
+            let RulesOfCaller { grants, deny } = RulesOfCaller::of(&written, &written_denials, caller);
+            let message = get(&format!("in/{name}/{rest}"));
+            let command = message.to_bound().unwrap();
+            let is_own = *caller == name;
+            prop_assert!(!is_own || decide(&grants[1..], &command, Called::default(), None).is_ok());
+            let denied = crate::admit::deny::check(&deny, &command, Called::default()).is_err();
+            let stands = crate::admit::resource::is_one_part(caller);
+            prop_assert_eq!(denied, is_own || !stands, "{:?} in {:?}", caller, &name);
+            let told = super::denials(&deny, "aws");
+            let object = format!("arn:aws:s3:::b/in/{name}/{rest}");
+            let named = told.iter().any(|statement| match &statement["Resource"] {
+                Value::Array(arns) => arns.iter().any(|arn| is_about(arn.as_str().unwrap(), &object)),
+                arn => is_about(arn.as_str().unwrap(), &object),
+            });
+            prop_assert_eq!(denied, named, "{:?}", told);
+        }
+    }
+
     /// Whatever is asked and granted, a request's policy names its own object alone, or its own list, and nothing that the policy of
     /// the tenant would not allow.
     #[test]

@@ -141,11 +141,11 @@ fn lists_under_a_prefix_are_bounded_by_it() {
 #[test]
 fn wildcards_and_variables_in_names_are_literal() {
     let policy = policy(
-        &[grant(&["GetObject"], &["b/${aws:username}/a?/*"])],
+        &[grant(&["GetObject"], &["b/$aws:username/a?/*"])],
         None,
         &[],
     );
-    let arn = "arn:aws:s3:::b/${$}{aws:username}/a${?}/*";
+    let arn = "arn:aws:s3:::b/${$}aws:username/a${?}/*";
     assert!(
         names(&allowed(&policy, arn)).contains(&"s3:GetObject"),
         "{policy}"

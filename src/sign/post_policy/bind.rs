@@ -68,8 +68,11 @@ pub fn bind(request: &PresignPostRequest) -> Result<PostForm<'_>, Violations> {
         KeyRule::Exact(key) => (Some(key), None),
         KeyRule::StartsWith { prefix, .. } => (None, Some(prefix)),
     };
-    let mut drafts = binder.drafts.iter();
-    let content_type = drafts.any(|draft| draft.field.leaves_open("Content-Type"));
+    let leaves_open = |name| {
+        let mut drafts = binder.drafts.iter();
+        drafts.any(|draft| draft.field.leaves_open(name))
+    };
+    let (content_type, acl) = (leaves_open("Content-Type"), leaves_open("acl"));
     Ok(PostForm {
         command: BoundCommand {
             operation: OPERATION,
@@ -85,6 +88,7 @@ pub fn bind(request: &PresignPostRequest) -> Result<PostForm<'_>, Violations> {
                 key_starts_with,
                 content_length,
                 content_type,
+                acl,
             }),
             headers_in_query: false,
         },
