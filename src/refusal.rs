@@ -234,6 +234,7 @@ impl Refusal {
                 Reason::CommandDenied,
             ),
             Self::NoRoom(no_room) => of_limit(no_room),
+            Self::Scope(ScopeError::CallsFull { .. }) => CALLS_FULL,
             Self::BeyondSession(_) | Self::Scope(ScopeError::BeyondSession(_)) => (
                 Outcome::Denied,
                 Code::FailedPrecondition,
@@ -327,6 +328,13 @@ impl Refusal {
         }
     }
 }
+
+/// A limit on what is under way at once.
+const CALLS_FULL: (Outcome, Code, ErrorReason) = (
+    Outcome::Denied,
+    Code::ResourceExhausted,
+    ErrorReason::RateLimited,
+);
 
 fn of_limit(no_room: &NoRoom) -> (Outcome, Code, ErrorReason) {
     use ErrorReason as Reason;

@@ -29,6 +29,7 @@ use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::watch;
 
 use self::cache::{Need, SessionCache};
+pub use self::calls::CallLimit;
 use self::calls::TenantCalls;
 use self::clock_skew::{ClockSkewed, ClockSkews};
 use self::identity::{Identity, TrustRights};
@@ -37,6 +38,7 @@ pub use self::role::{
 };
 use crate::admit::Admitted;
 use crate::admit::expiry::{BeyondSession, Expiry};
+use crate::admit::quota::Named;
 use crate::authenticate::Caller;
 use crate::clock::SharedClock;
 use crate::names::TenantId;
@@ -192,6 +194,15 @@ pub enum ScopeError {
         needs: TrustRights,
         /// For how long the refusal is remembered: STS is not asked again before.
         asked_again_in: Duration,
+    },
+    /// As many calls as the tenant may have are under way, and enough wait.
+    #[error(
+        "the limit {:?} has as many calls of STS under way as it allows: a session that is known goes on, and a new one has to wait",
+        limit.name
+    )]
+    CallsFull {
+        /// Which.
+        limit: Named,
     },
     /// STS takes no policy for this request.
     #[error(transparent)]
@@ -458,6 +469,15 @@ impl TenantSession {
         }
     }
 
+    /// The same, with no more calls for the role at once than this.
+    #[must_use]
+    pub fn limited(mut self, limit: Option<CallLimit>) -> Self {
+        if let (Source::Role(_, calls), Some(limit)) = (&mut self.source, limit) {
+            *calls = Arc::new(TenantCalls::new(Some(limit))).into();
+        }
+        self
+    }
+
     /// Goes on with what is known of calls for the same role from earlier settings: whether they fail, and how many are under way.
     #[must_use]
     pub fn continuing(mut self, earlier: &Self) -> Self {
@@ -465,6 +485,7 @@ impl TenantSession {
             (&mut self.source, &earlier.source)
             && role.arn == known.arn
             && role.sts == known.sts
+            && limit_of(calls) == limit_of(earlier)
         {
             // Whatever is still under way for the earlier settings calls by the same.
             *calls = Arc::clone(earlier.get_or_init(Arc::default)).into();
@@ -486,6 +507,10 @@ impl TenantSession {
             source: Source::Static(Arc::new(session)),
         }
     }
+}
+
+fn limit_of(calls: &OnceLock<Arc<TenantCalls>>) -> Option<&CallLimit> {
+    calls.get().and_then(|calls| calls.limit())
 }
 
 impl Session {

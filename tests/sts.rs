@@ -5,6 +5,7 @@ mod chaining;
 mod clock_skew;
 mod crowd;
 mod failures;
+mod limits;
 mod parameters;
 mod sharing;
 mod trouble;

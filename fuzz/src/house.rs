@@ -7,6 +7,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use presignd::admit::quota::Quotas;
+use presignd::admit::quota::limit::Counting;
 use presignd::app::callers;
 use presignd::app::tenants::{self, ProcessSurroundings};
 use presignd::audit::{Confirmation, Recorder};
@@ -99,7 +101,9 @@ impl House {
         let sink = Sink::default();
         let authenticator = callers::authenticator(&settings, &clock);
         let presigner = Presigner {
-            tenants: tenants::build(&settings.tenants, &clock).expect("tenants"),
+            tenants: tenants::build(&settings.tenants, &Counting::new(Arc::clone(&clock)))
+                .expect("tenants"),
+            quotas: Quotas::default(),
             orders: StandingOrders::default(),
             scoper: Scoper::new(Arc::new(Session), skews(&clock), Arc::clone(&clock)),
             endpoints: Endpoints::default(),

@@ -9,10 +9,11 @@ use anyhow::{Context as _, anyhow};
 use super::tenants::selectors;
 use crate::admit::grant::CommandSelector;
 use crate::admit::quota::limit::{Counting, Limit, Terms, Unit, WhenAway};
-use crate::admit::quota::{Ledger, Measure, Period};
+use crate::admit::quota::{Ledger, Measure, Named, Period};
 use crate::clock::SharedClock;
 use crate::config::{self, LimitAmount, Located, Per, State};
 use crate::names::TenantId;
+use crate::scope::CallLimit;
 
 /// How limits count in this process.
 ///
@@ -57,6 +58,24 @@ pub fn build(
     let mut limits: Vec<Limit> = terms.map(build).collect::<anyhow::Result<_>>()?;
     limits.shrink_to_fit();
     Ok(limits)
+}
+
+/// How many calls of STS a tenant may have under way: the least that its limits say.
+#[must_use]
+pub fn sts_calls(limits: &[Located<config::Limit>], tenant: &TenantId) -> Option<CallLimit> {
+    let of_calls = |limit: &Located<config::Limit>| match limit.value.amount {
+        LimitAmount::StsCalls(most) => Some((most, limit.value.name.clone())),
+        _ => None,
+    };
+    let (most, name) = limits.iter().filter_map(of_calls).min()?;
+    Some(CallLimit {
+        limit: Named {
+            subject: format!("tenant:{tenant}/limit:{name}").into(),
+            name: name.into(),
+            scope: "tenant",
+        },
+        most,
+    })
 }
 
 /// What a limit says; `None`: it bounds something else than what is charged.

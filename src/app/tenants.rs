@@ -128,6 +128,7 @@ pub fn build_one(id: &str, tenant: &config::Tenant, counting: &Counting) -> anyh
     let session = match &tenant.credentials {
         config::Credentials::Role(role) => {
             TenantSession::assume_role(id.clone(), role_granted(id.as_str(), tenant, role, &grants))
+                .limited(limits::sts_calls(&tenant.limits, &id))
         }
         config::Credentials::Static(fixed) => {
             let access_key_id = fixed.access_key_id.expose_secret().to_owned();

@@ -115,6 +115,12 @@ fn details(refusal: &Refusal, issuance_id: Option<Uuid>) -> ErrorDetails {
             note("asked_again_after_seconds", &whole_seconds(*asked_again_in));
             details.add_precondition_failure_violation("ROLE", "tenant", refusal.sentence());
         }
+        Refusal::Scope(error @ ScopeError::CallsFull { limit }) => {
+            note("limit", &limit.name);
+            note("scope", &limit.scope);
+            details.add_quota_failure_violation(&*limit.subject, error.to_string());
+            details.set_retry_info(Some(apart(RETRY_LATER)));
+        }
         Refusal::NoRoom(no_room) => {
             let limit = no_room.limit();
             note("limit", &limit.name);

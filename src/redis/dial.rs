@@ -60,7 +60,7 @@ impl Dial {
             Mode::Single => {
                 let servers = clients()?;
                 let first = servers.first().cloned().ok_or_else(no_server)?;
-                (Target::Single(first), servers)
+                (Target::Single(Box::new(first)), servers)
             }
             Mode::Cluster => {
                 let mut builder = ClusterClientBuilder::new(nodes())
@@ -124,7 +124,7 @@ impl Dial {
                 }
                 return Ok(lines);
             }
-            Target::Single(client) => client.clone(),
+            Target::Single(client) => (**client).clone(),
             Target::Sentinel(sentinel) => sentinel.lock().await.async_get_client().await?,
         };
         // Whoever asks waits by a clock of their own.

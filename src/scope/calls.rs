@@ -4,9 +4,13 @@
 //! of the endpoint than its own share, and waits for its own turns without holding any. Turns are given in the order of asking. Probes
 //! of tenants in trouble have turns apart, so that nobody waits behind a role that hangs, and who waits when the breaker opens waits no
 //! longer.
+//!
+//! Where a limit of the tenant says how many calls there may be at once, only so many more wait, and only so long: a tenant that asks for
+//! sessions faster than its limit lets them come is told so, rather than kept.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -15,10 +19,15 @@ use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use super::StsEndpoint;
 use super::breaker::{Breaker, Pass};
 use super::clock_skew::{ClockSkews, EndpointClock};
+use crate::admit::quota::Named;
 use crate::metrics;
 
-/// How many calls of one tenant are under way at once.
+/// How many calls of one tenant are under way at once, if no limit of its own says how many.
 const OF_TENANT: usize = 8;
+/// How many calls of a tenant with a limit wait for each that may be under way.
+const WAITING: usize = 8;
+/// How long they wait.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// How many of an endpoint are, for tenants that are well.
 const OF_ENDPOINT: usize = 48;
 /// And how many to find out whether those in trouble are well again.
@@ -27,6 +36,15 @@ const PROBES: usize = 16;
 /// The endpoints, each with its turns.
 #[derive(Debug, Default)]
 pub(super) struct Turns(Mutex<HashMap<StsEndpoint, Arc<EndpointTurns>>>);
+
+/// How many calls of STS a tenant may have under way at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallLimit {
+    /// The limit, as refusals name it.
+    pub limit: Named,
+    /// How many.
+    pub most: NonZeroU32,
+}
 
 /// The turns of an endpoint.
 #[derive(Debug)]
@@ -41,8 +59,19 @@ pub(super) struct TenantCalls {
     breaker: Mutex<Breaker>,
     opened: Notify,
     turns: Semaphore,
+    limit: Option<Box<CallLimit>>,
+    waiting: AtomicUsize,
     endpoint: OnceLock<Arc<EndpointTurns>>,
     clock: OnceLock<Arc<EndpointClock>>,
+}
+
+/// Why there is to be no call.
+#[derive(Debug)]
+pub(super) enum NoTurn {
+    /// The breaker has opened.
+    Opened,
+    /// As many calls wait as may, or this one has waited long enough.
+    Full(Named),
 }
 
 /// Leave to make one call, and the breaker that waits to hear what came of it.
@@ -55,17 +84,55 @@ pub(super) struct Leave {
 
 impl Default for TenantCalls {
     fn default() -> Self {
-        Self {
-            breaker: Mutex::default(),
-            opened: Notify::new(),
-            turns: Semaphore::new(OF_TENANT),
-            endpoint: OnceLock::new(),
-            clock: OnceLock::new(),
-        }
+        Self::new(None)
     }
 }
 
 impl TenantCalls {
+    /// Calls of a tenant that has none yet.
+    pub(super) fn new(limit: Option<CallLimit>) -> Self {
+        // An endpoint has turns left for others, whatever the limit of one tenant says.
+        let own = limit.as_ref().map_or(OF_TENANT, |limit| {
+            let most = usize::try_from(limit.most.get()).unwrap_or(usize::MAX);
+            most.min(OF_ENDPOINT / 2)
+        });
+        Self {
+            breaker: Mutex::default(),
+            opened: Notify::new(),
+            turns: Semaphore::new(own),
+            limit: limit.map(Box::new),
+            waiting: AtomicUsize::new(0),
+            endpoint: OnceLock::new(),
+            clock: OnceLock::new(),
+        }
+    }
+
+    /// The limit of the tenant.
+    pub(super) fn limit(&self) -> Option<&CallLimit> {
+        self.limit.as_deref()
+    }
+
+    /// A turn of the tenant's own. Those with a limit give up when it is not to be had soon.
+    async fn own_turn(&self) -> Result<SemaphorePermit<'_>, NoTurn> {
+        // The semaphore is never closed.
+        let closed = |_| NoTurn::Opened;
+        let Some(CallLimit { limit, most }) = self.limit() else {
+            return self.turns.acquire().await.map_err(closed);
+        };
+        if let Ok(turn) = self.turns.try_acquire() {
+            return Ok(turn);
+        }
+        let full = || NoTurn::Full(limit.clone());
+        let room = usize::try_from(most.get()).unwrap_or(usize::MAX);
+        let waits = Waits(&self.waiting);
+        if self.waiting.fetch_add(1, Ordering::Relaxed) >= room.saturating_mul(WAITING) {
+            return Err(full());
+        }
+        let turn = tokio::time::timeout(PATIENCE, self.turns.acquire()).await;
+        drop(waits);
+        turn.map_err(|_| full())?.map_err(closed)
+    }
+
     /// Leave to call now. Otherwise: when to ask again.
     pub(super) fn leave(self: &Arc<Self>, now: Duration) -> Result<Leave, Duration> {
         let pass = self.breaker().pass(now)?;
@@ -99,33 +166,43 @@ impl Leave {
         self.pass.probe
     }
 
-    /// Waits for a turn: the call may go on for as long as it is held. `None`: the breaker has opened, and there is to be no call.
-    pub(super) async fn turn(&self, turns: &Turns, endpoint: &StsEndpoint) -> Option<Turn<'_>> {
+    /// Waits for a turn: the call may go on for as long as it is held.
+    pub(super) async fn turn(
+        &self,
+        turns: &Turns,
+        endpoint: &StsEndpoint,
+    ) -> Result<Turn<'_>, NoTurn> {
         let of_endpoint = self.calls.endpoint.get_or_init(|| turns.of(endpoint));
         // The semaphores are never closed.
+        let closed = |_| NoTurn::Opened;
         if self.pass.probe {
-            let endpoint = of_endpoint.probes.acquire().await.ok()?;
-            return Some(Turn {
+            let endpoint = of_endpoint.probes.acquire().await.map_err(closed)?;
+            return Ok(Turn {
                 _endpoint: endpoint,
                 _own: None,
             });
         }
         let opened = self.calls.opened.notified();
         if !self.calls.breaker().honours(self.pass) {
-            return None;
+            return Err(NoTurn::Opened);
         }
         let turn = async {
-            let own = self.calls.turns.acquire().await.ok();
-            Some(Turn {
-                _endpoint: of_endpoint.calls.acquire().await.ok()?,
-                _own: own,
+            let own = self.calls.own_turn().await?;
+            Ok(Turn {
+                _endpoint: of_endpoint.calls.acquire().await.map_err(closed)?,
+                _own: Some(own),
             })
         };
         tokio::select! {
             biased;
             turn = turn => turn,
-            () = opened => None,
+            () = opened => Err(NoTurn::Opened),
         }
+    }
+
+    /// There was no call: the breaker hears nothing.
+    pub(super) fn unused(&self) {
+        self.settled.store(true, Ordering::Relaxed);
     }
 
     /// STS did not do its part.
@@ -152,6 +229,15 @@ impl Drop for Leave {
         if !*self.settled.get_mut() {
             self.calls.failed(self.pass, Duration::ZERO, 0.0);
         }
+    }
+}
+
+/// One that waits for a turn of its tenant's.
+struct Waits<'a>(&'a AtomicUsize);
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -204,7 +290,7 @@ mod tests {
         for leaves in &leaves {
             for leave in leaves {
                 let turn = leave.turn(&turns, &endpoint()).now_or_never();
-                held.extend(turn.flatten());
+                held.extend(turn.and_then(Result::ok));
             }
         }
         assert_eq!(held.len(), OF_ENDPOINT);
@@ -213,7 +299,7 @@ mod tests {
         held.clear();
         for leave in &leaves[0] {
             let turn = leave.turn(&turns, &endpoint()).now_or_never();
-            held.extend(turn.flatten());
+            held.extend(turn.and_then(Result::ok));
         }
         assert_eq!(held.len(), OF_TENANT);
     }
@@ -234,13 +320,13 @@ mod tests {
         for leave in &leaves {
             assert!(leave.is_probe());
             let turn = leave.turn(&turns, &endpoint()).now_or_never();
-            probes.extend(turn.flatten());
+            probes.extend(turn.and_then(Result::ok));
         }
         assert_eq!(probes.len(), PROBES);
         let well: Arc<TenantCalls> = Arc::default();
         let leave = well.leave(Duration::ZERO).unwrap();
         let turn = leave.turn(&turns, &endpoint()).now_or_never();
-        assert!(turn.flatten().is_some());
+        assert!(turn.and_then(Result::ok).is_some());
     }
 
     #[tokio::test]
@@ -258,8 +344,8 @@ mod tests {
         let mut waiting = Box::pin(waits.turn(&turns, &at));
         assert!((&mut waiting).now_or_never().is_none());
         under_way[0].failed(Duration::ZERO, 0.0);
-        assert!(waiting.await.is_none());
-        assert!(comes_late.turn(&turns, &at).await.is_none());
+        assert!(waiting.await.is_err());
+        assert!(comes_late.turn(&turns, &at).await.is_err());
     }
 
     #[test]
@@ -272,5 +358,87 @@ mod tests {
         let later = Duration::from_mins(1);
         drop(calls.leave(later).unwrap());
         assert!(calls.leave(later).unwrap().is_probe());
+    }
+
+    fn limited(most: u32) -> Arc<TenantCalls> {
+        Arc::new(TenantCalls::new(NonZeroU32::new(most).map(|most| {
+            let limit = Named {
+                name: "sessions".into(),
+                subject: "tenant:acme/limit:sessions".into(),
+                scope: "tenant",
+            };
+            CallLimit { limit, most }
+        })))
+    }
+
+    #[tokio::test]
+    async fn who_waits_too_long_for_a_limit_is_told_and_counts_no_more() {
+        let (turns, calls, at) = (Turns::default(), limited(1), endpoint());
+        let leave = || calls.leave(Duration::ZERO).unwrap();
+        let (held, late) = (leave(), leave());
+        let turn = held.turn(&turns, &at).await.unwrap();
+        let began = tokio::time::Instant::now();
+        let Err(NoTurn::Full(limit)) = late.turn(&turns, &at).await else {
+            panic!("the only turn is taken")
+        };
+        assert_eq!(&*limit.name, "sessions");
+        assert!(began.elapsed() >= PATIENCE);
+        late.unused();
+        drop(turn);
+        assert_eq!(calls.waiting.load(Ordering::Relaxed), 0);
+        assert!(leave().turn(&turns, &at).await.is_ok());
+        held.unused();
+    }
+
+    #[test]
+    fn no_more_wait_for_a_limit_than_may() {
+        let (turns, calls, at) = (Turns::default(), limited(2), endpoint());
+        let leaves: Vec<Leave> = (0..2 + 2 * WAITING + 3)
+            .map(|_| calls.leave(Duration::ZERO).unwrap())
+            .collect();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        let _entered = runtime.enter();
+        let (mut held, mut waiting, mut refused) = (Vec::new(), Vec::new(), 0);
+        for leave in &leaves {
+            let mut turn = Box::pin(leave.turn(&turns, &at));
+            match (&mut turn).now_or_never() {
+                Some(Ok(turn)) => held.push(turn),
+                Some(Err(_)) => refused += 1,
+                None => waiting.push(turn),
+            }
+        }
+        assert_eq!((held.len(), waiting.len(), refused), (2, 2 * WAITING, 3));
+        drop(waiting);
+        assert_eq!(calls.waiting.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_limit_leaves_turns_of_the_endpoint_to_others() {
+        let (turns, at) = (Turns::default(), endpoint());
+        let greedy = limited(1000);
+        let leaves: Vec<Leave> = (0..OF_ENDPOINT)
+            .map(|_| greedy.leave(Duration::ZERO).unwrap())
+            .collect();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        let _entered = runtime.enter();
+        let mut kept: Vec<_> = leaves
+            .iter()
+            .map(|leave| Box::pin(leave.turn(&turns, &at)))
+            .collect();
+        let held: Vec<_> = kept
+            .iter_mut()
+            .filter_map(futures_util::FutureExt::now_or_never)
+            .collect();
+        assert_eq!(held.len(), OF_ENDPOINT / 2);
+        let other: Arc<TenantCalls> = Arc::default();
+        let leave = other.leave(Duration::ZERO).unwrap();
+        let turn = leave.turn(&turns, &at).now_or_never();
+        assert!(turn.and_then(Result::ok).is_some());
     }
 }

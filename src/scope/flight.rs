@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::calls::{Leave, Turns};
+use super::calls::{Leave, NoTurn, Turns};
 use super::{AssumeRole, AssumeRoleCall, Assumed, ScopeError, Session};
 use crate::clock::Clock;
 use crate::metrics;
@@ -51,10 +51,15 @@ pub(super) async fn fly(
             timed(sts, call, clock).await
         };
         noting_delay(turn_and_call, PROBE_OVERDUE, late).await
-    } else if let Some(_turn) = turn.await {
-        noting_delay(timed(sts, call, clock), OVERDUE, late).await
     } else {
-        Err(ScopeError::unavailable(FAILED_MEANWHILE))
+        match turn.await {
+            Ok(_turn) => noting_delay(timed(sts, call, clock), OVERDUE, late).await,
+            Err(NoTurn::Opened) => Err(ScopeError::unavailable(FAILED_MEANWHILE)),
+            Err(NoTurn::Full(limit)) => {
+                leave.unused();
+                return Err(ScopeError::CallsFull { limit });
+            }
+        }
     };
     let outcome = assumed.and_then(|assumed| {
         let session = Session::begun(assumed.credentials, &call.session_name, clock.now());
