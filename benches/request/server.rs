@@ -58,6 +58,7 @@ impl Server {
     }
 
     /// presignd with one tenant besides those of this folder.
+    #[allow(dead_code, reason = "the benchmark of very many tenants starts it")]
     pub(crate) fn among(tenants: &Path) -> Self {
         Self::limited(
             Some(tenants),
