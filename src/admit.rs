@@ -5,6 +5,7 @@
 //! only `admit` makes an [`Admitted`], and nothing is signed without one.
 
 pub mod by_caller;
+mod carried;
 pub mod content;
 pub mod deny;
 pub mod expiry;
@@ -41,7 +42,7 @@ use crate::sign::command::{BoundCommand, Operation};
 #[derive(Debug)]
 pub struct TenantRules {
     /// What the tenant may ask for.
-    pub grants: Vec<Grant>,
+    pub grants: Arc<Vec<Grant>>,
     /// What it may not, whatever the grants say.
     pub deny: Vec<Denial>,
     /// For how long.

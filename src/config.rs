@@ -42,6 +42,7 @@ mod url;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 pub use self::redis::{Redis, RedisLease, RedisMode, RedisTls};
@@ -133,8 +134,18 @@ fn one_a_line(mistakes: &[Mistake]) -> String {
 
 /// Reads and checks a configuration file, with the secrets that it names.
 ///
-/// Relative secret files are sought in the folder of `path`.
+/// Relative secret files are sought in the folder of `path`. Files of tenants are read by as many threads as there are cores.
 pub fn load(path: &Path, surroundings: &dyn Surroundings) -> Result<Settings, ConfigError> {
+    let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    load_on(path, surroundings, threads)
+}
+
+/// The same with so many threads at the most: one leaves the other cores to whoever else is at work.
+pub fn load_on(
+    path: &Path,
+    surroundings: &dyn Surroundings,
+    threads: NonZeroUsize,
+) -> Result<Settings, ConfigError> {
     let bytes = std::fs::read(path).map_err(|source| ConfigError::Unreadable {
         path: path.to_owned(),
         source,
@@ -143,7 +154,7 @@ pub fn load(path: &Path, surroundings: &dyn Surroundings) -> Result<Settings, Co
     let folder = path.parent().unwrap_or(Path::new(""));
     let mut report = Report::new(&file_name);
     match decode(&bytes, &mut report) {
-        Some(text) => parse(text, &file_name, folder, surroundings),
+        Some(text) => parse_on(text, &file_name, folder, surroundings, threads),
         None => Err(report.mistakes),
     }
     .map_err(ConfigError::Mistakes)
@@ -158,9 +169,20 @@ pub fn parse(
     folder: &Path,
     surroundings: &dyn Surroundings,
 ) -> Result<Settings, Vec<Mistake>> {
+    parse_on(text, file_name, folder, surroundings, NonZeroUsize::MIN)
+}
+
+fn parse_on(
+    text: &str,
+    file_name: &str,
+    folder: &Path,
+    surroundings: &dyn Surroundings,
+    threads: NonZeroUsize,
+) -> Result<Settings, Vec<Mistake>> {
     let mut report = Report::new(file_name);
     let tree = tree::read(text, "", NOTHING, &mut report);
     let mut reader = Reader::new(report, folder, surroundings);
+    reader.threads = threads;
     let settings = tree.and_then(|tree| settings(&mut reader, &tree));
     let secret_files = std::mem::take(&mut reader.secret_files);
     let Report {

@@ -22,7 +22,7 @@ pub mod trust_policy;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use futures_util::stream::{self, StreamExt as _};
@@ -80,7 +80,8 @@ pub struct TenantSession {
 
 #[derive(Debug)]
 enum Source {
-    Role(Box<Role>, Arc<TenantCalls>),
+    /// The calls from the first on: idle tenants have none.
+    Role(Box<Role>, OnceLock<Arc<TenantCalls>>),
     Static(Arc<Session>),
 }
 
@@ -377,7 +378,7 @@ impl Scoper {
                     session: Arc::clone(session),
                 });
             }
-            Source::Role(role, calls) => (role, calls),
+            Source::Role(role, calls) => (role, calls.get_or_init(Arc::default)),
         };
         let clock = calls.clock(&self.skews, &role.sts);
         self.skews.check(clock)?;
@@ -464,15 +465,15 @@ impl TenantSession {
     pub fn assume_role(tenant: TenantId, role: Role) -> Self {
         Self {
             tenant,
-            source: Source::Role(Box::new(role), Arc::default()),
+            source: Source::Role(Box::new(role), OnceLock::new()),
         }
     }
 
     /// The same, with no more calls for the role at once than this.
     #[must_use]
     pub fn limited(mut self, limit: Option<CallLimit>) -> Self {
-        if let Source::Role(_, calls) = &mut self.source {
-            *calls = Arc::new(TenantCalls::new(limit));
+        if let (Source::Role(_, calls), Some(limit)) = (&mut self.source, limit) {
+            *calls = Arc::new(TenantCalls::new(Some(limit))).into();
         }
         self
     }
@@ -484,9 +485,10 @@ impl TenantSession {
             (&mut self.source, &earlier.source)
             && role.arn == known.arn
             && role.sts == known.sts
-            && calls.limit() == earlier.limit()
+            && limit_of(calls) == limit_of(earlier)
         {
-            *calls = Arc::clone(earlier);
+            // Whatever is still under way for the earlier settings calls by the same.
+            *calls = Arc::clone(earlier.get_or_init(Arc::default)).into();
         }
         self
     }
@@ -505,6 +507,10 @@ impl TenantSession {
             source: Source::Static(Arc::new(session)),
         }
     }
+}
+
+fn limit_of(calls: &OnceLock<Arc<TenantCalls>>) -> Option<&CallLimit> {
+    calls.get().and_then(|calls| calls.limit())
 }
 
 impl Session {

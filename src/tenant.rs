@@ -61,9 +61,9 @@ impl Tenants {
         self.0.load_full()
     }
 
-    /// From now on there are these.
-    pub fn replace(&self, tenants: ById) {
-        self.0.store(Arc::new(tenants));
+    /// From now on there are these. Returns those that there were.
+    pub fn replace(&self, tenants: ById) -> Arc<ById> {
+        self.0.swap(Arc::new(tenants))
     }
 }
 

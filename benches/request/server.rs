@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read};
 use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -49,7 +50,19 @@ impl Server {
     /// presignd with one tenant, sending spans to a collector if there is one.
     pub(crate) fn presignd(collector: Option<&str>) -> Self {
         Self::limited(
+            None,
             collector,
+            "",
+            "{ name: all, rate: 1000000/s, burst: 1000000 }",
+        )
+    }
+
+    /// presignd with one tenant besides those of this folder.
+    #[allow(dead_code, reason = "the benchmark of very many tenants starts it")]
+    pub(crate) fn among(tenants: &Path) -> Self {
+        Self::limited(
+            Some(tenants),
+            None,
             "",
             "{ name: all, rate: 1000000/s, burst: 1000000 }",
         )
@@ -57,7 +70,7 @@ impl Server {
 
     /// presignd under no limit at all.
     pub(crate) fn unlimited() -> Self {
-        Self::limited(None, "", "")
+        Self::limited(None, None, "", "")
     }
 
     /// presignd under limits of every kind, of the service, the tenant and its callers, that all have room.
@@ -69,18 +82,26 @@ impl Server {
              {{ name: own, each: caller, {rate} }}, {{ name: daily, urls: 4000000000, per: day }}, \
              {{ name: bytes, upload_bytes: 1TiB, per: month, time_zone: Europe/Berlin }}, {{ name: calls, sts_calls: 8 }}"
         );
-        Self::limited(None, &service, &own)
+        Self::limited(None, None, &service, &own)
     }
 
     /// `service` is more of the configuration's top level, and `limits` are the tenant's.
-    fn limited(collector: Option<&str>, service: &str, limits: &str) -> Self {
+    fn limited(
+        tenants: Option<&Path>,
+        collector: Option<&str>,
+        service: &str,
+        limits: &str,
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a folder can be made");
         let address = free_address();
         let telemetry = collector
             .map(|url| format!("telemetry:\n  otlp: {{ endpoint: \"{url}\" }}\n"))
             .unwrap_or_default();
+        let others = tenants
+            .map(|folder| format!("tenants_dir: \"{}\"\n", folder.display()))
+            .unwrap_or_default();
         let config = format!(
-            "server:\n  listen: {address}\ncallers: [{{ match: anyone }}]\n{telemetry}{service}tenants:\n  acme:
+            "server:\n  listen: {address}\ncallers: [{{ match: anyone }}]\n{telemetry}{service}{others}tenants:\n  acme:
     region: eu-west-1
     credentials:
       static: {{ access_key_id: ASIAIOSFODNN7EXAMPLE, secret_access_key: {{ file: secret }}, session_token: {{ file: token }} }}

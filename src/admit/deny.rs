@@ -4,7 +4,9 @@
 //! others that need one of them are denied with it; and on a prefix or a key, also those whose keys are not known yet.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use super::carried::Shared;
 use super::grant::{Carried, CommandSelector, Store};
 use super::policy::{self, Called, Denied, Need};
 use super::resource::{ResourcePattern, Target};
@@ -14,8 +16,14 @@ use crate::sign::operations::OPERATIONS;
 /// These commands are denied on these resources.
 #[derive(Debug, Clone)]
 pub struct Denial {
-    commands: Vec<CommandSelector>,
-    resources: Vec<ResourcePattern>,
+    commands: Arc<Commands>,
+    resources: Box<[ResourcePattern]>,
+}
+
+/// Commands, shared by the denials that are of the same.
+#[derive(Debug)]
+struct Commands {
+    selectors: Vec<CommandSelector>,
     /// The IAM actions that are denied with the commands.
     actions: BTreeMap<&'static str, Carried>,
     /// Those of them that a policy may name at the store.
@@ -30,22 +38,11 @@ impl Denial {
         resources: Vec<ResourcePattern>,
         store: Store,
     ) -> Self {
-        let (mut actions, mut told) = (BTreeMap::new(), BTreeMap::new());
-        for operation in OPERATIONS.iter().filter(|o| is_of(&commands, o)) {
-            let named = commands.contains(&CommandSelector::Named(operation));
-            // What is another command's is denied as that command.
-            for action in operation.actions.iter().filter(|a| !a.granted_apart) {
-                note(&mut actions, action);
-                if named || store == Store::Aws || !action.by_name_outside_aws {
-                    note(&mut told, action);
-                }
-            }
-        }
+        static SHARED: Shared<Commands> = Shared::new();
+        let shared = SHARED.of(commands, store, |commands| Commands::new(commands, store));
         Self {
-            commands,
-            resources,
-            actions,
-            told,
+            commands: shared,
+            resources: resources.into_boxed_slice(),
         }
     }
 
@@ -82,19 +79,19 @@ impl Denial {
             let mut resources = self.resources.iter();
             resources.any(|r| r.bucket().is_some() && r.bucket() == command.bucket)
         };
-        hands_out || is_of(&self.commands, operation) && self.overlaps(&target)
+        hands_out || is_of(&self.commands.selectors, operation) && self.overlaps(&target)
     }
 
     /// Whether it denies a permission that a command needs.
     #[must_use]
     pub fn denies_need(&self, need: &Need<'_>) -> bool {
-        self.actions.contains_key(need.action.action) && self.overlaps(&need.target)
+        self.commands.actions.contains_key(need.action.action) && self.overlaps(&need.target)
     }
 
     /// The commands and classes.
     #[must_use]
     pub fn commands(&self) -> &[CommandSelector] {
-        &self.commands
+        &self.commands.selectors
     }
 
     /// The resources.
@@ -106,7 +103,28 @@ impl Denial {
     /// The IAM actions that a policy denies on its resources.
     #[must_use]
     pub fn told_actions(&self) -> &BTreeMap<&'static str, Carried> {
-        &self.told
+        &self.commands.told
+    }
+}
+
+impl Commands {
+    fn new(selectors: Vec<CommandSelector>, store: Store) -> Self {
+        let (mut actions, mut told) = (BTreeMap::new(), BTreeMap::new());
+        for operation in OPERATIONS.iter().filter(|o| is_of(&selectors, o)) {
+            let named = selectors.contains(&CommandSelector::Named(operation));
+            // What is another command's is denied as that command.
+            for action in operation.actions.iter().filter(|a| !a.granted_apart) {
+                note(&mut actions, action);
+                if named || store == Store::Aws || !action.by_name_outside_aws {
+                    note(&mut told, action);
+                }
+            }
+        }
+        Self {
+            selectors,
+            actions,
+            told,
+        }
     }
 }
 

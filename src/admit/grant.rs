@@ -6,8 +6,10 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::carried::Shared;
 use super::content::ContentRules;
 use super::expiry::GrantCap;
 use super::header::HeaderRules;
@@ -63,10 +65,16 @@ impl CommandSelector {
 /// These commands, on these resources, on these terms.
 #[derive(Debug, Clone)]
 pub struct Grant {
-    commands: Vec<CommandSelector>,
-    resources: Vec<ResourcePattern>,
+    commands: Arc<Commands>,
+    resources: Box<[ResourcePattern]>,
     terms: Terms,
-    /// The IAM actions that the grant carries.
+}
+
+/// Commands, shared by the grants that are of the same.
+#[derive(Debug)]
+struct Commands {
+    selectors: Vec<CommandSelector>,
+    /// The IAM actions that a grant of them carries.
     actions: BTreeMap<&'static str, Carried>,
 }
 
@@ -97,7 +105,7 @@ pub struct Carried {
 }
 
 /// Whose IAM actions a grant may carry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Store {
     /// AWS, which knows them all.
     Aws,
@@ -114,43 +122,26 @@ impl Grant {
         terms: Terms,
         store: Store,
     ) -> Self {
-        let mut actions = BTreeMap::new();
-        for operation in OPERATIONS {
-            let named = commands.contains(&CommandSelector::Named(operation));
-            if !commands.iter().any(|selector| selector.selects(operation)) {
-                continue;
-            }
-            for action in operation.actions {
-                if carries(action, named, store) {
-                    let carried = actions.entry(action.action).or_insert(Carried {
-                        resource: action.resource,
-                        prefix_condition: action.prefix_condition,
-                    });
-                    // HeadBucket and ListObjects share s3:ListBucket: what bounds one of them must not be lost to the other.
-                    carried.prefix_condition |= action.prefix_condition;
-                }
-            }
-        }
+        static SHARED: Shared<Commands> = Shared::new();
+        let shared = SHARED.of(commands, store, |commands| Commands::new(commands, store));
         Self {
-            commands,
-            resources,
+            commands: shared,
+            resources: resources.into_boxed_slice(),
             terms,
-            actions,
         }
     }
 
     /// Whether the grant is of this operation, wherever.
     #[must_use]
     pub fn is_of(&self, operation: &Operation) -> bool {
-        self.commands
-            .iter()
-            .any(|selector| selector.selects(operation))
+        let mut selectors = self.commands.selectors.iter();
+        selectors.any(|selector| selector.selects(operation))
     }
 
     /// Whether the grant names this operation, rather than its class alone.
     #[must_use]
     pub fn names(&self, operation: &Operation) -> bool {
-        let mut commands = self.commands.iter();
+        let mut commands = self.commands.selectors.iter();
         commands.any(|selector| {
             matches!(selector, CommandSelector::Named(named) if named.name == operation.name)
         })
@@ -220,7 +211,7 @@ impl Grant {
     /// The commands and classes.
     #[must_use]
     pub fn commands(&self) -> &[CommandSelector] {
-        &self.commands
+        &self.commands.selectors
     }
 
     /// The resources.
@@ -259,7 +250,30 @@ impl Grant {
     /// The IAM actions that the grant carries on its resources.
     #[must_use]
     pub fn actions(&self) -> &BTreeMap<&'static str, Carried> {
-        &self.actions
+        &self.commands.actions
+    }
+}
+
+impl Commands {
+    fn new(selectors: Vec<CommandSelector>, store: Store) -> Self {
+        let mut actions = BTreeMap::new();
+        for operation in OPERATIONS {
+            let named = selectors.contains(&CommandSelector::Named(operation));
+            if !selectors.iter().any(|selector| selector.selects(operation)) {
+                continue;
+            }
+            for action in operation.actions {
+                if carries(action, named, store) {
+                    let carried = actions.entry(action.action).or_insert(Carried {
+                        resource: action.resource,
+                        prefix_condition: action.prefix_condition,
+                    });
+                    // HeadBucket and ListObjects share s3:ListBucket: what bounds one of them must not be lost to the other.
+                    carried.prefix_condition |= action.prefix_condition;
+                }
+            }
+        }
+        Self { selectors, actions }
     }
 }
 

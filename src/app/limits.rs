@@ -55,7 +55,9 @@ pub fn build(
         let limit = Limit::new(terms, tenant, counting);
         limit.ok_or_else(|| anyhow!("the limit {name:?} is faster than one a nanosecond"))
     };
-    terms.map(build).collect()
+    let mut limits: Vec<Limit> = terms.map(build).collect::<anyhow::Result<_>>()?;
+    limits.shrink_to_fit();
+    Ok(limits)
 }
 
 /// How many calls of STS a tenant may have under way: the least that its limits say.

@@ -4,13 +4,16 @@
 //! of once: to the log, to the health of [`CONFIGURATION`](crate::grpc::server::CONFIGURATION), and as a record. A
 //! good one that changes anything, or was asked for, has its record too. Where an operator has asked, the record is their own.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Metadata;
+use std::num::NonZeroUsize;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use sha2::{Digest as _, Sha256};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
@@ -66,9 +69,9 @@ struct Sources {
     folder: Option<PathBuf>,
 }
 
-/// What tells a state of the files from others, without reading them.
+/// What tells a state of the files from others, without reading them: a hash, since there may be very many.
 #[derive(Debug, PartialEq, Eq)]
-struct Stamp(Vec<(PathBuf, Option<[u64; 4]>)>);
+struct Stamp(Option<[u8; 32]>);
 
 impl Reload {
     /// Looks for what comes after these settings of this file. From now on, SIGHUP does not end the process.
@@ -142,9 +145,12 @@ impl Reload {
         let (path, counting) = (self.path.clone(), counting.clone());
         let current = presigner.tenants.all();
         let read = tokio::task::spawn_blocking(move || {
-            let settings = config::load(&path, &ProcessSurroundings)?;
+            // The other cores answer requests.
+            let mut settings = config::load_on(&path, &ProcessSurroundings, NonZeroUsize::MIN)?;
             let renewed = tenants::renew(&current, &settings.tenants, &counting)?;
             let limits = limits::build(&settings.limits, None, &counting)?;
+            // Many take long to drop, and nothing else is to wait for it.
+            settings.tenants = BTreeMap::new();
             anyhow::Ok((settings, renewed, limits))
         });
         let read = match read.await {
@@ -251,7 +257,8 @@ impl Reload {
         if let Some(gate) = self.gate.as_ref().filter(|_| callers_changed) {
             gate.replace(callers::renewed(&gate.authenticator(), settings));
         }
-        tenants.replace(all);
+        let earlier = tenants.replace(all);
+        tokio::task::spawn_blocking(move || drop(earlier));
         tracing::info!(
             tenants = count,
             added,
@@ -348,22 +355,27 @@ impl Sources {
         let sources = self.clone();
         let stamped = tokio::task::spawn_blocking(move || sources.stamp_now()).await;
         // It does not panic; if it did, the next look would find another state.
-        stamped.unwrap_or(Stamp(Vec::new()))
+        stamped.unwrap_or(Stamp(None))
     }
 
     fn stamp_now(&self) -> Stamp {
         let in_folder = self.folder.iter().flat_map(std::fs::read_dir).flatten();
         let in_folder = in_folder.filter_map(|entry| Some(entry.ok()?.path()));
         let files = self.files.iter().cloned().chain(in_folder);
-        let mut states: Vec<_> = files
-            .map(|file| {
-                // Of what a link leads to.
-                let state = std::fs::metadata(&file).ok().as_ref().map(state);
-                (file, state)
-            })
-            .collect();
-        states.sort_unstable();
-        Stamp(states)
+        let mut files: Vec<PathBuf> = files.collect();
+        files.sort_unstable();
+        let mut hash = Sha256::new();
+        for file in files {
+            let name = file.as_os_str().as_bytes();
+            hash.update(name.len().to_le_bytes());
+            hash.update(name);
+            // Of what a link leads to.
+            match std::fs::metadata(&file) {
+                Ok(metadata) => state(&metadata).map(|part| hash.update(part.to_le_bytes())),
+                Err(_) => [(); 4].map(|()| hash.update([0; 8])),
+            };
+        }
+        Stamp(Some(hash.finalize().into()))
     }
 }
 

@@ -5,6 +5,7 @@
 //! returns `None` has added a mistake, so settings without mistakes are whole.
 
 use std::collections::HashMap;
+use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -24,6 +25,8 @@ pub(super) struct Reader<'e> {
     /// Where relative secret files are.
     pub(super) folder: &'e Path,
     pub(super) surroundings: &'e dyn Surroundings,
+    /// How many threads may read at once.
+    pub(super) threads: NonZeroUsize,
     /// The files of secrets that were read.
     pub(super) secret_files: Vec<PathBuf>,
     /// The secrets that were read since the last fingerprint began.
@@ -43,6 +46,7 @@ impl<'e> Reader<'e> {
             report,
             folder,
             surroundings,
+            threads: NonZeroUsize::MIN,
             secret_files: Vec::new(),
             secrets: Sha256::new(),
             path: String::new(),

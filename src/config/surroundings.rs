@@ -7,8 +7,8 @@ use std::time::SystemTime;
 use super::mistake::{Located, Mistake};
 use super::tenant::Tenant;
 
-/// Whoever reads a configuration knows these.
-pub trait Surroundings {
+/// Whoever reads a configuration knows these. Several threads may ask.
+pub trait Surroundings: Sync {
     /// The value of an environment variable.
     fn environment(&self, name: &str) -> Option<String>;
 
@@ -36,7 +36,7 @@ pub trait Surroundings {
 
 /// An environment in which every command, resource and media type is known, on 2 January 2026.
 #[cfg(test)]
-impl<F: Fn(&str) -> Option<String>> Surroundings for F {
+impl<F: Fn(&str) -> Option<String> + Sync> Surroundings for F {
     fn environment(&self, name: &str) -> Option<String> {
         self(name)
     }

@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, HashMap, hash_map};
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::thread;
 
-use super::mistake::{Located, Location, Mark, quoted};
+use super::mistake::{Located, Location, Mark, Report, quoted};
 use super::reader::Reader;
 use super::tenant::{TENANT_NAME, Tenant, is_tenant_name, tenant};
 use super::tree::{self, Node};
@@ -21,6 +22,9 @@ const ENDINGS: [&str; 2] = [".yaml", ".yml"];
 
 /// The largest file of a tenant, in bytes.
 const FILE_BYTES: u64 = 1 << 20;
+
+/// A thread is worth its while for so many files.
+const FILES_OF_A_THREAD: usize = 256;
 
 /// A folder of tenants.
 pub(super) struct Folder {
@@ -88,7 +92,7 @@ pub(super) fn folder(
         }
     };
     let mut found = 0;
-    let mut tenants = Vec::with_capacity(names.len());
+    let mut files = Vec::with_capacity(names.len());
     for name in &names {
         let Some(id) = ENDINGS.iter().find_map(|ending| name.strip_suffix(ending)) else {
             reader.warn(format!(
@@ -99,8 +103,8 @@ pub(super) fn folder(
         };
         found += 1;
         if is_tenant_name(id) {
-            let file = path.join(name);
-            tenants.extend(one(reader, id, &file, places).map(|tenant| (id.to_owned(), tenant)));
+            let file = TenantFile::new(id, path.join(name));
+            files.push(file.noted(reader, places));
         } else {
             let message = format!(
                 "the file {} is not called after a tenant: {TENANT_NAME}",
@@ -113,6 +117,7 @@ pub(super) fn folder(
         let message = "the folder named here holds no file of a tenant, such as `acme.yaml`: add at least one";
         reader.mistake(node.at, message);
     }
+    let tenants = each(reader, &files);
     (found > 0 && tenants.len() == found).then_some(Folder { path, tenants })
 }
 
@@ -157,28 +162,96 @@ fn names(folder: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// Reads the tenant of one file.
-fn one(
-    reader: &mut Reader<'_>,
-    id: &str,
-    file: &Path,
-    places: &mut Places,
-) -> Option<Located<Tenant>> {
-    let root = format!("tenants.{id}");
-    reader.in_file(&file.display().to_string(), &root, |reader| {
-        let first = places.note(reader, id, Mark::START);
-        let bytes = match bytes(file) {
-            Ok(bytes) => bytes,
-            Err(why) => {
-                reader.mistake(Mark::START, why);
-                return None;
+/// A file with a tenant.
+struct TenantFile {
+    id: String,
+    path: PathBuf,
+    /// How its settings are reached.
+    root: String,
+    /// Whether it is the first with this tenant.
+    is_first: bool,
+}
+
+impl TenantFile {
+    fn new(id: &str, path: PathBuf) -> Self {
+        Self {
+            id: id.to_owned(),
+            path,
+            root: format!("tenants.{id}"),
+            is_first: false,
+        }
+    }
+
+    /// The same, known to whoever finds the tenant again.
+    fn noted(mut self, reader: &mut Reader<'_>, places: &mut Places) -> Self {
+        let name = self.path.display().to_string();
+        let first = reader.in_file(&name, &self.root, |reader| {
+            places.note(reader, &self.id, Mark::START)
+        });
+        self.is_first = first.is_some();
+        self
+    }
+
+    fn read(&self, reader: &mut Reader<'_>) -> Option<(String, Located<Tenant>)> {
+        let name = self.path.display().to_string();
+        let tenant = reader.in_file(&name, &self.root, |reader| {
+            let bytes = match bytes(&self.path) {
+                Ok(bytes) => bytes,
+                Err(why) => {
+                    reader.mistake(Mark::START, why);
+                    return None;
+                }
+            };
+            let text = super::decode(&bytes, &mut reader.report)?;
+            let empty = "the file holds no settings: write those of the tenant, or remove the file";
+            let tree = tree::read(text, &self.root, empty, &mut reader.report)?;
+            tenant(reader, &self.id, Mark::START, &tree)
+        })?;
+        self.is_first.then(|| (self.id.clone(), tenant))
+    }
+}
+
+/// Reads the files, on as many threads as the reader may take. What is wrong with any is reported as if there were one thread.
+fn each(reader: &mut Reader<'_>, files: &[TenantFile]) -> Vec<(String, Located<Tenant>)> {
+    let worth = files.len().div_ceil(FILES_OF_A_THREAD);
+    let threads = reader.threads.get().min(worth);
+    let read = |reader: &mut Reader<'_>, files: &[TenantFile]| -> Vec<_> {
+        files.iter().filter_map(|file| file.read(reader)).collect()
+    };
+    if threads <= 1 {
+        return read(reader, files);
+    }
+    let (folder, surroundings) = (reader.folder, reader.surroundings);
+    thread::scope(|scope| {
+        let shares: Vec<_> = files
+            .chunks(files.len().div_ceil(threads))
+            .map(|files| {
+                let share = move || {
+                    let mut reader = Reader::new(Report::new(""), folder, surroundings);
+                    let tenants = read(&mut reader, files);
+                    (tenants, reader.report, reader.secret_files)
+                };
+                (files, thread::Builder::new().spawn_scoped(scope, share))
+            })
+            .collect();
+        let mut tenants = Vec::with_capacity(files.len());
+        for (files, share) in shares {
+            let Ok(share) = share else {
+                // There is no thread to be had.
+                tenants.extend(read(reader, files));
+                continue;
+            };
+            match share.join() {
+                Ok((read, report, secrets)) => {
+                    tenants.extend(read);
+                    reader.report.mistakes.extend(report.mistakes);
+                    reader.report.warnings.extend(report.warnings);
+                    reader.secret_files.extend(secrets);
+                }
+                Err(panic) => std::panic::resume_unwind(panic),
             }
-        };
-        let text = super::decode(&bytes, &mut reader.report)?;
-        let empty = "the file holds no settings: write those of the tenant, or remove the file";
-        let tree = tree::read(text, &root, empty, &mut reader.report)?;
-        let tenant = tenant(reader, id, Mark::START, &tree)?;
-        first.map(|()| tenant)
+        }
+        tenants
     })
 }
 

@@ -618,6 +618,40 @@ fn a_volume_of_kubernetes_is_a_folder_of_tenants() {
 }
 
 #[test]
+fn several_threads_read_a_folder_as_one_does() {
+    let tenants = tempfile::tempdir().expect("a folder");
+    let acme = folder("good").join("tenants-dir/acme.yaml");
+    let acme = std::fs::read_to_string(acme).expect("a file");
+    let write = |n: usize, text: &str| {
+        let file = tenants.path().join(format!("customer-{n:04}.yaml"));
+        std::fs::write(file, text).expect("a file can be written");
+    };
+    (0..1_000).for_each(|n| write(n, &acme));
+    let text = format!(
+        "callers: [{{ match: anyone }}]\ntenants_dir: {}\n",
+        tenants.path().display()
+    );
+    let read = |threads| {
+        let threads = NonZeroUsize::new(threads).expect("some");
+        parse_on(&text, "a.yaml", Path::new(""), &environment, threads)
+    };
+    let (one, several) = (read(1).expect("good"), read(3).expect("good"));
+    assert_eq!(several.tenants.len(), 1_000);
+    for ((id, one), (same, other)) in one.tenants.iter().zip(&several.tenants) {
+        assert_eq!((id, &one.at), (same, &other.at));
+        assert_eq!(one.value.fingerprint, other.value.fingerprint);
+    }
+
+    // In the shares of different threads.
+    for n in [3, 500, 999] {
+        write(n, &format!("{acme}colour: red\n"));
+    }
+    let (one, several) = (read(1).expect_err("bad"), read(3).expect_err("bad"));
+    assert_eq!(several.len(), 3, "{several:?}");
+    assert_eq!(one, several);
+}
+
+#[test]
 fn an_unreadable_file_is_named() {
     let path = folder("good").join("no-such-file.yaml");
     let error = load(&path, &environment).expect_err("there is no such file");

@@ -11,6 +11,12 @@ use super::TenantEndpoint;
 pub struct Buckets {
     /// Where those are that are nowhere else, and what names no bucket.
     home: TenantEndpoint,
+    /// What is known of others; most tenants have none.
+    named: Option<Box<Named>>,
+}
+
+#[derive(Debug, Default)]
+struct Named {
     /// The bucket that each alias stands for.
     aliases: HashMap<String, String>,
     /// Where those are that are not at home.
@@ -21,21 +27,18 @@ impl Buckets {
     /// Buckets that are all in one place, and have no other names.
     #[must_use]
     pub fn at(home: TenantEndpoint) -> Self {
-        Self {
-            home,
-            aliases: HashMap::new(),
-            elsewhere: HashMap::new(),
-        }
+        Self { home, named: None }
     }
 
     /// And this bucket by this name, in a place of its own if there is one.
     #[must_use]
     pub fn with(mut self, name: &str, bucket: &str, place: Option<TenantEndpoint>) -> Self {
+        let named = self.named.get_or_insert_default();
         if name != bucket {
-            self.aliases.insert(name.to_owned(), bucket.to_owned());
+            named.aliases.insert(name.to_owned(), bucket.to_owned());
         }
         if let Some(place) = place {
-            self.elsewhere.insert(bucket.to_owned(), place);
+            named.elsewhere.insert(bucket.to_owned(), place);
         }
         self
     }
@@ -43,7 +46,7 @@ impl Buckets {
     /// The bucket that a name stands for, if it is another's.
     #[must_use]
     pub fn real(&self, name: &str) -> Option<&str> {
-        self.aliases.get(name).map(String::as_str)
+        self.named.as_ref()?.aliases.get(name).map(String::as_str)
     }
 
     /// Where those are that are nowhere else.
@@ -54,9 +57,11 @@ impl Buckets {
 
     /// Those that have another name or are elsewhere: what they may be called, the bucket, and its place.
     pub fn special(&self) -> impl Iterator<Item = (&str, &str, &TenantEndpoint)> {
-        let renamed = self.aliases.iter();
+        let named = self.named.iter();
+        let renamed = named.clone().flat_map(|named| &named.aliases);
         let renamed = renamed.map(|(name, bucket)| (&**name, &**bucket));
-        let moved = self.elsewhere.keys().map(|bucket| (&**bucket, &**bucket));
+        let moved = named.flat_map(|named| named.elsewhere.keys());
+        let moved = moved.map(|bucket| (&**bucket, &**bucket));
         let all = renamed.chain(moved);
         all.map(|(name, bucket)| (name, bucket, self.place(Some(bucket))))
     }
@@ -64,7 +69,8 @@ impl Buckets {
     /// Where a bucket is, by its own name.
     #[must_use]
     pub fn place(&self, bucket: Option<&str>) -> &TenantEndpoint {
-        let elsewhere = bucket.and_then(|bucket| self.elsewhere.get(bucket));
+        let named = self.named.as_ref().zip(bucket);
+        let elsewhere = named.and_then(|(named, bucket)| named.elsewhere.get(bucket));
         elsewhere.unwrap_or(&self.home)
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Invariant: no call to STS begins here, and nothing leaves that could sign.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::session_name::role_session_name;
@@ -59,7 +60,7 @@ impl Scoper {
                     role: None,
                 });
             }
-            Source::Role(role, calls) => (role, calls),
+            Source::Role(role, calls) => (role, calls.get_or_init(Arc::default)),
         };
         self.skews.check(calls.clock(&self.skews, &role.sts))?;
         let narrowed_to = role.narrowed_for(caller.name(), &[command], authorized.source_ip())?;

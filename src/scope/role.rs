@@ -1,11 +1,10 @@
 //! A tenant's role, and the session policies that its grants come to.
 //!
-//! The policies are made when the configuration is read, so that a request only looks its own up. One is made for a copy between two
-//! buckets under the scope of buckets, for every request under the scope of objects, and for whoever names the addresses of a URL. Where
-//! grants or denials name their callers, each caller has policies of their own, made from what these come to for them.
+//! Their lengths are looked at when the configuration is read, and the policies are made for whoever asks first, so that later requests
+//! only look theirs up and idle tenants take no room. One is made each time for a copy between two buckets under the scope of buckets, for every request under the scope of objects, and for whoever names the addresses of a URL.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -75,9 +74,10 @@ pub struct SessionPolicies {
     scope: SessionScope,
     /// Where rules name their callers: the policies of each.
     of_callers: Option<ByCaller<SessionPolicies>>,
-    /// The policies that are known before any request, made once: for each bucket, or the one for all. Under the scope of objects
-    /// those of `DeleteObjects`, whose keys a request does not name.
-    known: HashMap<Option<String>, Arc<SessionPolicy>>,
+    /// The policies that were asked for, each made once: those of buckets under their scope.
+    of_buckets: OnceLock<HashMap<Box<str>, OnceLock<Arc<SessionPolicy>>>>,
+    /// The one for all, or under the scope of buckets that of requests which name none.
+    of_none: OnceLock<Arc<SessionPolicy>>,
 }
 
 /// What the policies of a tenant say besides its grants.
@@ -168,9 +168,9 @@ impl Role {
         };
         let measured = policies.measured();
         let policies = measured.as_deref().unwrap_or(policies);
-        let known = policies.known.iter();
+        let known = policies.known().into_iter();
         let mut known: BTreeMap<_, _> = known
-            .map(|(bucket, policy)| (bucket.clone(), NarrowedTo::Policy(Arc::clone(policy))))
+            .map(|(bucket, policy)| (bucket.map(str::to_owned), NarrowedTo::Policy(policy)))
             .collect();
         // Where a request has its own, the role is assumed with the least of them like with any.
         if policies.scope == SessionScope::Object {
@@ -235,48 +235,79 @@ impl SessionPolicies {
     #[must_use]
     pub fn new(grants: Arc<Vec<Grant>>, terms: PolicyTerms, scope: SessionScope) -> Self {
         let own = terms.deny.iter().cloned();
-        let of_callers = name_callers(&grants, &terms.denials).then(ByCaller::default);
-        let mut policies = Self {
-            deny: own
-                .chain(denials(&terms.denials, &terms.partition))
-                .collect(),
+        let deny = own
+            .chain(denials(&terms.denials, &terms.partition))
+            .collect();
+        Self {
+            of_callers: name_callers(&grants, &terms.denials).then(ByCaller::default),
+            deny,
             grants,
             terms,
             scope,
-            of_callers,
-            known: HashMap::new(),
-        };
-        let known = match scope {
-            SessionScope::Tenant => HashMap::from([(None, policies.of_grants(None))]),
+            of_buckets: OnceLock::new(),
+            of_none: OnceLock::new(),
+        }
+    }
+
+    /// The buckets of the policies that are known before any request: each, or none if there is one for all. Under the scope of objects
+    /// those of `DeleteObjects`, whose keys a request does not name.
+    fn buckets(&self) -> BTreeSet<Option<&str>> {
+        let grants = self.grants.iter();
+        match self.scope {
+            SessionScope::Tenant => BTreeSet::from([None]),
             SessionScope::Bucket => {
-                let resources = policies.grants.iter().flat_map(Grant::resources);
-                let buckets = resources.map(|r| r.bucket().map(str::to_owned));
-                buckets
-                    .map(|bucket| {
-                        let policy = policies.of_grants(Some(bucket.as_deref().as_slice()));
-                        (bucket, policy)
-                    })
-                    .collect()
+                let resources = grants.flat_map(Grant::resources);
+                resources.map(ResourcePattern::bucket).collect()
             }
             SessionScope::Object => {
                 let delete = <DeleteObjects as Bind>::OPERATION;
-                let granted = policies.grants.iter().filter(|grant| grant.is_of(delete));
+                let granted = grants.filter(|grant| grant.is_of(delete));
                 let buckets = granted.flat_map(Grant::resources);
                 let buckets = buckets.filter_map(ResourcePattern::bucket);
-                let known = buckets.filter_map(|bucket| {
+                buckets.map(Some).collect()
+            }
+        }
+    }
+
+    /// The policies that are known before any request.
+    fn known(&self) -> BTreeMap<Option<&str>, Arc<SessionPolicy>> {
+        let buckets = self.buckets().into_iter();
+        let known = buckets.filter_map(|bucket| {
+            let policy = match (self.scope, bucket) {
+                (SessionScope::Object, Some(bucket)) => {
                     let command = DeleteObjects {
                         bucket: Some(bucket.to_owned()),
                         ..DeleteObjects::default()
                     };
-                    let command = command.to_bound().ok()?;
-                    let policy = policies.of_request(&[&command], None);
-                    Some((Some(bucket.to_owned()), policy))
-                });
-                known.collect()
-            }
+                    self.of_request(&[&command.to_bound().ok()?], None)
+                }
+                _ => self.of_scope(bucket),
+            };
+            Some((bucket, policy))
+        });
+        known.collect()
+    }
+
+    /// The policy of all grants, or of those on one bucket.
+    fn of_scope(&self, bucket: Option<&str>) -> Arc<SessionPolicy> {
+        match self.scope {
+            SessionScope::Tenant => self.of_grants(None),
+            SessionScope::Bucket | SessionScope::Object => self.of_grants(Some(bucket.as_slice())),
+        }
+    }
+
+    /// Where such a policy is kept; one on a bucket that no grant names is not.
+    fn kept(&self, bucket: Option<&str>) -> Option<&OnceLock<Arc<SessionPolicy>>> {
+        let Some(bucket) = bucket else {
+            return Some(&self.of_none);
         };
-        policies.known = known;
-        policies
+        let of_buckets = self.of_buckets.get_or_init(|| {
+            let buckets = self.buckets().into_iter().flatten();
+            buckets
+                .map(|bucket| (bucket.into(), OnceLock::new()))
+                .collect()
+        });
+        of_buckets.get(bucket)
     }
 
     /// Those of this caller. `None`: they are the same for all.
@@ -309,10 +340,9 @@ impl SessionPolicies {
     #[must_use]
     pub fn lengths(&self) -> BTreeMap<Option<String>, usize> {
         let measured = self.measured();
-        let known = &measured.as_deref().unwrap_or(self).known;
+        let known = measured.as_deref().unwrap_or(self).known().into_iter();
         known
-            .iter()
-            .map(|(bucket, policy)| (bucket.clone(), policy.text.len()))
+            .map(|(bucket, policy)| (bucket.map(str::to_owned), policy.text.len()))
             .collect()
     }
 
@@ -351,18 +381,20 @@ impl SessionPolicies {
             .iter()
             .find_map(|command| command.reference.as_ref());
         let source = source.map(|reference| reference.bucket);
-        let key = match self.scope {
-            SessionScope::Bucket => bucket.map(str::to_owned),
+        let own = match self.scope {
+            SessionScope::Bucket => bucket,
             SessionScope::Tenant | SessionScope::Object => None,
         };
-        match (self.known.get(&key), bucket, source, self.scope) {
+        if let (Some(own), Some(source)) = (own, source)
+            && source != own
+        {
             // A copy between buckets needs both in one session.
-            (_, Some(bucket), Some(source), SessionScope::Bucket) if source != bucket => {
-                fitting(self.of_grants(Some(&[bucket, source])))
-            }
-            (Some(policy), ..) => fitting(Arc::clone(policy)),
-            (None, bucket, ..) => fitting(self.of_grants(Some(bucket.as_slice()))),
+            return fitting(self.of_grants(Some(&[own, source])));
         }
+        fitting(match self.kept(own) {
+            Some(kept) => Arc::clone(kept.get_or_init(|| self.of_scope(own))),
+            None => self.of_scope(own),
+        })
     }
 
     fn of_grants(&self, buckets: Option<&[&str]>) -> Arc<SessionPolicy> {

@@ -203,7 +203,7 @@ impl TenantLimits {
         }
         Self {
             limits,
-            policy: policy.into(),
+            policy: policy.into_boxed_str().into_boxed_bytes().into(),
         }
     }
 

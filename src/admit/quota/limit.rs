@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use moka::sync::Cache;
 
+use super::alike::Alike;
 use super::ledger::Ledger;
 use super::rate::Rate;
 use super::window::{NotTaken, Window};
@@ -123,6 +124,7 @@ impl Limit {
     /// A limit of the tenant, or of the whole service. `None`: its rate is faster than one a nanosecond.
     #[must_use]
     pub fn new(terms: Terms, tenant: Option<&TenantId>, counting: &Counting) -> Option<Self> {
+        static ALIKE: Alike<Terms> = Alike::new();
         let owner = tenant.map_or_else(
             || "service".to_owned(),
             |tenant| format!("tenant:{}", tenant.as_str()),
@@ -145,7 +147,7 @@ impl Limit {
             Counts::One(Arc::new(count))
         };
         Some(Self {
-            terms: Arc::new(terms),
+            terms: ALIKE.shared(terms),
             subject,
             counts,
         })

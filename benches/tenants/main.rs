@@ -1,0 +1,194 @@
+//! What very many tenants cost: the time to load them, their memory, a reload, and the server CPU of a request beside few tenants, all in
+//! one run.
+//!
+//! The tenants have a file each, with a role, two grants and a limit, and none of them is asked for: they are idle. Requests are for one
+//! tenant more, with 10 others and with all; their rounds are interleaved, and ratios are taken within a round.
+//!
+//! `cargo bench --bench tenants`
+
+#[path = "../request/empty.rs"]
+#[expect(dead_code, reason = "another benchmark measures it")]
+mod empty;
+#[path = "../request/load.rs"]
+#[expect(dead_code, reason = "another benchmark asks for more")]
+mod load;
+#[path = "../request/server.rs"]
+#[expect(dead_code, reason = "another benchmark starts more of them")]
+mod server;
+
+use std::fmt::Write as _;
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cpu_time::ProcessTime;
+use presignd::admit::quota::limit::Counting;
+use presignd::app::tenants::{self, ProcessSurroundings};
+use presignd::clock::{Clock as _, SystemClock};
+use presignd::config::{self, Settings};
+use presignd::tenant::Tenants;
+
+use self::load::{Ask, Load};
+use self::server::Server;
+
+#[global_allocator]
+static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const TENANTS: usize = 100_000;
+const FEW: usize = 10;
+const ROUNDS: usize = 9;
+/// Requests in one round.
+const REQUESTS: usize = 20_000;
+
+fn main() -> ExitCode {
+    // Only `cargo bench` passes this; `cargo test --benches` just wants to know that everything runs.
+    let measured = std::env::args().any(|argument| argument == "--bench");
+    let (count, rounds, requests) = if measured {
+        (TENANTS, ROUNDS, REQUESTS)
+    } else {
+        (1_000, 1, 200)
+    };
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let files = folder.path().join("many");
+    write_tenants(&files, count);
+    let config = folder.path().join("presignd.yaml");
+    let text = "callers: [{ match: anyone }]\ntenants_dir: many\n";
+    fs::write(&config, text).expect("a file can be written");
+
+    println!("\n{count} tenants with a file each");
+    loading(&config, &files, count);
+    let few = folder.path().join("few");
+    write_tenants(&few, FEW);
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
+    runtime.block_on(serving(&few, &files, rounds, requests));
+    ExitCode::SUCCESS
+}
+
+fn write_tenants(folder: &Path, count: usize) {
+    fs::create_dir(folder).expect("a folder can be made");
+    for n in 0..count {
+        let tenant = tenant(n, "1h");
+        fs::write(file_of(folder, n), tenant).expect("a file can be written");
+    }
+}
+
+fn file_of(folder: &Path, n: usize) -> std::path::PathBuf {
+    folder.join(format!("customer-{n:06}.yaml"))
+}
+
+fn tenant(n: usize, max_expiry: &str) -> String {
+    let mut text = format!("# Customer {n}.\nregion: eu-west-1\n");
+    let _ = write!(
+        text,
+        "credentials:
+  assume_role:
+    role_arn: \"arn:aws:iam::111122223333:role/presignd/customer-{n:06}\"
+    external_id: \"4f1c2a9e-{n:06}\"
+grants:
+  - {{ commands: [read, list], resources: [\"customer-{n:06}-files/*\"], max_expiry: {max_expiry} }}
+  - {{ commands: [PutObject, CreateMultipartUpload], resources: [\"customer-{n:06}-files/uploads/*\"], max_expiry: 15m }}
+limits:
+  - {{ name: all, rate: 100/s, burst: 200 }}
+"
+    );
+    text
+}
+
+/// Loads all, and then again with one file changed.
+fn loading(config: &Path, files: &Path, count: usize) {
+    let counting = Counting::new(Arc::new(SystemClock::new()));
+    let before = resident();
+    let load = |threads| -> Settings {
+        config::load_on(config, &ProcessSurroundings, threads).expect("there are no mistakes")
+    };
+    let all = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let mut settings = None;
+    timed("read and checked", || settings = Some(load(all)));
+    let settings = settings.expect("they were read");
+    let mut built: Option<Tenants> = None;
+    timed("built", || {
+        built = tenants::build(&settings.tenants, &counting).ok();
+    });
+    let built = built.expect("they add up");
+    drop(settings);
+    // The allocator gives back what is free after a while.
+    std::thread::sleep(Duration::from_secs(1));
+    let each = resident().saturating_sub(before) / count;
+    println!(
+        "  {:<36}{each:>8} bytes resident, each",
+        "built, settings dropped"
+    );
+
+    fs::write(file_of(files, 0), tenant(0, "2h")).expect("a file can be written");
+    timed("read anew on one thread, one changed", || {
+        let settings = load(NonZeroUsize::MIN);
+        let renewed =
+            tenants::renew(&built.all(), &settings.tenants, &counting).expect("they add up");
+        assert_eq!((renewed.added, renewed.changed, renewed.removed), (0, 1, 0));
+    });
+}
+
+fn timed(what: &str, work: impl FnOnce()) {
+    let (clock, cpu) = (SystemClock::new(), ProcessTime::now());
+    work();
+    println!(
+        "  {what:<36}{:>8.2} s, {:.2} s of CPU",
+        clock.monotonic().as_secs_f64(),
+        cpu.elapsed().as_secs_f64()
+    );
+}
+
+/// Bytes of memory that this process has.
+fn resident() -> usize {
+    let statm = fs::read_to_string("/proc/self/statm").expect("the system tells");
+    let pages = statm.split_whitespace().nth(1);
+    let pages: usize = pages
+        .and_then(|pages| pages.parse().ok())
+        .expect("a number");
+    pages * 4096
+}
+
+async fn serving(few: &Path, many: &Path, rounds: usize, requests: usize) {
+    let mut rows = Vec::new();
+    for tenants in [few, many] {
+        let server = Server::among(tenants);
+        let load = Load::connect(&server.address, Ask::One).await;
+        // Connections and caches are warm before anything counts.
+        load.run(2_000.min(requests)).await;
+        rows.push((server, load, Vec::new()));
+    }
+    for _ in 0..rounds {
+        for (server, load, micros) in &mut rows {
+            let before = server.cpu();
+            load.run(requests).await;
+            let spent = server.cpu().saturating_sub(before);
+            micros.push(spent.as_secs_f64() * 1e6 / count(requests));
+        }
+    }
+    let [(.., few), (.., many)] = &rows[..] else {
+        unreachable!("there are two rows")
+    };
+    let ratios = few.iter().zip(many).map(|(few, many)| many / few);
+    println!(
+        "  A request takes {:.2} µs of server CPU beside them, {:.2} µs beside {FEW}: {:.3} times as much.",
+        median(many.clone()),
+        median(few.clone()),
+        median(ratios.collect())
+    );
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "numbers of requests are far below 2^52"
+)]
+fn count(requests: usize) -> f64 {
+    requests as f64
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
