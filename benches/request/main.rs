@@ -25,7 +25,7 @@ use sha2::block_api::compress256;
 
 use self::empty::Layout;
 use self::load::{Ask, Load};
-use self::server::Server;
+use self::server::{Redis, Server};
 
 const ROUNDS: usize = 9;
 /// Requests in one round.
@@ -55,7 +55,8 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
     runtime.block_on(async {
         let collector = server::collector();
-        let mut rows = [
+        let redis = Redis::start();
+        let mut rows = vec![
             Row::new(
                 "empty service, default runtime",
                 Server::empty(Layout::Default),
@@ -95,6 +96,17 @@ fn main() -> ExitCode {
             )
             .await,
         ];
+        if let Some(redis) = &redis {
+            for (name, lease) in [
+                ("presignd, those limits in Redis", "1%"),
+                ("presignd, each asked of Redis", "0%"),
+            ] {
+                let server = Server::under_shared_limits(redis, lease);
+                rows.push(Row::new(name, server, Ask::One).await);
+            }
+        } else {
+            println!("No redis-server is installed, so nothing is measured with one.");
+        }
         let mut floor = Vec::new();
         for _ in 0..rounds {
             for row in &mut rows {
@@ -233,6 +245,17 @@ fn report(rows: &[Row], floor: &[f64]) {
         over(&rows[4].micros, &rows[2].micros),
         over(&rows[4].micros, floor)
     );
+    println!(
+        "  Every kind of limit costs {:.2} times what none does.",
+        over(&rows[7].micros, &rows[6].micros)
+    );
+    if let [leased, asked] = &rows[8..] {
+        println!(
+            "  In Redis on loopback they cost {:.2} times what they do in process, and {:.2} times where each request asks it.",
+            over(&leased.micros, &rows[7].micros),
+            over(&asked.micros, &rows[7].micros)
+        );
+    }
     println!(
         "  A stream with 32 in flight has {:.2} times the URLs per CPU-second of unary requests.",
         over(&rows[2].micros, &rows[5].micros)

@@ -75,8 +75,23 @@ impl Server {
 
     /// presignd under limits of every kind, of the service, the tenant and its callers, that all have room.
     pub(crate) fn under_every_limit() -> Self {
+        Self::counting("{ dir: state }")
+    }
+
+    /// The same, with counts in this Redis, of which a replica leases so much.
+    #[allow(dead_code, reason = "the benchmark of requests starts it")]
+    pub(crate) fn under_shared_limits(redis: &Redis, lease: &str) -> Self {
+        let server = format!("127.0.0.1:{}", redis.port);
+        // Each has a tenant's counts to itself.
+        let prefix = if lease == "0%" { "asked" } else { "leased" };
+        Self::counting(&format!(
+            "{{ redis: {{ servers: [\"{server}\"], prefix: {prefix}, lease: {{ share: {lease} }} }} }}"
+        ))
+    }
+
+    fn counting(state: &str) -> Self {
         let rate = "rate: 1000000/s, burst: 1000000";
-        let service = format!("state: {{ dir: state }}\nlimits: [{{ name: everybody, {rate} }}]\n");
+        let service = format!("state: {state}\nlimits: [{{ name: everybody, {rate} }}]\n");
         let own = format!(
             "{{ name: all, {rate} }}, {{ name: reads, commands: [read], weights: {{ GetObject: 2 }}, {rate} }}, \
              {{ name: own, each: caller, {rate} }}, {{ name: daily, urls: 4000000000, per: day }}, \
@@ -158,6 +173,47 @@ impl Server {
 }
 
 impl Drop for Server {
+    fn drop(&mut self) {
+        // It may be gone already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A Redis, whose CPU time is its own; it is killed when this goes.
+#[allow(dead_code, reason = "the benchmark of requests starts it")]
+pub(crate) struct Redis {
+    process: Child,
+    port: u16,
+}
+
+impl Redis {
+    /// `None`: there is none on this machine.
+    #[allow(dead_code, reason = "the benchmark of requests starts it")]
+    pub(crate) fn start() -> Option<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).ok()?;
+        let port = listener.local_addr().ok()?.port();
+        drop(listener);
+        let process = Command::new("redis-server")
+            .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+            .args(["--port", &port.to_string()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .ok()?;
+        let redis = Self { process, port };
+        // Who asks before it listens is told that it is away.
+        for _ in 0..500 {
+            if std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok() {
+                return Some(redis);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        None
+    }
+}
+
+impl Drop for Redis {
     fn drop(&mut self) {
         // It may be gone already.
         let _ = self.process.kill();

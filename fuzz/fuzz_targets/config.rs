@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
+use presignd::admit::quota::limit::Counting;
 use presignd::app::tenants;
 use presignd::clock::SharedClock;
 use presignd::config;
@@ -29,7 +30,7 @@ fuzz_target!(|data: &[u8]| {
     match read {
         Ok(settings) => {
             let clock: SharedClock = Arc::new(Still);
-            let built = tenants::build(&settings.tenants, &clock);
+            let built = tenants::build(&settings.tenants, &Counting::new(clock));
             let said = format!("{built:?}");
             assert!(!said.contains(MARKER), "{said}");
         }
