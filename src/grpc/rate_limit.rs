@@ -2,7 +2,7 @@
 //!
 //! Source: <https://www.ietf.org/archive/id/draft-ietf-httpapi-ratelimit-headers-10.html>.
 
-use http::HeaderValue;
+use bytes::Bytes;
 use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 
 use crate::admit::quota::Told;
@@ -12,11 +12,8 @@ pub(super) fn tell(metadata: &mut MetadataMap, told: Told) {
     let Some((policy, left)) = told.metadata() else {
         return;
     };
-    let value = |bytes: bytes::Bytes| {
-        // Names of limits and numbers are plain text.
-        let value = HeaderValue::from_maybe_shared(bytes).ok()?;
-        MetadataValue::<Ascii>::try_from(value.as_bytes()).ok()
-    };
+    // Names of limits and numbers are plain text.
+    let value = |text: Bytes| MetadataValue::<Ascii>::try_from(text).ok();
     if let (Some(policy), Some(left)) = (value(policy), value(left.into())) {
         metadata.insert("ratelimit-policy", policy);
         metadata.insert("ratelimit", left);
