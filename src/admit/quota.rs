@@ -9,9 +9,12 @@ pub mod arithmetic;
 pub mod calendar;
 mod charging;
 mod ledger;
+mod left;
 pub mod limit;
+mod no_room;
 mod rate;
 pub mod redis;
+mod told;
 mod window;
 
 use std::fmt::Debug;
@@ -22,8 +25,11 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use smallvec::SmallVec;
 
-pub use self::charging::{Left, Named, NoRoom, Payer, Quotas, Receipt, TenantLimits, Told};
+pub use self::charging::{Payer, Quotas, Receipt, TenantLimits};
 pub use self::ledger::Ledger;
+pub use self::left::Left;
+pub use self::no_room::{Named, NoRoom};
+pub use self::told::Told;
 use crate::names::TenantId;
 
 /// How much there may be.

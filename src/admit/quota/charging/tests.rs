@@ -4,6 +4,7 @@
 use std::num::NonZeroU32;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use super::super::limit::{Counting, Terms};
 use super::super::{Asking, CountsAway};
