@@ -160,6 +160,18 @@ impl Server {
         }
     }
 
+    /// The bytes of memory that it has.
+    #[allow(dead_code, reason = "the benchmark of very many tenants asks for it")]
+    pub(crate) fn resident(&self) -> usize {
+        let statm = fs::read_to_string(format!("/proc/{}/statm", self.process.id()));
+        let statm = statm.expect("the process lives");
+        let pages = statm.split_whitespace().nth(1);
+        let pages: usize = pages
+            .and_then(|pages| pages.parse().ok())
+            .expect("a number");
+        pages * 4096
+    }
+
     /// The CPU time of all its threads so far.
     pub(crate) fn cpu(&self) -> Duration {
         let tasks = format!("/proc/{}/task", self.process.id());

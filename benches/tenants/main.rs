@@ -59,11 +59,11 @@ fn main() -> ExitCode {
     fs::write(&config, text).expect("a file can be written");
 
     println!("\n{count} tenants with a file each");
-    loading(&config, &files, count);
+    loading(&config, &files);
     let few = folder.path().join("few");
     write_tenants(&few, FEW);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
-    runtime.block_on(serving(&few, &files, rounds, requests));
+    runtime.block_on(serving(&few, &files, count, rounds, requests));
     ExitCode::SUCCESS
 }
 
@@ -98,9 +98,8 @@ limits:
 }
 
 /// Loads all, and then again with one file changed.
-fn loading(config: &Path, files: &Path, count: usize) {
+fn loading(config: &Path, files: &Path) {
     let counting = Counting::new(Arc::new(SystemClock::new()));
-    let before = resident();
     let load = |threads| -> Settings {
         config::load_on(config, &ProcessSurroundings, threads).expect("there are no mistakes")
     };
@@ -114,13 +113,6 @@ fn loading(config: &Path, files: &Path, count: usize) {
     });
     let built = built.expect("they add up");
     drop(settings);
-    // The allocator gives back what is free after a while.
-    std::thread::sleep(Duration::from_secs(1));
-    let each = resident().saturating_sub(before) / count;
-    println!(
-        "  {:<36}{each:>8} bytes resident, each",
-        "built, settings dropped"
-    );
 
     fs::write(file_of(files, 0), tenant(0, "2h")).expect("a file can be written");
     timed("read anew on one thread, one changed", || {
@@ -141,25 +133,35 @@ fn timed(what: &str, work: impl FnOnce()) {
     );
 }
 
-/// Bytes of memory that this process has.
-fn resident() -> usize {
-    let statm = fs::read_to_string("/proc/self/statm").expect("the system tells");
-    let pages = statm.split_whitespace().nth(1);
-    let pages: usize = pages
-        .and_then(|pages| pages.parse().ok())
-        .expect("a number");
-    pages * 4096
+/// Waits until the server has nothing of its own to do: it reads its configuration once more as it starts.
+async fn settled(server: &Server) {
+    let mut before = server.cpu();
+    loop {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let now = server.cpu();
+        if now.saturating_sub(before) < Duration::from_millis(50) {
+            return;
+        }
+        before = now;
+    }
 }
 
-async fn serving(few: &Path, many: &Path, rounds: usize, requests: usize) {
+async fn serving(few: &Path, many: &Path, tenants: usize, rounds: usize, requests: usize) {
     let mut rows = Vec::new();
-    for tenants in [few, many] {
-        let server = Server::among(tenants);
+    for folder in [few, many] {
+        let server = Server::among(folder);
         let load = Load::connect(&server.address, Ask::One).await;
         // Connections and caches are warm before anything counts.
         load.run(2_000.min(requests)).await;
+        settled(&server).await;
         rows.push((server, load, Vec::new()));
     }
+    let resident: Vec<usize> = rows.iter().map(|(server, ..)| server.resident()).collect();
+    println!(
+        "  {:<36}{:>8} bytes resident, each",
+        "served, and read once more",
+        resident[1].saturating_sub(resident[0]) / tenants
+    );
     for _ in 0..rounds {
         for (server, load, micros) in &mut rows {
             let before = server.cpu();
