@@ -245,10 +245,6 @@ fn report(rows: &[Row], floor: &[f64]) {
         over(&rows[4].micros, &rows[2].micros),
         over(&rows[4].micros, floor)
     );
-    println!(
-        "  Every kind of limit costs {:.2} times what none does.",
-        over(&rows[7].micros, &rows[6].micros)
-    );
     if let [leased, asked] = &rows[8..] {
         println!(
             "  In Redis on loopback they cost {:.2} times what they do in process, and {:.2} times where each request asks it.",
