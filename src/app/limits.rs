@@ -124,3 +124,26 @@ fn measure(window: &config::Window) -> Measure {
         zone: window.zone.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+    use crate::config::{Rate, RatePeriod};
+
+    #[test]
+    fn a_rate_above_one_a_second_is_not_rounded_down_to_one() {
+        let table = [
+            (1000, RatePeriod::Second, Duration::from_millis(1)),
+            (1_000_000_000, RatePeriod::Second, Duration::from_nanos(1)),
+            (30, RatePeriod::Minute, Duration::from_secs(2)),
+            (7200, RatePeriod::Hour, Duration::from_millis(500)),
+            (6, RatePeriod::Hour, Duration::from_mins(10)),
+        ];
+        for (count, per, expected) in table {
+            let count = NonZeroU32::new(count).unwrap();
+            assert_eq!(interval(Rate { count, per }), expected, "{count}");
+        }
+    }
+}
