@@ -4,6 +4,7 @@ mod documented;
 mod halting;
 mod outlasting;
 mod reloading;
+mod replicas;
 mod rights;
 mod sharing;
 mod showing;
