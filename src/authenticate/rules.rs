@@ -177,12 +177,16 @@ fn subject_name(name: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::authenticate::caller::Right;
     use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, SanType};
 
-    fn rule(matcher: Matcher, tenant: &str, name: Option<&str>) -> Rule {
+    pub(in crate::authenticate::rules) fn rule(
+        matcher: Matcher,
+        tenant: &str,
+        name: Option<&str>,
+    ) -> Rule {
         Rule {
             matcher,
             allowance: Allowance {

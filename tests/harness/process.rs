@@ -190,11 +190,7 @@ impl Process {
 
     /// Sends a signal, such as `TERM`.
     pub(crate) fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        let sent = Command::new("kill")
-            .args([&format!("-{name}"), &pid])
-            .status();
-        assert!(sent.expect("kill runs").success(), "kill -{name} {pid}");
+        signal(&self.child, name);
     }
 
     /// Waits for its end. Panics, with what it said, where that does not come.
@@ -295,4 +291,13 @@ tenants:
       - {{ commands: {commands}, resources: [acme-files/*] }}
 "
     )
+}
+
+/// Sends a signal, such as `TERM`.
+pub(crate) fn signal(child: &Child, name: &str) {
+    let pid = child.id().to_string();
+    let sent = Command::new("kill")
+        .args([&format!("-{name}"), &pid])
+        .status();
+    assert!(sent.expect("kill runs").success(), "kill -{name} {pid}");
 }

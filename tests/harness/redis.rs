@@ -11,7 +11,7 @@ use presignd::redis::{Connection, Login, Mode, Options, Tls};
 use tempfile::TempDir;
 
 use super::certificates::Authority;
-use super::process::PATIENCE;
+use super::process::{PATIENCE, signal};
 
 /// The user that [`Redis::guarded`] knows, with no more rights than presignd needs.
 pub(crate) const USER: &str = "presignd";
@@ -115,11 +115,7 @@ impl Redis {
 
     /// Sends a signal, such as `STOP`.
     pub(crate) fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        let sent = Command::new("kill")
-            .args([&format!("-{name}"), &pid])
-            .status();
-        assert!(sent.expect("kill runs").success(), "kill -{name} {pid}");
+        signal(&self.child, name);
     }
 
     /// Kills it, as a machine that loses its power.

@@ -11,8 +11,9 @@ use presignd::admit::expiry::{Asked, Mode};
 use presignd::admit::policy::Called;
 use presignd::admit::quota::limit::Counting;
 use presignd::admit::quota::{Payer, Quotas, Told};
+use presignd::admit::{Admitted, Authorized};
 use presignd::app::{callers, tenants};
-use presignd::authenticate::{Presented, Right};
+use presignd::authenticate::{Caller, Presented, Right};
 use presignd::clock::{Clock as _, SharedClock, SystemClock};
 use presignd::endpoint::options::Options;
 use presignd::endpoint::{Endpoints, TenantEndpoint};
@@ -24,6 +25,7 @@ use presignd::scope::sts::Sts;
 use presignd::scope::{ScopeError, ScopedCredentials, Scoper};
 use presignd::sign::command::BoundCommand;
 use presignd::sign::{self, Credentials, operations, post_policy};
+use presignd::tenant::Tenant;
 
 use super::ceph::Ceph;
 use super::http::Response;
@@ -124,14 +126,7 @@ impl HeldSession {
         let standing = rules.standing(clock.now(), anyone.name());
         let authorized = rules.authorize(&standing, bound, called, asked, None);
         let authorized = authorized.expect("granted");
-        let payer = Payer {
-            tenant: &tenant.id,
-            limits: &tenant.rules.limits,
-            caller: anyone.name(),
-        };
-        let (quotas, told) = (Quotas::default(), Told::default());
-        let admitted = quotas.admit(payer, &told, authorized).await;
-        let admitted = admitted.expect("no limits");
+        let admitted = admitted(&tenant, &anyone, authorized).await;
         let aws = aws_of(Ceph::shared().presignd_credentials().clone()).await;
         let skews = ClockSkews::new(Arc::clone(&clock), Duration::from_secs(30));
         let skews = Arc::new(skews);
@@ -229,4 +224,16 @@ impl HeldSession {
     pub(crate) async fn run(&self, command: &Variant, body: impl Into<Bytes>) -> Response {
         fetch(&self.sign(command).await, body).await
     }
+}
+
+/// The proof that what was allowed is admitted, for a tenant without limits.
+pub(crate) async fn admitted(tenant: &Tenant, caller: &Caller, authorized: Authorized) -> Admitted {
+    let payer = Payer {
+        tenant: &tenant.id,
+        limits: &tenant.rules.limits,
+        caller: caller.name(),
+    };
+    let (quotas, told) = (Quotas::default(), Told::default());
+    let admitted = quotas.admit(payer, &told, authorized).await;
+    admitted.expect("no limits")
 }

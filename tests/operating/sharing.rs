@@ -1,8 +1,6 @@
 //! Orders that replicas share: what one is told holds for all, and goes on to hold while the store is away.
 
-use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -13,52 +11,16 @@ use presignd::operate::{Change, Halted, NotKept, Order, StandingOrders};
 use presignd::redis::{Connection, Mode};
 
 use crate::harness::process::PATIENCE;
-use crate::harness::redis::options;
+use crate::harness::redis::{Redis, options};
 
-/// A Redis of this test's own.
-struct Server {
-    child: Child,
-    port: u16,
-}
-
-impl Server {
-    fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = listener.local_addr().expect("it is bound").port();
-        drop(listener);
-        Self::start_at(port)
-    }
-
-    fn start_at(port: u16) -> Self {
-        let child = Command::new("redis-server")
-            .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-            .args(["--port", &port.to_string()])
-            .stdout(Stdio::null())
-            .spawn();
-        Self {
-            child: child.expect("redis-server is installed"),
-            port,
-        }
-    }
-
-    fn connect(&self) -> Arc<Connection> {
-        let address = SocketAddr::from(([127, 0, 0, 1], self.port));
-        let connection = Connection::start(options(&[address], Mode::Single));
-        Arc::new(connection.expect("the options add up"))
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Neither does anything to a process that was reaped.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn connect(redis: &Redis) -> Arc<Connection> {
+    let connection = Connection::start(options(&[redis.address()], Mode::Single));
+    Arc::new(connection.expect("the options add up"))
 }
 
 /// The orders as one replica has them, kept for as long as the test runs.
-fn replica(server: &Server) -> StandingOrders {
-    let store = RedisStore::new(server.connect());
+fn replica(redis: &Redis) -> StandingOrders {
+    let store = RedisStore::new(connect(redis));
     let (orders, keeper) = StandingOrders::kept(Arc::new(store));
     tokio::spawn(keeper.run());
     orders
@@ -99,8 +61,8 @@ fn because(reason: &str) -> Order {
 
 #[tokio::test]
 async fn what_one_replica_is_told_holds_for_all() {
-    let server = Server::start();
-    let (first, second) = (replica(&server), replica(&server));
+    let redis = Redis::start().await;
+    let (first, second) = (replica(&redis), replica(&redis));
     order(&first, suspend()).await;
     assert_eq!(first.allow(&acme()), Err(Halted::Suspended));
     until("the other knows", || second.allow(&acme()).is_err()).await;
@@ -123,17 +85,16 @@ async fn what_one_replica_is_told_holds_for_all() {
 
 #[tokio::test]
 async fn while_the_store_is_away_what_stands_stands_and_nothing_is_ordered() {
-    let server = Server::start();
-    let port = server.port;
-    let orders = replica(&server);
+    let mut redis = Redis::start().await;
+    let orders = replica(&redis);
     order(&orders, suspend()).await;
-    drop(server);
+    redis.kill();
     let refused = orders.order(Change::Resume(acme())).await;
     assert!(matches!(refused, Err(NotKept::Away(_))), "{refused:?}");
     assert_eq!(orders.allow(&acme()), Err(Halted::Suspended));
     // One that has forgotten all is told anew, and others learn it from there.
-    let server = Server::start_at(port);
-    let other = replica(&server);
+    redis.restart().await;
+    let other = replica(&redis);
     until("the other knows", || other.allow(&acme()).is_err()).await;
     assert_eq!(orders.allow(&acme()), Err(Halted::Suspended));
     order(&orders, Change::Resume(acme())).await;
@@ -144,26 +105,23 @@ async fn while_the_store_is_away_what_stands_stands_and_nothing_is_ordered() {
 #[tokio::test]
 async fn a_copy_stands_until_the_store_says_otherwise() {
     let folder = tempfile::tempdir().expect("a temporary directory");
-    let copied = async |server: &Server, folder: &Path| {
-        let store = RedisStore::new(server.connect());
+    let copied = async |redis: &Redis, folder: &Path| {
+        let store = RedisStore::new(connect(redis));
         let (orders, keeper) = StandingOrders::kept(Arc::new(store));
         let copy = FileStore::open(folder).expect("the folder is writable");
         let keeper = keeper.with_copy(copy).await.expect("it can be read");
         (orders, tokio::spawn(keeper.run()))
     };
-    let server = Server::start();
-    let port = server.port;
-    let (orders, keeping) = copied(&server, folder.path()).await;
+    let mut redis = Redis::start().await;
+    let (orders, keeping) = copied(&redis, folder.path()).await;
     order(&orders, suspend()).await;
     keeping.abort();
-    let mut server = server;
-    server.child.kill().expect("it runs");
-    let (orders, _keeping) = copied(&server, folder.path()).await;
+    redis.kill();
+    let (orders, _keeping) = copied(&redis, folder.path()).await;
     assert_eq!(orders.allow(&acme()), Err(Halted::Suspended));
-    drop(server);
     // What it says there is, is what another replica was told meanwhile.
-    let server = Server::start_at(port);
-    let other = replica(&server);
+    redis.restart().await;
+    let other = replica(&redis);
     until("the copy is kept anew", || other.allow(&acme()).is_err()).await;
     order(&other, Change::Resume(acme())).await;
     until("the store says otherwise", || orders.allow(&acme()).is_ok()).await;

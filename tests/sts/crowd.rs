@@ -9,7 +9,6 @@ use std::time::Duration;
 use presignd::admit::expiry::{Asked, Mode};
 use presignd::admit::policy::Called;
 use presignd::admit::quota::limit::Counting;
-use presignd::admit::quota::{Payer, Quotas, Told};
 use presignd::app::{callers, tenants};
 use presignd::authenticate::{Presented, Right};
 use presignd::clock::{Clock as _, SharedClock, SystemClock};
@@ -20,6 +19,7 @@ use presignd::sign::{Credentials, operations};
 use tokio::task::JoinSet;
 
 use crate::harness::presignd::{get_object, parse};
+use crate::harness::session::admitted;
 
 const TENANTS: usize = 10_000;
 /// What docs/design.md promises.
@@ -112,14 +112,7 @@ async fn ten_thousand_cold_tenants_share_a_few_calls() {
                 .rules
                 .authorize(&standing, &command, called, asked, None);
             let authorized = authorized.expect("granted");
-            let payer = Payer {
-                tenant: &tenant.id,
-                limits: &tenant.rules.limits,
-                caller: anyone.name(),
-            };
-            let (quotas, told) = (Quotas::default(), Told::default());
-            let admitted = quotas.admit(payer, &told, authorized).await;
-            let admitted = admitted.expect("no limits");
+            let admitted = admitted(&tenant, &anyone, authorized).await;
             let commands = [&command];
             let asking = scoper.scope(&admitted, &anyone, &tenant.session, &commands);
             asking.await.map(drop)

@@ -97,20 +97,8 @@ fn certificate(spiffe_id: Option<&str>, dns: Option<&str>, subject: &str) -> Ide
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::authenticate::caller::Allowance;
     use crate::authenticate::pattern::Pattern;
-    use crate::authenticate::rules::Rule;
-
-    fn rule(matcher: Matcher, tenant: &str, name: Option<&str>) -> Rule {
-        Rule {
-            matcher,
-            allowance: Allowance {
-                tenants: [Pattern::exactly(tenant)].into(),
-                may: [Right::Sign].into_iter().collect(),
-            },
-            name: name.map(Into::into),
-        }
-    }
+    use crate::authenticate::rules::tests::rule;
 
     fn jwt(subject: Pattern) -> Matcher {
         Matcher::Jwt {
