@@ -6,6 +6,7 @@
 //! [`Recorder`] is the one entry point of the flow. It gives each record a span and a JSON line; where the line goes is the
 //! [`Sink`]'s matter, one file each under `audit/`.
 
+mod address;
 mod line;
 mod otlp;
 mod span;

@@ -26,10 +26,10 @@ use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::FutureExt as _;
-use http::{Extensions, HeaderMap};
+use http::HeaderMap;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
 use uuid::Uuid;
@@ -181,9 +181,9 @@ impl PresignApi {
         &self,
         method: &'static str,
         headers: &HeaderMap,
-        extensions: &Extensions,
+        peer: Option<&Peer>,
     ) -> Unidentified {
-        self.0.arriving(method, headers, extensions)
+        self.0.arriving(method, headers, peer)
     }
 
     /// Takes a request over from the door: what it knows, and the request's place, which is to be held to the end. A request from
@@ -197,7 +197,7 @@ impl PresignApi {
         let arriving = ticket.as_ref().and_then(Ticket::arrival);
         let mut arriving = arriving.unwrap_or_else(|| {
             let headers = request.metadata().as_ref();
-            self.arriving(method, headers, request.extensions())
+            self.arriving(method, headers, None)
         });
         // What the message took to come is not there for signing any more.
         let arrival = &mut arriving.arrival;
@@ -214,21 +214,24 @@ impl PresignApi {
         let (ticket, arriving) = self.enter(R::METHOD, &mut request);
         let message = request.into_inner();
         let inner = Arc::clone(&self.0);
-        let issuance_id = inner.issuance_id();
-        let work = Box::pin(async move {
+        let issuance_id = issuance_id(arriving.arrival.started);
+        // Room first: then it is made there, and not copied there afterwards.
+        let room = Box::new_uninit();
+        let work = Box::write(room, async move {
             let _ticket = ticket;
             inner.answer::<R>(arriving, issuance_id, message).await
         });
-        self.run(issuance_id, work).await
+        self.run(issuance_id, Box::into_pin(work)).await
     }
 
     /// Refuses a request whose message was not read, and records that.
-    async fn refuse(&self, arriving: Unidentified, refusal: Refusal) -> Status {
+    async fn refuse(&self, mut arriving: Unidentified, refusal: Refusal) -> Status {
         let inner = Arc::clone(&self.0);
         let issuance_id = inner.issuance_id();
         let work = Box::pin(async move {
-            let (arrival, known) = inner.identified(arriving, issuance_id).await;
+            let known = inner.identified(&mut arriving, issuance_id).await;
             let refusal = known.err().unwrap_or(refusal);
+            let arrival = arriving.arrival;
             let refusal = inner.refuse(&arrival, issuance_id, None, refusal).await;
             (Err(refusal), arrival.told)
         });
@@ -274,23 +277,24 @@ impl Inner {
     /// Knows the caller of a message, reads it, and does its work.
     async fn answer<R: Unary>(
         &self,
-        arriving: Unidentified,
+        mut arriving: Unidentified,
         issuance_id: Uuid,
         message: R::Message,
     ) -> (Result<R::Reply, Refusal>, Told) {
-        let (arrival, known) = self.identified(arriving, issuance_id).await;
+        let known = self.identified(&mut arriving, issuance_id).await;
+        let arrival = &arriving.arrival;
         let tenant = TenantId::parse(R::tenant(&message)).ok();
         let tenant = tenant.as_ref();
         let work = async {
             match known.and_then(|()| R::read(message)) {
-                Ok(asked) => R::work(self, &arrival, issuance_id, asked).await,
-                Err(refusal) => Err(self.refuse(&arrival, issuance_id, tenant, refusal).await),
+                Ok(asked) => R::work(self, arrival, issuance_id, asked).await,
+                Err(refusal) => Err(self.refuse(arrival, issuance_id, tenant, refusal).await),
             }
         };
         let result = self
-            .unless_it_panics(&arrival, issuance_id, tenant, pin!(work))
+            .unless_it_panics(arrival, issuance_id, tenant, pin!(work))
             .await;
-        (result, arrival.told)
+        (result, arriving.arrival.told)
     }
 
     /// What comes of the work; if it panics, a refusal with a record of its own.
@@ -314,13 +318,12 @@ impl Inner {
         &self,
         method: &'static str,
         headers: &HeaderMap,
-        extensions: &Extensions,
+        peer: Option<&Peer>,
     ) -> Unidentified {
         let patience = request::timeout(headers).map_or(self.patience, |timeout| {
             request::patience(timeout).min(self.patience)
         });
-        let peer = extensions.get();
-        let certificate = peer.and_then(|peer: &Peer| peer.certificate.clone());
+        let certificate = peer.and_then(|peer| peer.certificate.clone());
         let peer = peer.map(|peer| peer.address);
         Unidentified {
             presented: Presented::read(headers, certificate, peer),
@@ -336,21 +339,16 @@ impl Inner {
         }
     }
 
-    /// Who arrived, and how long they still wait.
+    /// Finds out who arrived, and how long they still wait.
     async fn identified(
         &self,
-        arriving: Unidentified,
+        arriving: &mut Unidentified,
         issuance_id: Uuid,
-    ) -> (Arrival, Result<(), Refusal>) {
-        let Unidentified {
-            mut arrival,
-            presented,
-        } = arriving;
-        let known = {
-            let identifying = pin!(self.identify(&mut arrival, &presented));
-            caught(issuance_id, identifying).await
-        };
-        (arrival, known.unwrap_or(Err(Refusal::Internal)))
+    ) -> Result<(), Refusal> {
+        let Unidentified { arrival, presented } = arriving;
+        let identifying = pin!(self.identify(arrival, presented));
+        let known = caught(issuance_id, identifying).await;
+        known.unwrap_or(Err(Refusal::Internal))
     }
 
     async fn identify(&self, arrival: &mut Arrival, presented: &Presented) -> Result<(), Refusal> {
@@ -361,7 +359,7 @@ impl Inner {
             known
         } else {
             let began = self.presigner.clock.monotonic();
-            let known = tokio::time::timeout(arrival.patience, identified).await;
+            let known = Box::pin(tokio::time::timeout(arrival.patience, identified)).await;
             let spent = self.presigner.clock.monotonic().saturating_sub(began);
             arrival.patience = arrival.patience.saturating_sub(spent);
             known.map_err(|_| Refusal::DeadlineExceeded)?
@@ -387,16 +385,15 @@ impl Inner {
     }
 
     fn issuance_id(&self) -> Uuid {
-        let now = self.presigner.clock.now();
-        let since = now
-            .duration_since(std::time::UNIX_EPOCH)
-            .unwrap_or_default();
-        Uuid::new_v7(uuid::Timestamp::from_unix(
-            uuid::NoContext,
-            since.as_secs(),
-            since.subsec_nanos(),
-        ))
+        issuance_id(self.presigner.clock.now())
     }
+}
+
+/// A new one, which says when it was given.
+fn issuance_id(given: SystemTime) -> Uuid {
+    let since = given.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (seconds, nanos) = (since.as_secs(), since.subsec_nanos());
+    Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, seconds, nanos))
 }
 
 /// What comes of the work, unless it panics. What the panic says may hold anything, so that is left to the process's panic hook.

@@ -354,7 +354,8 @@ impl Presigner {
             Err(error) => Err(error.into()),
         };
         if let (Err(_), Some(bill), Ok(tenant)) = (&result, bill, tenant) {
-            self.refund(arrival, tenant, bill).await;
+            // Apart from the room of those that come to something, of which nearly all are.
+            Box::pin(self.refund(arrival, tenant, bill)).await;
         }
         result
     }
@@ -522,7 +523,8 @@ async fn within<T>(
     if let Some(result) = at_once(work.as_mut()).await {
         return result;
     }
-    match tokio::time::timeout(patience, work).await {
+    // A timer is wide, and apart from the room of the many that need none.
+    match Box::pin(tokio::time::timeout(patience, work)).await {
         Ok(result) => result,
         Err(_) => Err(Refusal::DeadlineExceeded),
     }

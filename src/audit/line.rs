@@ -6,22 +6,17 @@
 //!
 //! Written by hand, in one pass over one buffer: every URL waits for its line.
 
-use std::fmt::Write as _;
 use std::time::SystemTime;
 
-use arrayvec::ArrayString;
 use jiff::Timestamp;
 use jiff::tz::Offset;
 use uuid::Uuid;
 
 use super::span::OpenSpan;
-use super::{AuditError, Record};
+use super::{AuditError, Record, address};
 
 /// Room for most lines, so that encoding allocates once.
 pub(super) const TYPICAL_BYTES: usize = 1024;
-
-/// The longest text of a socket address: an IPv6 address with its zone and port.
-const SOCKET_ADDRESS: usize = 58;
 
 /// Appends the line of `record`. On an error, nothing is appended.
 pub(super) fn append(
@@ -34,7 +29,7 @@ pub(super) fn append(
     let expires_at = record.expires_at.map(rfc3339).transpose()?;
 
     lines.extend_from_slice(b"{\"time\":\"");
-    lines.extend_from_slice(decided.as_bytes());
+    lines.extend_from_slice(&decided);
     lines.push(b'"');
     let mut id = Uuid::encode_buffer();
     let id = record.issuance_id.hyphenated().encode_lower(&mut id);
@@ -46,10 +41,7 @@ pub(super) fn append(
     plain(lines, ",\"method\":\"", Some(record.method));
     text(lines, ",\"caller\":\"", Some(&record.caller));
     if let Some(peer) = record.peer {
-        let mut address = ArrayString::<SOCKET_ADDRESS>::new();
-        // It always has room.
-        let _ = write!(address, "{peer}");
-        plain(lines, ",\"peer\":\"", Some(&address));
+        plain(lines, ",\"peer\":\"", Some(&address::socket(peer)));
     }
     text(lines, ",\"tenant\":\"", record.tenant.as_deref());
     plain(lines, ",\"command\":\"", record.command);
@@ -79,7 +71,8 @@ pub(super) fn append(
     if let Some(seconds) = record.expires_in {
         number(lines, ",\"expires_in\":", seconds);
     }
-    plain(lines, ",\"expires_at\":\"", expires_at.as_deref());
+    let expires_at = expires_at.as_ref().map(<[u8; 24]>::as_slice);
+    bytes(lines, ",\"expires_at\":\"", expires_at);
     plain(lines, ",\"expiry_bound\":\"", record.expiry_bound);
     let session = record.role_session_name.as_deref();
     text(lines, ",\"role_session_name\":\"", session);
@@ -103,7 +96,7 @@ pub(super) fn append(
     let micros = duration.unwrap_or_default().as_micros();
     number(lines, ",\"duration_us\":", micros);
     lines.extend_from_slice(b",\"trace_id\":\"");
-    hex(lines, &span.trace_id().to_bytes());
+    hex(lines, &span.trace_id());
     lines.extend_from_slice(b"\",\"span_id\":\"");
     hex(lines, &span.span_id().to_bytes());
     lines.extend_from_slice(b"\"}\n");
@@ -112,9 +105,14 @@ pub(super) fn append(
 
 /// A member whose text needs no escapes, after what comes before it.
 fn plain(lines: &mut Vec<u8>, before: &str, value: Option<&str>) {
+    bytes(lines, before, value.map(str::as_bytes));
+}
+
+/// The same, of bytes that are such text.
+fn bytes(lines: &mut Vec<u8>, before: &str, value: Option<&[u8]>) {
     if let Some(value) = value {
         lines.extend_from_slice(before.as_bytes());
-        lines.extend_from_slice(value.as_bytes());
+        lines.extend_from_slice(value);
         lines.push(b'"');
     }
 }
@@ -145,10 +143,10 @@ fn number(lines: &mut Vec<u8>, before: &str, value: impl itoa::Integer) {
     lines.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
-fn hex(lines: &mut Vec<u8>, bytes: &[u8]) {
+fn hex<const N: usize>(lines: &mut Vec<u8>, bytes: &[u8; N]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digits = |byte: &u8| [byte >> 4, byte & 15].map(|digit| DIGITS[usize::from(digit)]);
-    lines.extend(bytes.iter().flat_map(digits));
+    let digits = bytes.map(|byte| [byte >> 4, byte & 15].map(|digit| DIGITS[usize::from(digit)]));
+    lines.extend_from_slice(digits.as_flattened());
 }
 
 fn escape(lines: &mut Vec<u8>, text: &str) {
@@ -199,7 +197,7 @@ fn acts_on_display(c: char) -> bool {
 }
 
 /// RFC 3339 in UTC with milliseconds, in the years 0 to 9999.
-fn rfc3339(time: SystemTime) -> Result<ArrayString<24>, AuditError> {
+fn rfc3339(time: SystemTime) -> Result<[u8; 24], AuditError> {
     let timestamp =
         Timestamp::try_from(time).map_err(|error| AuditError::Encode(error.to_string()))?;
     let civil = Offset::UTC.to_datetime(timestamp);
@@ -214,26 +212,25 @@ fn rfc3339(time: SystemTime) -> Result<ArrayString<24>, AuditError> {
     ]
     .map(|part| u32::from(part.unsigned_abs()));
     let millis = civil.subsec_nanosecond().unsigned_abs() / 1_000_000;
-    let mut text = ArrayString::new();
-    for (part, digits, end) in [
-        (year, 4, '-'),
-        (month, 2, '-'),
-        (day, 2, 'T'),
-        (hour, 2, ':'),
-        (minute, 2, ':'),
-        (second, 2, '.'),
-        (millis, 3, 'Z'),
+    let mut text = *b"0000-00-00T00:00:00.000Z";
+    for (part, place) in [
+        (year, 0..4),
+        (month, 5..7),
+        (day, 8..10),
+        (hour, 11..13),
+        (minute, 14..16),
+        (second, 17..19),
+        (millis, 20..23),
     ] {
-        push_digits(&mut text, part, digits);
-        text.push(end);
+        put_digits(&mut text[place], part);
     }
     Ok(text)
 }
 
-/// Appends the last `digits` digits of a number.
-fn push_digits<const N: usize>(text: &mut ArrayString<N>, number: u32, digits: u32) {
-    for place in (0..digits).rev() {
-        let digit = number / 10_u32.pow(place) % 10;
-        text.push(char::from_digit(digit, 10).unwrap_or('0'));
+/// Writes the last digits of a number, as many as there is room for.
+fn put_digits(text: &mut [u8], mut number: u32) {
+    for digit in text.iter_mut().rev() {
+        *digit += u8::try_from(number % 10).unwrap_or(0);
+        number /= 10;
     }
 }

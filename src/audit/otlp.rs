@@ -75,6 +75,27 @@ pub(super) fn error(out: &mut Vec<u8>, field: u32, message: &str) {
 
 /// A field with a `KeyValue` whose value is text.
 pub(super) fn text_attribute(out: &mut Vec<u8>, field: u32, name: &str, value: &str) {
+    let any = value.len() + 2;
+    // Nearly all are short, and then each key and each length is one byte.
+    if let [
+        Ok(key @ ..0x80),
+        Ok(whole @ ..0x80),
+        Ok(name_length),
+        Ok(any),
+        Ok(length),
+    ] = [
+        u8::try_from(field << 3 | 2),
+        u8::try_from(name.len() + any + 4),
+        u8::try_from(name.len()),
+        u8::try_from(any),
+        u8::try_from(value.len()),
+    ] {
+        out.extend_from_slice(&[key, whole, 0x0a, name_length]);
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(&[0x12, any, 0x0a, length]);
+        out.extend_from_slice(value.as_bytes());
+        return;
+    }
     key_value(out, field, name, delimited_len(value.len()));
     // `AnyValue.string_value`: one of a `oneof`, so an empty one is written too.
     delimited(out, 1, value.as_bytes());

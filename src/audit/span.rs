@@ -12,18 +12,12 @@
 //! Source: <https://opentelemetry.io/docs/specs/semconv/rpc/grpc/>.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 
-use arrayvec::ArrayString;
-use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId};
+use opentelemetry::trace::{SpanContext, SpanId, TraceFlags};
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator};
 use uuid::Uuid;
 
-use super::otlp;
-use super::{Outcome, Record, TraceContext};
-
-/// The longest text of an IP address.
-const ADDRESS: usize = 45;
+use super::{Outcome, Record, TraceContext, address, otlp};
 
 /// The fields of OTLP's `Span`.
 mod field {
@@ -49,7 +43,7 @@ const REMOTE_PARENT: u32 = 0x200;
 
 /// A span that has its identity, and waits for the record to be confirmed.
 pub(super) struct OpenSpan<'a> {
-    trace_id: TraceId,
+    trace_id: [u8; 16],
     span_id: SpanId,
     parent: Option<&'a SpanContext>,
 }
@@ -59,14 +53,16 @@ impl<'a> OpenSpan<'a> {
     pub(super) fn under(caller: &'a TraceContext) -> Self {
         let (ids, parent) = (RandomIdGenerator::default(), caller.span_context());
         Self {
-            trace_id: parent.map_or_else(|| ids.new_trace_id(), SpanContext::trace_id),
+            trace_id: parent
+                .map_or_else(|| ids.new_trace_id(), SpanContext::trace_id)
+                .to_bytes(),
             span_id: ids.new_span_id(),
             parent,
         }
     }
 
     /// The trace.
-    pub(super) fn trace_id(&self) -> TraceId {
+    pub(super) fn trace_id(&self) -> [u8; 16] {
         self.trace_id
     }
 
@@ -100,7 +96,7 @@ impl<'a> OpenSpan<'a> {
     }
 
     fn identify(&self, span: &mut Vec<u8>) {
-        otlp::bytes(span, field::TRACE_ID, &self.trace_id.to_bytes());
+        otlp::bytes(span, field::TRACE_ID, &self.trace_id);
         otlp::bytes(span, field::SPAN_ID, &self.span_id.to_bytes());
         let mut flags = u32::from(TraceFlags::SAMPLED.to_u8()) | KNOWS_PARENT;
         if let Some(parent) = self.parent {
@@ -130,10 +126,7 @@ fn describe(span: &mut Vec<u8>, record: &Record<'_>) {
     set(span, "rpc.system.name", "grpc");
     set(span, "rpc.method", record.method);
     if let Some(peer) = record.peer {
-        let mut address = ArrayString::<ADDRESS>::new();
-        // It always has room.
-        let _ = write!(address, "{}", peer.ip());
-        set(span, "network.peer.address", &address);
+        set(span, "network.peer.address", &address::ip(peer.ip()));
         set_number(span, "network.peer.port", peer.port().into());
     }
     let mut id = Uuid::encode_buffer();

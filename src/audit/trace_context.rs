@@ -11,9 +11,9 @@ use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState}
 /// What must be kept of `tracestate` at the least, and all that is kept.
 const TRACESTATE_BYTES: usize = 512;
 
-/// The caller's span, where the request names one.
+/// The caller's span, where the request names one. Most do not, and need not carry room for it.
 #[derive(Debug, Clone, Default)]
-pub struct TraceContext(Option<SpanContext>);
+pub struct TraceContext(Option<Box<SpanContext>>);
 
 impl TraceContext {
     /// Reads the headers of a request, or a gRPC request's metadata as headers.
@@ -26,11 +26,11 @@ impl TraceContext {
             return Self(None);
         };
         let context = SpanContext::new(trace_id, span_id, flags, true, trace_state(headers));
-        Self(context.is_valid().then_some(context))
+        Self(context.is_valid().then(|| Box::new(context)))
     }
 
     pub(super) fn span_context(&self) -> Option<&SpanContext> {
-        self.0.as_ref()
+        self.0.as_deref()
     }
 }
 

@@ -21,7 +21,7 @@ use tonic::{Code, Status};
 use tower::Service as _;
 
 use self::arriving::Arriving;
-use super::{METHODS, OPERATIONS, PresignApi, Unidentified, status, stream_presign};
+use super::{Ending, METHODS, OPERATIONS, Peer, PresignApi, Unidentified, status, stream_presign};
 use crate::metrics::{self, CALLS};
 use crate::proto::v1::operations_service_server::OperationsServiceServer;
 use crate::proto::v1::presign_service_server::PresignServiceServer;
@@ -78,6 +78,7 @@ pub(super) struct Timed {
 #[derive(Debug)]
 struct Place {
     held: Held,
+    ending: Arc<Ending>,
     arriving: Mutex<Option<Unidentified>>,
     /// Whether the message was read, so that what becomes of it is the service's business.
     read: AtomicBool,
@@ -104,8 +105,8 @@ impl Door {
         }
     }
 
-    /// Answers one request.
-    pub(super) fn answer(&self, request: Request<Incoming>) -> Answering {
+    /// Answers one request of whoever is at the other end.
+    pub(super) fn answer(&self, request: Request<Incoming>, peer: &Peer) -> Answering {
         let Some(method) = method(request.uri().path()) else {
             return if is_operation(request.uri().path()) {
                 self.operations.clone().call(request)
@@ -118,12 +119,13 @@ impl Door {
             timed.end(Code::Unavailable);
             return Box::pin(ready(Ok(answer(status::unrecorded(&Refusal::Overloaded)))));
         };
-        let (headers, extensions) = (request.headers(), request.extensions());
-        let arriving = self.api.arriving(method, headers, extensions);
+        let headers = request.headers();
+        let arriving = self.api.arriving(method, headers, Some(peer));
         let patience = arriving.arrival.patience;
         let is_stream = method == stream_presign::METHOD;
         let ticket = Ticket(Arc::new(Place {
             held,
+            ending: Arc::clone(&peer.ending),
             arriving: Mutex::new(Some(arriving)),
             read: AtomicBool::new(false),
         }));
@@ -262,6 +264,11 @@ impl Ticket {
     /// The room, for the requests of a stream.
     pub(super) fn room(&self) -> Arc<Room> {
         Arc::clone(&self.0.held.0)
+    }
+
+    /// When a stream has to end with its connection.
+    pub(super) fn ending(&self) -> Arc<Ending> {
+        Arc::clone(&self.0.ending)
     }
 
     /// What is known of the request, once its message was read: once.

@@ -14,7 +14,9 @@ pub(super) fn tell(metadata: &mut MetadataMap, told: Told) {
     };
     // Names of limits and numbers are plain text.
     let value = |text: Bytes| MetadataValue::<Ascii>::try_from(text).ok();
-    if let (Some(policy), Some(left)) = (value(policy), value(left.into())) {
+    if let (Some(policy), Some(mut left)) = (value(policy), value(left.into())) {
+        // Hardly ever the same again: nothing that HTTP/2's compression would do well to keep.
+        left.set_sensitive(true);
         metadata.insert("ratelimit-policy", policy);
         metadata.insert("ratelimit", left);
     }

@@ -23,7 +23,7 @@ pub(super) use self::answers::Taking;
 use self::answers::{Answers, answers};
 use super::door::{Held, Room, Ticket, Timed};
 use super::server::{Requests, idle};
-use super::{Ending, Inner, Peer, PresignApi, Unary, Unidentified, caught, reply, request, status};
+use super::{Ending, Inner, PresignApi, Unary, Unidentified, caught, reply, request, status};
 use crate::admit::quota::Told;
 use crate::authenticate::Unauthenticated;
 use crate::metrics;
@@ -110,14 +110,13 @@ impl PresignApi {
     ) -> Result<Response<Taking>, Status> {
         let patience = request::timeout(request.metadata().as_ref()).map(request::patience);
         let deadline = patience.map(|patience| Instant::now() + patience);
-        let (ticket, arriving) = self.enter(METHOD, &mut request);
-        let peer = request.extensions().get::<Peer>();
+        let (ticket, mut arriving) = self.enter(METHOD, &mut request);
         let opened = Opened {
             inner: Arc::clone(&self.0),
             arriving: arriving.clone(),
             deadline,
             room: ticket.as_ref().map(Ticket::room),
-            ending: peer.map(|peer| Arc::clone(&peer.ending)),
+            ending: ticket.as_ref().map(Ticket::ending),
             requests: Requests::default(),
         };
         let messages = request.into_inner();
@@ -126,7 +125,8 @@ impl PresignApi {
         let work = Box::pin(async move {
             let _ticket = ticket;
             let inner = &opened.inner;
-            let (arrival, known) = inner.identified(arriving, issuance_id).await;
+            let known = inner.identified(&mut arriving, issuance_id).await;
+            let arrival = arriving.arrival;
             if let Err(refusal) = known {
                 let refusal = inner.refuse(&arrival, issuance_id, None, refusal).await;
                 return (Err(refusal), Told::default());
@@ -331,7 +331,9 @@ impl Opened {
         let inner = &self.inner;
         let issuance_id = inner.issuance_id();
         let recorded = async {
-            let (arrival, known) = inner.identified(self.arriving(), issuance_id).await;
+            let mut arriving = self.arriving();
+            let known = inner.identified(&mut arriving, issuance_id).await;
+            let arrival = arriving.arrival;
             let refusal = known.err().unwrap_or(refusal);
             inner.refuse(&arrival, issuance_id, None, refusal).await
         };

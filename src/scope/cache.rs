@@ -128,7 +128,7 @@ impl SessionCache {
         need: Need,
         calls: &Arc<TenantCalls>,
         call: impl FnOnce() -> AssumeRoleCall,
-    ) -> Result<Arc<Session>, ScopeError> {
+    ) -> Outcome {
         let slots = self.slots_of(&key);
         let slot = slots.get_with(key, || Arc::new(Slot::of(tenant)));
         let now = self.clock.now();
@@ -138,15 +138,23 @@ impl SessionCache {
             }
             return Ok(session);
         }
-        let fallback = || {
-            need.or_else
-                .and_then(|least| slot.covering(least, self.clock.now()))
-        };
-        let mut flight = match self.join_flight(&slot, need, calls, call) {
-            Joined::Flight(flight) => flight,
-            Joined::Landed(session) => return Ok(session),
-            Joined::Not(error) => return fallback().ok_or(error),
-        };
+        match self.join_flight(&slot, need, calls, call) {
+            // Apart from the room of those that find one, of which nearly all do.
+            Joined::Flight(flight) => Box::pin(self.landed(flight, &slot, need)).await,
+            Joined::Landed(session) => Ok(session),
+            Joined::Not(error) => self.fallback(&slot, need).ok_or(error),
+        }
+    }
+
+    /// A session that will do where none can be had that covers the need.
+    fn fallback(&self, slot: &Slot, need: Need) -> Option<Arc<Session>> {
+        need.or_else
+            .and_then(|least| slot.covering(least, self.clock.now()))
+    }
+
+    /// What comes of a call under way.
+    async fn landed(&self, mut flight: Flight, slot: &Slot, need: Need) -> Outcome {
+        let fallback = || self.fallback(slot, need);
         let landing = flight.wait_for(Option::is_some);
         let landed = if fallback().is_some() {
             match tokio::time::timeout(RENEWAL_PATIENCE, landing).await {

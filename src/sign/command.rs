@@ -199,9 +199,9 @@ pub struct BoundCommand<'a> {
     /// The object that a copy or rename reads.
     pub reference: Option<ObjectReference<'a>>,
     /// Query parameters besides the operation's fixed ones, unsorted.
-    pub query: SmallVec<[QueryParameter<'a>; 8]>,
+    pub query: SmallVec<[QueryParameter<'a>; 4]>,
     /// Headers, unsorted: also those that travel in the query instead.
-    pub headers: SmallVec<[Header<'a>; 12]>,
+    pub headers: SmallVec<[Header<'a>; 4]>,
     /// The label of the operation's `host_prefix`.
     pub host_label: Option<&'a str>,
     /// Which of the operation's `actions` this request needs: bit n stands for `actions[n]`.

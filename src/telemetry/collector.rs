@@ -5,10 +5,16 @@
 //!
 //! Source: <https://opentelemetry.io/docs/specs/otlp/#otlpgrpc>.
 
+use std::convert::Infallible;
+use std::mem;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{BufMut as _, Bytes};
+use bytes::Bytes;
+use futures_util::stream;
 use http::uri::PathAndQuery;
+use http_body::Frame;
+use http_body_util::StreamBody;
 use opentelemetry::InstrumentationScope;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use opentelemetry_proto::tonic::resource::v1::Resource as ResourceMessage;
@@ -17,12 +23,14 @@ use opentelemetry_proto::transform::common::tonic::ResourceAttributesWithSchema;
 use opentelemetry_sdk::Resource;
 use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
-use tonic::codec::{BufferSettings, Codec, EncodeBuf, Encoder};
+use tonic::body::Body;
 use tonic::metadata::MetadataMap;
+use tonic::transport::channel::ResponseFuture;
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Request, Status};
-use tonic_prost::ProstDecoder;
+use tonic_prost::ProstCodec;
 use tonic_types::StatusExt as _;
+use tower::Service;
 
 /// What is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,14 +117,13 @@ impl Collector {
 
     /// Sends a batch, and again where the collector cannot take them now, for as long as the caller waits. Answers how many of
     /// them the collector rejected.
-    pub(super) async fn export(&self, batch: Vec<u8>) -> Result<u64, Status> {
-        let batch = Export {
-            head: self.head(batch.len()).into(),
-            batch: batch.into(),
-        };
+    pub(super) async fn export(&self, batch: &[Bytes]) -> Result<u64, Status> {
+        let mut frames = Vec::with_capacity(1 + batch.len());
+        frames.push(self.head(batch.iter().map(Bytes::len).sum()).into());
+        frames.extend_from_slice(batch);
         let mut delay = FIRST_DELAY;
         for _ in 0..RETRIES {
-            match self.send(batch.clone()).await {
+            match self.send(frames.clone()).await {
                 Ok(rejected) => return Ok(rejected),
                 Err(status) => {
                     let asked = retry_delay(&status).ok_or(status)?;
@@ -125,19 +132,23 @@ impl Collector {
                 }
             }
         }
-        self.send(batch).await
+        self.send(frames).await
     }
 
-    async fn send(&self, batch: Export) -> Result<u64, Status> {
-        let mut client = tonic::client::Grpc::new(self.channel.clone());
+    async fn send(&self, frames: Vec<Bytes>) -> Result<u64, Status> {
+        let mut client = tonic::client::Grpc::new(Exporting {
+            channel: self.channel.clone(),
+            frames,
+        });
         client
             .ready()
             .await
             .map_err(|error| Status::unavailable(error.to_string()))?;
-        let mut request = Request::new(batch);
+        let mut request = Request::new(());
         *request.metadata_mut() = self.headers.clone();
         let path = PathAndQuery::from_static(self.signal.export());
-        let answer = client.unary(request, path, ExportCodec).await?.into_inner();
+        let codec = ProstCodec::<(), ExportTraceServiceResponse>::default();
+        let answer = client.unary(request, path, codec).await?.into_inner();
         let partial = answer.partial_success.unwrap_or_default();
         if !partial.error_message.is_empty() {
             tracing::warn!(
@@ -150,12 +161,16 @@ impl Collector {
         Ok(u64::try_from(partial.rejected_spans).unwrap_or(0))
     }
 
-    /// An `ExportTraceServiceRequest` up to so many bytes of a batch.
+    /// gRPC's framing, and an `ExportTraceServiceRequest` up to so many bytes of a batch.
     fn head(&self, batch: usize) -> Vec<u8> {
         let scope_spans = self.scope.len() + batch;
         let resource_spans =
             self.resource.len() + 1 + encoded_len_varint(scope_spans as u64) + scope_spans;
-        let mut head = Vec::with_capacity(self.resource.len() + self.scope.len() + 22);
+        let message = 1 + encoded_len_varint(resource_spans as u64) + resource_spans;
+        let mut head = Vec::with_capacity(self.resource.len() + self.scope.len() + 27);
+        // Not compressed, and so long: far below the 4 GiB that fit.
+        head.push(0);
+        head.extend_from_slice(&u32::try_from(message).unwrap_or(u32::MAX).to_be_bytes());
         encode_key(RESOURCE_SPANS, WireType::LengthDelimited, &mut head);
         encode_varint(resource_spans as u64, &mut head);
         head.extend_from_slice(&self.resource);
@@ -185,47 +200,25 @@ fn retry_delay(status: &Status) -> Option<Duration> {
     }
 }
 
-/// An `ExportTraceServiceRequest`, encoded.
-#[derive(Clone)]
-struct Export {
-    head: Bytes,
-    batch: Bytes,
+/// A channel for one export, which sends its bytes whatever message it is called with: they need not be put together for that.
+struct Exporting {
+    channel: Channel,
+    frames: Vec<Bytes>,
 }
 
-/// Sends bytes as they are, and reads the answer as protobuf.
-#[derive(Debug, Clone, Copy)]
-struct ExportCodec;
+impl Service<http::Request<Body>> for Exporting {
+    type Response = http::Response<Body>;
+    type Error = tonic::transport::Error;
+    type Future = ResponseFuture;
 
-impl Codec for ExportCodec {
-    type Encode = Export;
-    type Decode = ExportTraceServiceResponse;
-    type Encoder = ExportEncoder;
-    type Decoder = ProstDecoder<ExportTraceServiceResponse>;
-
-    fn encoder(&mut self) -> Self::Encoder {
-        ExportEncoder
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Service::poll_ready(&mut self.channel, context)
     }
 
-    fn decoder(&mut self) -> Self::Decoder {
-        ProstDecoder::default()
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
-struct ExportEncoder;
-
-impl Encoder for ExportEncoder {
-    type Item = Export;
-    type Error = Status;
-
-    fn encode(&mut self, batch: Export, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.reserve(batch.head.len() + batch.batch.len());
-        buffer.put(batch.head);
-        buffer.put(batch.batch);
-        Ok(())
-    }
-
-    fn buffer_settings(&self) -> BufferSettings {
-        BufferSettings::default()
+    fn call(&mut self, request: http::Request<Body>) -> ResponseFuture {
+        let frames = mem::take(&mut self.frames).into_iter();
+        let frames = stream::iter(frames.map(|bytes| Ok::<_, Infallible>(Frame::data(bytes))));
+        let request = request.map(|_| Body::new(StreamBody::new(frames)));
+        self.channel.call(request)
     }
 }

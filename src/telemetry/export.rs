@@ -46,11 +46,12 @@ impl Exporter {
 
     async fn export(&self, batch: Batch) {
         let count = batch.count;
-        let exported = tokio::time::timeout(self.timeout, self.collector.export(batch.spans));
+        let exported = tokio::time::timeout(self.timeout, self.collector.export(&batch.spans));
         let result = tokio::select! {
             answer = exported => answer.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time"))),
             () = self.give_up.cancelled() => Err(Status::cancelled("presignd is shutting down")),
         };
+        self.queue.reuse(batch.spans);
         let failed = *result.as_ref().unwrap_or(&count);
         if let Some(counts) = self.queue.sent(count, failed) {
             tracing::warn!(

@@ -146,8 +146,8 @@ impl Exporter {
     async fn export(&self) -> Result<(), Status> {
         let now = (self.observe)();
         let readings = metrics::ALL.iter().map(|metric| metric.read());
-        let batch = otlp::encoded(readings, self.began, now);
-        let exported = tokio::time::timeout(self.timeout, self.collector.export(batch)).await;
+        let batch = [otlp::encoded(readings, self.began, now).into()];
+        let exported = tokio::time::timeout(self.timeout, self.collector.export(&batch)).await;
         let rejected =
             exported.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time")))?;
         match rejected {

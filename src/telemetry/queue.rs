@@ -2,12 +2,16 @@
 //!
 //! Invariant: each span that is taken is in exactly one count: waiting, exported, failed or dropped. Nobody who brings a span waits
 //! for more than a copy of its bytes.
+//!
+//! Their bytes are copied here once and sent from where they are, in pieces of memory that are used again and again: that of whole
+//! batches would be fetched anew from the system for each of them, which costs more than all that is done with it.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use bytes::{Bytes, BytesMut};
 use tokio::sync::Notify;
 
 use crate::audit::SpanSink;
@@ -16,6 +20,10 @@ use crate::audit::SpanSink;
 const QUEUE_BYTES: usize = 20 << 20;
 /// A batch with so much is sent, however few its spans: with what comes in one piece it stays below the 4 MiB that collectors take.
 const BATCH_BYTES: usize = 1 << 20;
+/// The bytes that lie together. What comes in one piece and is longer lies in a piece of its own.
+const PIECE_BYTES: usize = 32 << 10;
+/// The most pieces that are kept for later: two full batches.
+const KEPT_PIECES: usize = 32;
 
 /// What became of the spans since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -49,10 +57,52 @@ pub(super) struct Bounds {
 /// Spans that are sent together.
 #[derive(Default)]
 pub(super) struct Batch {
-    /// Fields `spans` of one `ScopeSpans`.
-    pub(super) spans: Vec<u8>,
+    /// Fields `spans` of one `ScopeSpans`, cut anywhere.
+    pub(super) spans: Vec<Bytes>,
     /// How many.
     pub(super) count: u64,
+}
+
+/// The batch that is being filled.
+#[derive(Default)]
+struct Open {
+    /// Pieces that are full.
+    full: Vec<Bytes>,
+    /// The piece that is being filled.
+    last: BytesMut,
+    /// The bytes of all.
+    bytes: usize,
+    /// The spans.
+    count: u64,
+}
+
+impl Open {
+    fn take(&mut self, spans: &[u8], count: u64, kept: &mut Vec<BytesMut>) {
+        if spans.len() > self.last.capacity() - self.last.len() {
+            self.end_piece();
+            let kept = (spans.len() <= PIECE_BYTES).then(|| kept.pop()).flatten();
+            self.last =
+                kept.unwrap_or_else(|| BytesMut::with_capacity(PIECE_BYTES.max(spans.len())));
+        }
+        self.last.extend_from_slice(spans);
+        self.bytes += spans.len();
+        self.count += count;
+    }
+
+    fn end_piece(&mut self) {
+        if !self.last.is_empty() {
+            self.full.push(mem::take(&mut self.last).freeze());
+        }
+    }
+
+    fn end(&mut self) -> Batch {
+        self.end_piece();
+        let ended = mem::take(self);
+        Batch {
+            spans: ended.full,
+            count: ended.count,
+        }
+    }
 }
 
 /// Spans on their way from the requests to the one task that sends them.
@@ -65,10 +115,11 @@ pub(super) struct SpanQueue {
 
 #[derive(Default)]
 struct State {
-    /// The batch that is being filled.
-    open: Batch,
-    /// Those that are full.
+    open: Open,
+    /// Batches that are full.
     full: VecDeque<Batch>,
+    /// Pieces with nothing in them, for later.
+    kept: Vec<BytesMut>,
     /// All bytes that wait.
     bytes: usize,
     /// Nothing more is taken.
@@ -115,12 +166,26 @@ impl SpanQueue {
         let state = &mut *state;
         let batch = match state.full.pop_front() {
             Some(batch) => batch,
-            None if all && state.open.count > 0 => mem::take(&mut state.open),
+            None if all && state.open.count > 0 => state.open.end(),
             None => return None,
         };
-        state.bytes -= batch.spans.len();
+        state.bytes -= batch.spans.iter().map(Bytes::len).sum::<usize>();
         state.sending += batch.count;
         Some(batch)
+    }
+
+    /// Takes back what a batch was in, as far as nobody else reads it any more.
+    pub(super) fn reuse(&self, pieces: Vec<Bytes>) {
+        let pieces = pieces
+            .into_iter()
+            .filter_map(|piece| piece.try_into_mut().ok());
+        let mut state = self.state();
+        for mut piece in pieces {
+            piece.clear();
+            if piece.capacity() == PIECE_BYTES && state.kept.len() < KEPT_PIECES {
+                state.kept.push(piece);
+            }
+        }
     }
 
     /// Counts what became of a batch: some of its spans may have been rejected, or all have `failed`.
@@ -160,16 +225,9 @@ impl SpanSink for SpanQueue {
         }
         state.counts.queued += count;
         state.bytes += spans.len();
-        state.open.spans.extend_from_slice(spans);
-        state.open.count += count;
-        if state.open.count >= self.bounds.batch || state.open.spans.len() >= BATCH_BYTES {
-            // The next batch will be about as long.
-            let room = Vec::with_capacity(state.open.spans.len());
-            let next = Batch {
-                spans: room,
-                count: 0,
-            };
-            state.full.push_back(mem::replace(&mut state.open, next));
+        state.open.take(spans, count, &mut state.kept);
+        if state.open.count >= self.bounds.batch || state.open.bytes >= BATCH_BYTES {
+            state.full.push_back(state.open.end());
             self.full.notify_one();
         }
     }
@@ -232,16 +290,67 @@ mod tests {
             queue.take(b"ab", 1);
         }
         let batch = queue.next(false).unwrap();
-        assert_eq!((batch.spans.as_slice(), batch.count), (&b"abababab"[..], 4));
+        assert_eq!(
+            (batch.spans.concat(), batch.count),
+            (b"abababab".to_vec(), 4)
+        );
         assert!(queue.next(false).is_none(), "one is left, and may wait");
         let rest = queue.next(true).unwrap();
-        assert_eq!((rest.spans.as_slice(), rest.count), (&b"ab"[..], 1));
+        assert_eq!((rest.spans.concat(), rest.count), (b"ab".to_vec(), 1));
         assert!(queue.next(true).is_none());
         assert_eq!(queue.sent(4, 1).unwrap().failed, 1);
         assert!(queue.sent(1, 9).is_none(), "not yet twice as many");
         assert_eq!(queue.counts().failed, 2, "no more than there were");
         assert_eq!(queue.counts().exported, 3);
         assert_eq!(queue.counts().queued, 0);
+    }
+
+    #[test]
+    fn pieces_hold_all_that_came_and_are_used_again() {
+        let queue = SpanQueue::new(Bounds {
+            queue: u64::MAX,
+            batch: 90,
+        });
+        let mut known = Vec::new();
+        for round in 0..3_u8 {
+            let mut came = Vec::new();
+            for length in [1, 900, 40_000].into_iter().cycle().take(90) {
+                let span = vec![round; length];
+                came.extend_from_slice(&span);
+                queue.take(&span, 1);
+            }
+            // 1 MiB is a batch, however few spans that are.
+            let mut sent = Vec::new();
+            while let Some(batch) = queue.next(true) {
+                sent.extend(batch.spans.concat());
+                known.push(
+                    batch
+                        .spans
+                        .iter()
+                        .map(|piece| piece.as_ptr())
+                        .collect::<Vec<_>>(),
+                );
+                queue.sent(batch.count, 0);
+                queue.reuse(batch.spans);
+            }
+            assert!(sent == came, "round {round}");
+            assert_eq!(queue.state().bytes, 0);
+        }
+        let (last, earlier) = known.split_last().unwrap();
+        assert!(last.iter().any(|piece| earlier.concat().contains(piece)));
+        assert!(queue.state().kept.len() <= KEPT_PIECES);
+    }
+
+    #[test]
+    fn a_piece_that_is_still_read_is_not_used_again() {
+        let queue = SpanQueue::new(BOUNDS);
+        queue.take(b"abcd", 4);
+        let batch = queue.next(false).unwrap();
+        let read = batch.spans[0].clone();
+        queue.reuse(batch.spans);
+        assert!(queue.state().kept.is_empty());
+        queue.take(b"efgh", 4);
+        assert_eq!(read, &b"abcd"[..]);
     }
 
     #[test]

@@ -167,10 +167,11 @@ impl Quotas {
         if amounts.is_empty() {
             return Ok(Receipt::default());
         }
+        let alone = || without_shared(limits, payer.caller, &amounts);
         let (charged, shared) = match &self.shared {
             Some(counts) => match share(&**counts, limits, payer, &amounts).await {
                 Ok(charged) => (charged.map(|outcomes| (outcomes, 0)), true),
-                Err(()) => (without_shared(limits, payer.caller, &amounts).await, false),
+                Err(()) => (Box::pin(alone()).await, false),
             },
             None => (in_process(limits, payer.caller, &amounts).await, false),
         };

@@ -49,7 +49,7 @@ const MAX_RESETS: usize = 100;
 const STREAM_WINDOW: u32 = 64 << 10;
 const CONNECTION_WINDOW: u32 = 2 << 20;
 
-/// Who is at the other end of a connection: an extension of each of its requests.
+/// Who is at the other end of a connection.
 #[derive(Debug, Clone)]
 pub(in crate::grpc) struct Peer {
     /// Where they call from.
@@ -187,10 +187,9 @@ where
     let closing = peer.ending.closing.clone();
     let requests = Arc::new(Requests::default());
     let (services, under_way) = (shared.services.clone(), Arc::clone(&requests));
-    let service = service_fn(move |mut request: Request<Incoming>| {
+    let service = service_fn(move |request: Request<Incoming>| {
         let counted = Counted::new(&under_way, place.request());
-        request.extensions_mut().insert(peer.clone());
-        let answering = services.answer(request);
+        let answering = services.answer(request, &peer);
         async move {
             let answer: Response<Body> = answering.await?;
             Ok::<_, Infallible>(answer.map(|body| Answer {

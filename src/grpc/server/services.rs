@@ -7,7 +7,7 @@ use tonic::service::Routes;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tower::Service as _;
 
-use super::ServerError;
+use super::{Peer, ServerError};
 use crate::grpc::PresignApi;
 use crate::grpc::door::{Answering, Door};
 use crate::proto::FILE_DESCRIPTOR_SET;
@@ -48,13 +48,13 @@ impl Services {
         Ok(Self { presign, others })
     }
 
-    /// Answers one request.
-    pub(super) fn answer(&self, request: Request<Incoming>) -> Answering {
+    /// Answers one request of whoever is at the other end.
+    pub(super) fn answer(&self, request: Request<Incoming>, peer: &Peer) -> Answering {
         let path = request.uri().path();
         if is_of(PresignServiceServer::<PresignApi>::NAME, path)
             || is_of(OperationsServiceServer::<PresignApi>::NAME, path)
         {
-            self.presign.answer(request)
+            self.presign.answer(request, peer)
         } else {
             // Always ready: there is no queue.
             Box::pin(self.others.clone().call(request))
