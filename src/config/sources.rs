@@ -208,3 +208,126 @@ fn state(file: &Metadata) -> [u64; 4] {
         file.mtime_nsec().cast_unsigned(),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+
+    use super::*;
+    use crate::config::{Settings, load};
+
+    /// A file, a folder with a tenant's, and a secret, all written a while ago.
+    struct Written(tempfile::TempDir);
+
+    impl Written {
+        fn new() -> Self {
+            let written = Self(tempfile::tempdir().unwrap());
+            fs::create_dir(written.path("tenants")).unwrap();
+            let main = "callers: [{ match: anyone }]\ntenants_dir: tenants\n";
+            written.put("presignd.yaml", main);
+            let keys = "access_key_id: A, secret_access_key: { file: secret }";
+            let tenant = format!("region: eu-west-1\ncredentials: {{ static: {{ {keys} }} }}\n");
+            written.put("tenants/acme.yaml", &tenant);
+            written.put("tenants/notes.txt", "not read\n");
+            written.put("secret", "one");
+            written
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.0.path().join(name)
+        }
+
+        /// Written before anything is read.
+        fn put(&self, name: &str, text: &str) {
+            fs::write(self.path(name), text).unwrap();
+            let file = File::options().append(true).open(self.path(name)).unwrap();
+            file.set_modified(SystemTime::UNIX_EPOCH + COARSE).unwrap();
+        }
+
+        fn read(&self) -> Settings {
+            let environment = |_: &str| None;
+            load(&self.path("presignd.yaml"), &environment).unwrap()
+        }
+    }
+
+    #[test]
+    fn what_is_as_it_was_read_has_not_changed() {
+        let written = Written::new();
+        let sources = written.read().sources;
+        assert!(!sources.may_have_changed(sources.stamp()));
+        assert_eq!(sources.files().count(), 2);
+        assert_eq!(sources.folder(), Some(&*written.path("tenants")));
+        // Editors and volumes put hidden files there, and what is not read may say anything.
+        written.put("tenants/.new", "");
+        written.put("tenants/notes.txt", "nor is this\n");
+        assert!(!sources.may_have_changed(sources.stamp()));
+    }
+
+    #[test]
+    fn whatever_changes_after_it_was_read_is_seen() {
+        let changes: [(&str, fn(&Written)); 6] = [
+            ("the file", |written| {
+                fs::write(written.path("presignd.yaml"), "other").unwrap();
+            }),
+            ("a tenant, by so many letters", |written| {
+                let text = fs::read_to_string(written.path("tenants/acme.yaml")).unwrap();
+                let other = text.replace("west-1", "west-2");
+                fs::write(written.path("tenants/acme.yaml"), other).unwrap();
+            }),
+            ("a tenant more", |written| {
+                written.put("tenants/globex.yaml", "region: eu-west-1\n");
+            }),
+            ("a tenant less", |written| {
+                fs::remove_file(written.path("tenants/acme.yaml")).unwrap();
+            }),
+            ("a secret", |written| {
+                fs::write(written.path("secret"), "two").unwrap();
+            }),
+            ("a secret by another of its age and length", |written| {
+                written.put("other", "two");
+                fs::rename(written.path("other"), written.path("secret")).unwrap();
+            }),
+        ];
+        for (what, change) in changes {
+            let written = Written::new();
+            let sources = written.read().sources;
+            change(&written);
+            assert!(sources.may_have_changed(sources.stamp()), "{what}");
+        }
+    }
+
+    #[test]
+    fn what_was_written_as_it_was_read_may_have_changed() {
+        let written = Written::new();
+        let path = written.path("secret");
+        // The test's surroundings read on 2 January 2026.
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_323_045);
+        let settled = |age: Duration| {
+            let file = File::options().append(true).open(&path).unwrap();
+            file.set_modified(now - age).unwrap();
+            let sources = written.read().sources;
+            !sources.may_have_changed(sources.stamp())
+        };
+        assert!(!settled(Duration::from_millis(100)));
+        assert!(settled(Duration::from_millis(300)));
+        // Parts of a second are not told there, as far as one can see.
+        assert!(!settled(Duration::from_secs(1)));
+        assert!(settled(Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn a_file_that_changes_between_two_readings_has_changed() {
+        let written = Written::new();
+        let mut sources = Reading::default();
+        for text in ["one", "three"] {
+            written.put("secret", text);
+            let metadata = fs::metadata(written.path("secret")).ok();
+            let mut thread = Reading::default();
+            thread.file(&written.path("secret"), metadata.as_ref());
+            sources.extend(thread);
+        }
+        let sources = sources.done(SystemTime::UNIX_EPOCH + 2 * COARSE);
+        assert!(sources.may_have_changed(sources.stamp()));
+        assert_eq!(sources.read(), None);
+    }
+}
