@@ -265,7 +265,8 @@ mod tests {
 
     #[test]
     fn whatever_changes_after_it_was_read_is_seen() {
-        let changes: [(&str, fn(&Written)); 6] = [
+        type Change = fn(&Written);
+        let changes: [(&str, Change); 6] = [
             ("the file", |written| {
                 fs::write(written.path("presignd.yaml"), "other").unwrap();
             }),
