@@ -4,6 +4,7 @@
 //! [`TenantRules::authorize`] holds a command against the grants and caps, and [`Quotas::admit`] charges the limits. Invariant:
 //! only `admit` makes an [`Admitted`], and nothing is signed without one.
 
+pub(crate) mod alike;
 pub mod by_caller;
 mod carried;
 pub mod content;

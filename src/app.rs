@@ -22,6 +22,7 @@ use aws_config::profile::ProfileFileRegionProvider;
 use tokio::sync::watch;
 
 use self::reload::Reload;
+use self::tenants::Drafts;
 use crate::admit::quota::Quotas;
 use crate::admit::quota::limit::Counting;
 use crate::audit::{Recorder, Sink};
@@ -38,6 +39,7 @@ use crate::scope::Scoper;
 use crate::scope::clock_skew::ClockSkews;
 use crate::scope::sts::Sts;
 use crate::telemetry::{Metrics, Observe, Otlp, Prometheus, Traces};
+use crate::tenant::ById;
 use crate::upload::S3;
 
 /// How long what is already decided may take to be written, once nothing more is asked.
@@ -80,6 +82,19 @@ impl App {
         settings: &Settings,
         surroundings: Surroundings<S>,
     ) -> anyhow::Result<Self> {
+        let drafts = tenants::drafts(&settings.tenants, &ById::new());
+        Self::start_drafted(settings, drafts, surroundings).await
+    }
+
+    /// The same, of tenants that are drafted already.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn start_drafted<T, S: Sink + 'static>(
+        settings: &Settings<T>,
+        drafts: Drafts,
+        surroundings: Surroundings<S>,
+    ) -> anyhow::Result<Self> {
         let Surroundings { clock, aws, sink } = surroundings;
         let otlp = settings.telemetry.otlp.as_ref();
         let otlp = Otlp {
@@ -105,7 +120,9 @@ impl App {
             orders::kept(settings.state.dir.as_deref(), redis.map(|(_, redis)| redis)).await?;
         let dependencies = dependencies::all(&skews, &traces, keeper.as_ref());
         let presigner = Presigner {
-            tenants: tenants::build(&settings.tenants, &counting)?,
+            tenants: tenants::renew(&ById::new(), drafts, &counting)?
+                .tenants
+                .into(),
             orders,
             quotas: Quotas::new(limits::build(&settings.limits, None, &counting)?, shared),
             scoper: Scoper::new(Arc::new(sts), skews, Arc::clone(&clock)),

@@ -29,6 +29,7 @@ mod secret;
 mod server;
 mod session;
 mod session_tags;
+mod sources;
 mod state;
 mod suggestion;
 mod surroundings;
@@ -41,9 +42,11 @@ mod tree;
 mod url;
 
 use std::collections::BTreeMap;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 pub use self::redis::{Redis, RedisLease, RedisMode, RedisTls};
 pub use arn::{KmsKeyArn, PolicyArn, RoleArn};
@@ -67,6 +70,7 @@ pub use role::{AssumeRole, Identity, Role, WebIdentity};
 pub use server::{Server, Tls};
 pub use session::{Session, SessionScope};
 pub use session_tags::SessionTag;
+pub use sources::{Sources, Stamp};
 pub use state::State;
 pub use suggestion::nearest;
 pub use surroundings::Surroundings;
@@ -76,11 +80,14 @@ pub use url::BaseUrl;
 
 use mistake::{Mark, Report};
 use reader::Reader;
+use sources::Reading;
+use tenants::Keep;
 use tree::Node;
 
-/// What a configuration file says, with the files of tenants that it names.
+/// What a configuration file says, with the files of tenants that it names. Of each tenant there is what its reader keeps: its settings, or
+/// what was made of them.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct Settings<T = Located<Tenant>> {
     /// Where presignd listens and what it bounds.
     pub server: Server,
     /// Where spans go and how presignd logs.
@@ -94,16 +101,17 @@ pub struct Settings {
     /// How much there may be of the whole service.
     pub limits: Vec<Located<Limit>>,
     /// The tenants by name; at least one.
-    pub tenants: BTreeMap<String, Located<Tenant>>,
-    /// The folder of those that have a file each.
-    pub tenants_dir: Option<PathBuf>,
-    /// The files of secrets that were read.
-    pub secret_files: Vec<PathBuf>,
+    pub tenants: BTreeMap<String, T>,
+    /// The files that were read.
+    pub sources: Sources,
     /// What the sections besides the tenants said, each by its key.
     pub sections: Vec<(&'static str, Option<Fingerprint>)>,
     /// What is allowed and probably not meant, in the order of the file.
     pub warnings: Vec<Mistake>,
 }
+
+/// What is kept of a tenant's settings.
+type KeepOf<'k, T> = dyn Fn(&str, Located<Tenant>) -> T + Sync + 'k;
 
 /// The sections besides the tenants.
 const SECTIONS: [&str; 5] = ["server", "telemetry", "state", "authentication", "callers"];
@@ -137,16 +145,26 @@ fn one_a_line(mistakes: &[Mistake]) -> String {
 /// Relative secret files are sought in the folder of `path`. Files of tenants are read by as many threads as there are cores.
 pub fn load(path: &Path, surroundings: &dyn Surroundings) -> Result<Settings, ConfigError> {
     let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    load_on(path, surroundings, threads)
+    load_each(path, surroundings, threads, &|_, tenant| tenant)
 }
 
-/// The same with so many threads at the most: one leaves the other cores to whoever else is at work.
-pub fn load_on(
+/// The same with so many threads at the most (one leaves the other cores to whoever else is at work), and with what `keep` makes of each
+/// tenant's settings: they are gone before the next are read, since those of very many take much more memory than is made of them.
+pub fn load_each<T: Send>(
     path: &Path,
     surroundings: &dyn Surroundings,
     threads: NonZeroUsize,
-) -> Result<Settings, ConfigError> {
-    let bytes = std::fs::read(path).map_err(|source| ConfigError::Unreadable {
+    keep: &KeepOf<'_, T>,
+) -> Result<Settings<T>, ConfigError> {
+    let began = surroundings.now();
+    let mut sources = Reading::default();
+    let mut read = || {
+        let mut file = File::open(path)?;
+        sources.file(path, file.metadata().ok().as_ref());
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map(|_| bytes)
+    };
+    let bytes = read().map_err(|source| ConfigError::Unreadable {
         path: path.to_owned(),
         source,
     })?;
@@ -154,7 +172,12 @@ pub fn load_on(
     let folder = path.parent().unwrap_or(Path::new(""));
     let mut report = Report::new(&file_name);
     match decode(&bytes, &mut report) {
-        Some(text) => parse_on(text, &file_name, folder, surroundings, threads),
+        Some(text) => {
+            let mut reader = Reader::new(report, folder, surroundings);
+            reader.threads = threads;
+            reader.sources = sources;
+            parse_all(text, reader, began, keep)
+        }
         None => Err(report.mistakes),
     }
     .map_err(ConfigError::Mistakes)
@@ -169,22 +192,19 @@ pub fn parse(
     folder: &Path,
     surroundings: &dyn Surroundings,
 ) -> Result<Settings, Vec<Mistake>> {
-    parse_on(text, file_name, folder, surroundings, NonZeroUsize::MIN)
+    let reader = Reader::new(Report::new(file_name), folder, surroundings);
+    parse_all(text, reader, surroundings.now(), &|_, tenant| tenant)
 }
 
-fn parse_on(
+fn parse_all<T: Send>(
     text: &str,
-    file_name: &str,
-    folder: &Path,
-    surroundings: &dyn Surroundings,
-    threads: NonZeroUsize,
-) -> Result<Settings, Vec<Mistake>> {
-    let mut report = Report::new(file_name);
-    let tree = tree::read(text, "", NOTHING, &mut report);
-    let mut reader = Reader::new(report, folder, surroundings);
-    reader.threads = threads;
-    let settings = tree.and_then(|tree| settings(&mut reader, &tree));
-    let secret_files = std::mem::take(&mut reader.secret_files);
+    mut reader: Reader<'_>,
+    began: SystemTime,
+    keep: &KeepOf<'_, T>,
+) -> Result<Settings<T>, Vec<Mistake>> {
+    let tree = tree::read(text, "", NOTHING, &mut reader.report);
+    let settings = tree.and_then(|tree| settings(&mut reader, &tree, keep));
+    let sources = reader.sources.done(began);
     let Report {
         mut mistakes,
         mut warnings,
@@ -194,7 +214,7 @@ fn parse_on(
     warnings.sort();
     match settings {
         Some(settings) if mistakes.is_empty() => Ok(Settings {
-            secret_files,
+            sources,
             warnings,
             ..settings
         }),
@@ -202,7 +222,11 @@ fn parse_on(
     }
 }
 
-fn settings(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Settings> {
+fn settings<T: Send>(
+    reader: &mut Reader<'_>,
+    node: &Node<'_>,
+    keep: &KeepOf<'_, T>,
+) -> Option<Settings<T>> {
     let mut section = reader.section(node)?;
     let mut prints = [None; 5];
     let [
@@ -228,16 +252,22 @@ fn settings(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Settings> {
         r.fingerprinted(n, of_callers, callers::callers)
     });
     let limits = section.or("limits", Vec::new(), limit::service_limits);
+    let keep = Keep {
+        asked: callers.as_deref().map(callers::Asked::by),
+        keeps_counts: state.as_ref().is_none_or(State::keeps_counts),
+        of: keep,
+    };
     let mut places = tenants::Places::default();
-    let written = section.optional("tenants", |r, n| tenants::written(r, n, &mut places));
-    let folder = section.optional("tenants_dir", |r, n| tenants::folder(r, n, &mut places));
+    let written = section.optional("tenants", |r, n| tenants::written(r, n, &mut places, &keep));
+    let folder = section.optional("tenants_dir", |r, n| {
+        tenants::folder(r, n, &mut places, &keep)
+    });
     let at = section.at();
     section.finish();
     let tenants = match (written, folder) {
         (Some(written), Some(folder)) => tenants::together(reader, at, written, folder),
         _ => None,
     };
-    let (tenants, tenants_dir) = tenants.unzip();
     let settings = Settings {
         server: server?,
         telemetry: telemetry?,
@@ -246,17 +276,12 @@ fn settings(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Settings> {
         callers: callers?,
         limits: limits?,
         tenants: tenants?,
-        tenants_dir: tenants_dir?,
-        secret_files: Vec::new(),
+        sources: Reading::default().done(SystemTime::UNIX_EPOCH),
         sections: SECTIONS.into_iter().zip(prints).collect(),
         warnings: Vec::new(),
     };
     callers::check(reader, &settings)?;
-    let kept = settings.state.keeps_counts();
-    limit::check_kept(reader, &settings.limits, kept);
-    for tenant in settings.tenants.values() {
-        limit::check_kept(reader, &tenant.value.limits, kept);
-    }
+    limit::check_kept(reader, &settings.limits, settings.state.keeps_counts());
     Some(settings)
 }
 

@@ -17,6 +17,7 @@ use equivalent::Equivalent;
 
 use self::options::{Options, Variant, is_accelerated};
 pub use self::refused::NoEndpoint;
+use crate::admit::alike::Alike;
 use crate::sign::command::Operation;
 use crate::sign::{Algorithm, SigningEndpoint};
 
@@ -62,11 +63,26 @@ impl TenantEndpoint {
         }
     }
 
+    /// The same, there once for all tenants whose buckets are in the same place.
+    #[must_use]
+    pub fn shared(self) -> Arc<Self> {
+        static ALIKE: Alike<TenantEndpoint> = Alike::new();
+        ALIKE.shared(self)
+    }
+
     /// The same with these defaults.
     #[must_use]
     pub fn by_default(mut self, defaults: Defaults) -> Self {
         self.defaults = defaults;
         self
+    }
+}
+
+/// Whether buckets are in the same place by both, whichever was there first.
+impl PartialEq for TenantEndpoint {
+    fn eq(&self, other: &Self) -> bool {
+        let what = |endpoint: &'_ Self| (endpoint.path_style, endpoint.defaults);
+        self.region == other.region && self.url == other.url && what(self) == what(other)
     }
 }
 

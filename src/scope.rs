@@ -37,6 +37,7 @@ pub use self::role::{
     PolicyTerms, PolicyTooLong, Role, SessionBounds, SessionPolicies, SessionPolicy, SessionScope,
 };
 use crate::admit::Admitted;
+use crate::admit::alike::Alike;
 use crate::admit::expiry::{BeyondSession, Expiry};
 use crate::admit::quota::Named;
 use crate::authenticate::Caller;
@@ -80,8 +81,8 @@ pub struct TenantSession {
 
 #[derive(Debug)]
 enum Source {
-    /// The calls from the first on: idle tenants have none.
-    Role(Box<Role>, OnceLock<Arc<TenantCalls>>),
+    /// The calls from the first on: idle tenants have none. Whoever goes on with the same role has the same calls, even those to come.
+    Role(Box<Role>, Arc<OnceLock<Arc<TenantCalls>>>),
     Static(Arc<Session>),
 }
 
@@ -137,6 +138,15 @@ impl NarrowedTo {
     /// Whether the session is good for one request alone, and for others that are the same.
     fn of_one_request(&self) -> bool {
         matches!(self, Self::Policy(policy) if policy.of_one_request)
+    }
+}
+
+impl StsEndpoint {
+    /// The same, there once for all roles that it gives sessions of.
+    #[must_use]
+    pub fn shared(self) -> Arc<Self> {
+        static ALIKE: Alike<StsEndpoint> = Alike::new();
+        ALIKE.shared(self)
     }
 }
 
@@ -465,7 +475,7 @@ impl TenantSession {
     pub fn assume_role(tenant: TenantId, role: Role) -> Self {
         Self {
             tenant,
-            source: Source::Role(Box::new(role), OnceLock::new()),
+            source: Source::Role(Box::new(role), Arc::default()),
         }
     }
 
@@ -473,14 +483,13 @@ impl TenantSession {
     #[must_use]
     pub fn limited(mut self, limit: Option<CallLimit>) -> Self {
         if let (Source::Role(_, calls), Some(limit)) = (&mut self.source, limit) {
-            *calls = Arc::new(TenantCalls::new(Some(limit))).into();
+            *calls = Arc::new(OnceLock::from(Arc::new(TenantCalls::new(Some(limit)))));
         }
         self
     }
 
     /// Goes on with what is known of calls for the same role from earlier settings: whether they fail, and how many are under way.
-    #[must_use]
-    pub fn continuing(mut self, earlier: &Self) -> Self {
+    pub fn continue_from(&mut self, earlier: &Self) {
         if let (Source::Role(role, calls), Source::Role(known, earlier)) =
             (&mut self.source, &earlier.source)
             && role.arn == known.arn
@@ -488,9 +497,8 @@ impl TenantSession {
             && limit_of(calls) == limit_of(earlier)
         {
             // Whatever is still under way for the earlier settings calls by the same.
-            *calls = Arc::clone(earlier.get_or_init(Arc::default)).into();
+            *calls = Arc::clone(earlier);
         }
-        self
     }
 
     /// Credentials that are the tenant's own. No session policy narrows them: only presignd's decision does.

@@ -67,6 +67,12 @@ impl Tenants {
     }
 }
 
+impl From<ById> for Tenants {
+    fn from(tenants: ById) -> Self {
+        Self(ArcSwap::from_pointee(tenants))
+    }
+}
+
 impl FromIterator<Tenant> for Tenants {
     fn from_iter<I: IntoIterator<Item = Tenant>>(tenants: I) -> Self {
         let by_id: ById = tenants

@@ -3,8 +3,10 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use notify::event::AccessKind;
+use notify::{EventKind, Watcher as _};
 use presignd::grpc::server::{CONFIGURATION, LIVENESS};
 use presignd::proto::v1::presign_service_client::PresignServiceClient;
 use tempfile::TempDir;
@@ -58,7 +60,9 @@ impl Over {
         fs::create_dir(&tenants).expect("the folder is writable");
         fill(&tenants);
         let path = folder.path().join("presignd.yaml");
-        put(&path, &configuration(CALLERS));
+        if !path.exists() {
+            put(&path, &configuration(CALLERS));
+        }
         let process = presignd(["serve", "--config", path.to_str().expect("a path")])
             .env("ACME_SECRET", "PLANTED0SECRET")
             .start();
@@ -224,6 +228,37 @@ async fn a_limit_that_is_as_it_was_goes_on() {
     assert!(exhausted(&over.presign("acme").await));
     put(&over.file("acme.yaml"), &tenant("acme", &limits(3)));
     over.until("acme", Result::is_ok).await;
+}
+
+#[tokio::test]
+async fn what_has_not_changed_is_read_once_at_the_start() {
+    let (events, heard) = std::sync::mpsc::channel();
+    let mut watcher = notify::recommended_watcher(events).expect("files can be watched");
+    let over = Over::start(|tenants| {
+        put(&tenants.join("acme.yaml"), &tenant("acme", ""));
+        let folder = tenants.parent().expect("it is in a folder");
+        put(&folder.join("presignd.yaml"), &configuration(CALLERS));
+        let long_ago = SystemTime::UNIX_EPOCH + Duration::from_mins(1);
+        for file in [tenants.join("acme.yaml"), folder.join("presignd.yaml")] {
+            let file = fs::File::options().append(true).open(file);
+            let file = file.expect("it was put there");
+            file.set_modified(long_ago).expect("it is ours");
+        }
+        let mode = notify::RecursiveMode::NonRecursive;
+        watcher.watch(tenants, mode).expect("it is there");
+    })
+    .await;
+    // What comes with this is read once more.
+    put(&over.file("globex.yaml"), &tenant("globex", ""));
+    over.until("globex", Result::is_ok).await;
+    fs::write(over.file(".last"), "").expect("the folder is writable");
+    let opened = heard
+        .iter()
+        .map(|event| event.expect("they are heard"))
+        .take_while(|event| !event.paths.contains(&over.file(".last")))
+        .filter(|event| event.paths.contains(&over.file("acme.yaml")))
+        .filter(|event| matches!(event.kind, EventKind::Access(AccessKind::Open(_))));
+    assert_eq!(opened.count(), 2);
 }
 
 #[tokio::test]

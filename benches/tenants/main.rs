@@ -1,5 +1,5 @@
-//! What very many tenants cost: the time to load them, their memory, a reload, and the server CPU of a request beside few tenants, all in
-//! one run.
+//! What very many tenants cost: the time to load them, their memory at the start, later, and after a reload that changes all of them, and the
+//! server CPU of a request beside few tenants, all in one run.
 //!
 //! The tenants have a file each, with a role, two grants and a limit, and none of them is asked for: they are idle. Requests are for one
 //! tenant more, with 10 others and with all; their rounds are interleaved, and ratios are taken within a round.
@@ -26,10 +26,9 @@ use std::time::Duration;
 
 use cpu_time::ProcessTime;
 use presignd::admit::quota::limit::Counting;
-use presignd::app::tenants::{self, ProcessSurroundings};
+use presignd::app::tenants;
 use presignd::clock::{Clock as _, SystemClock};
-use presignd::config::{self, Settings};
-use presignd::tenant::Tenants;
+use presignd::tenant::ById;
 
 use self::load::{Ask, Load};
 use self::server::Server;
@@ -100,25 +99,18 @@ limits:
 /// Loads all, and then again with one file changed.
 fn loading(config: &Path, files: &Path) {
     let counting = Counting::new(Arc::new(SystemClock::new()));
-    let load = |threads| -> Settings {
-        config::load_on(config, &ProcessSurroundings, threads).expect("there are no mistakes")
+    let load = |threads, current: &ById| {
+        let settings = tenants::read(config, threads, current).expect("there are no mistakes");
+        tenants::renew(current, settings.tenants, &counting).expect("they add up")
     };
     let all = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let mut settings = None;
-    timed("read and checked", || settings = Some(load(all)));
-    let settings = settings.expect("they were read");
-    let mut built: Option<Tenants> = None;
-    timed("built", || {
-        built = tenants::build(&settings.tenants, &counting).ok();
+    let mut loaded = ById::new();
+    timed("read, checked and built", || {
+        loaded = load(all, &loaded).tenants;
     });
-    let built = built.expect("they add up");
-    drop(settings);
-
     fs::write(file_of(files, 0), tenant(0, "2h")).expect("a file can be written");
     timed("read anew on one thread, one changed", || {
-        let settings = load(NonZeroUsize::MIN);
-        let renewed =
-            tenants::renew(&built.all(), &settings.tenants, &counting).expect("they add up");
+        let renewed = load(NonZeroUsize::MIN, &loaded);
         assert_eq!((renewed.added, renewed.changed, renewed.removed), (0, 1, 0));
     });
 }
@@ -133,7 +125,7 @@ fn timed(what: &str, work: impl FnOnce()) {
     );
 }
 
-/// Waits until the server has nothing of its own to do: it reads its configuration once more as it starts.
+/// Waits until the server has nothing of its own to do: it reads its configuration once more where that has changed.
 async fn settled(server: &Server) {
     let mut before = server.cpu();
     loop {
@@ -148,20 +140,23 @@ async fn settled(server: &Server) {
 
 async fn serving(few: &Path, many: &Path, tenants: usize, rounds: usize, requests: usize) {
     let mut rows = Vec::new();
+    let mut at_start = Vec::new();
     for folder in [few, many] {
         let server = Server::among(folder);
         let load = Load::connect(&server.address, Ask::One).await;
         // Connections and caches are warm before anything counts.
         load.run(2_000.min(requests)).await;
+        at_start.push(server.resident());
         settled(&server).await;
         rows.push((server, load, Vec::new()));
     }
-    let resident: Vec<usize> = rows.iter().map(|(server, ..)| server.resident()).collect();
-    println!(
-        "  {:<36}{:>8} bytes resident, each",
-        "served, and read once more",
-        resident[1].saturating_sub(resident[0]) / tenants
-    );
+    let each = |what, [few, many]: [usize; 2]| {
+        let each = many.saturating_sub(few) / tenants;
+        println!("  {what:<36}{each:>8} bytes resident, each");
+    };
+    let now = |rows: &[(Server, _, _)]| [rows[0].0.resident(), rows[1].0.resident()];
+    each("at the first requests", [at_start[0], at_start[1]]);
+    each("settled", now(&rows));
     for _ in 0..rounds {
         for (server, load, micros) in &mut rows {
             let before = server.cpu();
@@ -170,6 +165,16 @@ async fn serving(few: &Path, many: &Path, tenants: usize, rounds: usize, request
             micros.push(spent.as_secs_f64() * 1e6 / count(requests));
         }
     }
+    for (folder, count) in [(few, FEW), (many, tenants)] {
+        for n in 0..count {
+            fs::write(file_of(folder, n), tenant(n, "90m")).expect("a file can be written");
+        }
+    }
+    for (server, load, _) in &rows {
+        settled(server).await;
+        load.run(2_000.min(requests)).await;
+    }
+    each("settled after a change of all", now(&rows));
     let [(.., few), (.., many)] = &rows[..] else {
         unreachable!("there are two rows")
     };

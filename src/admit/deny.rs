@@ -14,14 +14,14 @@ use crate::sign::command::{BoundCommand, IamAction, Operation};
 use crate::sign::operations::OPERATIONS;
 
 /// These commands are denied on these resources.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Denial {
     commands: Arc<Commands>,
     resources: Box<[ResourcePattern]>,
 }
 
 /// Commands, shared by the denials that are of the same.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 struct Commands {
     selectors: Vec<CommandSelector>,
     /// The IAM actions that are denied with the commands.

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::alike::Alike;
 use super::carried::Shared;
 use super::content::ContentRules;
 use super::expiry::GrantCap;
@@ -67,7 +68,7 @@ impl CommandSelector {
 pub struct Grant {
     commands: Arc<Commands>,
     resources: Box<[ResourcePattern]>,
-    terms: Terms,
+    terms: Arc<Terms>,
 }
 
 /// Commands, shared by the grants that are of the same.
@@ -79,7 +80,7 @@ struct Commands {
 }
 
 /// On what terms a grant allows what it does.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Terms {
     /// The longest expiry, in seconds.
     pub max_expiry: Option<u32>,
@@ -123,11 +124,12 @@ impl Grant {
         store: Store,
     ) -> Self {
         static SHARED: Shared<Commands> = Shared::new();
+        static ALIKE: Alike<Terms> = Alike::new();
         let shared = SHARED.of(commands, store, |commands| Commands::new(commands, store));
         Self {
             commands: shared,
             resources: resources.into_boxed_slice(),
-            terms,
+            terms: ALIKE.shared(terms),
         }
     }
 

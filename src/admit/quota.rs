@@ -4,7 +4,6 @@
 //! caller of a tenant. What a request costs is one [`Charge`] for each limit that counts it; charges are made all or none. Invariant:
 //! a charge that was not made, and could not be, is a refusal: nobody goes on because a count is not known, unless its limit says so.
 
-mod alike;
 pub mod arithmetic;
 pub mod calendar;
 mod charging;

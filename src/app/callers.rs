@@ -15,17 +15,17 @@ use crate::config::{self, Settings};
 
 /// Who finds out who asks. Begins to fetch what that needs, on the current runtime.
 #[must_use]
-pub fn authenticator(settings: &Settings, clock: &SharedClock) -> Authenticator {
+pub fn authenticator<T>(settings: &Settings<T>, clock: &SharedClock) -> Authenticator {
     Authenticator::new(sources(settings), rules(settings), clock)
 }
 
 /// The same from settings that were read anew, with what still holds of what is known.
 #[must_use]
-pub fn renewed(current: &Authenticator, settings: &Settings) -> Authenticator {
+pub fn renewed<T>(current: &Authenticator, settings: &Settings<T>) -> Authenticator {
     current.renewed(sources(settings), rules(settings))
 }
 
-fn sources(settings: &Settings) -> Sources {
+fn sources<T>(settings: &Settings<T>) -> Sources {
     let config::Authentication {
         jwt,
         api_keys,
@@ -49,7 +49,7 @@ fn sources(settings: &Settings) -> Sources {
 
 /// The operator's list of callers, in its order.
 #[must_use]
-pub fn rules(settings: &Settings) -> Rules {
+pub fn rules<T>(settings: &Settings<T>) -> Rules {
     let rules = settings.callers.iter().map(|rule| rule_of(&rule.value));
     rules.collect()
 }

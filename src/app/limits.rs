@@ -4,7 +4,8 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
+use smallvec::SmallVec;
 
 use super::tenants::selectors;
 use crate::admit::grant::CommandSelector;
@@ -46,17 +47,36 @@ pub fn build(
     tenant: Option<&TenantId>,
     counting: &Counting,
 ) -> anyhow::Result<Vec<Limit>> {
-    let terms = limits
-        .iter()
-        .filter_map(|limit| terms(&limit.value).transpose());
-    let build = |terms: anyhow::Result<Terms>| {
-        let terms = terms?;
+    counted(said(limits)?, tenant, counting)
+}
+
+/// What limits say, without what counts them.
+pub(super) type Said = SmallVec<[Arc<Terms>; 2]>;
+
+/// What these say.
+///
+/// # Errors
+/// If a command is not one.
+pub(super) fn said(limits: &[Located<config::Limit>]) -> anyhow::Result<Said> {
+    let terms = limits.iter();
+    let terms = terms.filter_map(|limit| terms_of(&limit.value).transpose());
+    terms.map(|terms| Ok(terms?.shared())).collect()
+}
+
+/// Limits that say so, of a tenant or of the whole service, and count.
+pub(super) fn counted(
+    said: Said,
+    tenant: Option<&TenantId>,
+    counting: &Counting,
+) -> anyhow::Result<Vec<Limit>> {
+    let mut limits = Vec::with_capacity(said.len());
+    for terms in said {
         let name = Arc::clone(&terms.name);
         let limit = Limit::new(terms, tenant, counting);
-        limit.ok_or_else(|| anyhow!("the limit {name:?} is faster than one a nanosecond"))
-    };
-    let mut limits: Vec<Limit> = terms.map(build).collect::<anyhow::Result<_>>()?;
-    limits.shrink_to_fit();
+        limits.push(
+            limit.with_context(|| format!("the limit {name:?} is faster than one a nanosecond"))?,
+        );
+    }
     Ok(limits)
 }
 
@@ -79,7 +99,7 @@ pub fn sts_calls(limits: &[Located<config::Limit>], tenant: &TenantId) -> Option
 }
 
 /// What a limit says; `None`: it bounds something else than what is charged.
-fn terms(limit: &config::Limit) -> anyhow::Result<Option<Terms>> {
+fn terms_of(limit: &config::Limit) -> anyhow::Result<Option<Terms>> {
     let (unit, measure) = match &limit.amount {
         LimitAmount::Rate { rate, burst } => {
             let interval = interval(*rate);

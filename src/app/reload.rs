@@ -4,26 +4,22 @@
 //! of once: to the log, to the health of [`CONFIGURATION`](crate::grpc::server::CONFIGURATION), and as a record. A
 //! good one that changes anything, or was asked for, has its record too. Where an operator has asked, the record is their own.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::Metadata;
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
-use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use sha2::{Digest as _, Sha256};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
-use super::tenants::{self, ProcessSurroundings, Renewed};
+use super::tenants::{self, Renewed};
 use super::{callers, limits};
 use crate::admit::quota::limit::Counting;
 use crate::audit::{Outcome, Record, TraceContext};
 use crate::authenticate::Gate;
-use crate::config::{self, ConfigError, Fingerprint, Settings};
+use crate::config::{ConfigError, Fingerprint, Settings, Sources, Stamp};
 use crate::metrics::{BROKEN, CONFIGURATION, GOOD, RELOADS};
 use crate::operate::configuration::{Changes, Configuration, Reloaded, Reloads};
 use crate::presign::Presigner;
@@ -62,26 +58,15 @@ enum Cause {
     Operator(oneshot::Sender<Reloaded>),
 }
 
-/// The files that a configuration was read from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Sources {
-    files: BTreeSet<PathBuf>,
-    folder: Option<PathBuf>,
-}
-
-/// What tells a state of the files from others, without reading them: a hash, since there may be very many.
-#[derive(Debug, PartialEq, Eq)]
-struct Stamp(Option<[u8; 32]>);
-
 impl Reload {
     /// Looks for what comes after these settings of this file. From now on, SIGHUP does not end the process.
     ///
     /// # Errors
     /// If SIGHUP cannot be heard.
-    pub fn new(path: &Path, settings: &Settings, now: SystemTime) -> std::io::Result<Self> {
+    pub fn new<T>(path: &Path, settings: &Settings<T>, now: SystemTime) -> std::io::Result<Self> {
         Ok(Self {
             path: path.to_owned(),
-            sources: Sources::of(path, settings),
+            sources: settings.sources.clone(),
             sections: settings.sections.clone(),
             hangups: signal(SignalKind::hangup())?,
             good: watch::Sender::new(true),
@@ -116,28 +101,31 @@ impl Reload {
 
     /// Serves the tenants that the files hold, as they change, for as long as this is awaited.
     pub(super) async fn run(mut self, presigner: &Presigner, counting: &Counting) {
-        let mut watch = self.sources.watch();
-        let mut seen = self.sources.stamp().await;
+        let mut watch = watch_of(&self.sources);
+        let mut seen = stamp(&self.sources).await;
         // They may have changed before anybody watched.
-        self.look(presigner, counting, Cause::Change).await;
+        let mut cause = seen
+            .is_none_or(|seen| self.sources.may_have_changed(seen))
+            .then_some(Cause::Change);
         loop {
-            let cause = tokio::select! {
+            if let Some(cause) = cause {
+                let before = self.sources.clone();
+                self.look(presigner, counting, cause).await;
+                if !self.sources.same_places(&before) {
+                    watch = watch_of(&self.sources);
+                    seen = self.sources.read();
+                }
+            }
+            let next = tokio::select! {
                 () = watch.due() => Cause::Change,
                 // The stream of a signal has no end.
                 _ = self.hangups.recv() => Cause::Hangup,
                 operator = next(&mut self.asked) => Cause::Operator(operator),
             };
-            let now = self.sources.stamp().await;
-            if matches!(cause, Cause::Change) && now == seen {
-                continue;
-            }
+            let now = stamp(&self.sources).await;
+            let same = matches!(next, Cause::Change) && now.is_some() && now == seen;
+            cause = (!same).then_some(next);
             seen = now;
-            let before = self.sources.clone();
-            self.look(presigner, counting, cause).await;
-            if self.sources != before {
-                watch = self.sources.watch();
-                seen = self.sources.stamp().await;
-            }
         }
     }
 
@@ -146,11 +134,10 @@ impl Reload {
         let current = presigner.tenants.all();
         let read = tokio::task::spawn_blocking(move || {
             // The other cores answer requests.
-            let mut settings = config::load_on(&path, &ProcessSurroundings, NonZeroUsize::MIN)?;
-            let renewed = tenants::renew(&current, &settings.tenants, &counting)?;
+            let mut settings = tenants::read(&path, NonZeroUsize::MIN, &current)?;
+            let drafts = std::mem::take(&mut settings.tenants);
+            let renewed = tenants::renew(&current, drafts, &counting)?;
             let limits = limits::build(&settings.limits, None, &counting)?;
-            // Many take long to drop, and nothing else is to wait for it.
-            settings.tenants = BTreeMap::new();
             anyhow::Ok((settings, renewed, limits))
         });
         let read = match read.await {
@@ -208,9 +195,9 @@ impl Reload {
     }
 
     /// Serves it. What is new is told apart, if that is worth a record.
-    fn serve(
+    fn serve<T>(
         &mut self,
-        settings: &Settings,
+        settings: &Settings<T>,
         renewed: Renewed,
         presigner: &Presigner,
         asked: bool,
@@ -221,7 +208,7 @@ impl Reload {
             warnings: settings.warnings.iter().map(ToString::to_string).collect(),
             tenants: Changes::between(&tenants.all(), &renewed.tenants),
         };
-        self.sources = Sources::of(&self.path, settings);
+        self.sources = settings.sources.clone();
         let mended = !self.good.send_replace(true);
         if renewed.is_as_before() && self.sections == settings.sections && !asked && !mended {
             return (reloaded, None);
@@ -334,56 +321,16 @@ fn summary(error: &anyhow::Error) -> String {
     lines.join("\n")
 }
 
-impl Sources {
-    fn of(path: &Path, settings: &Settings) -> Self {
-        let mut files: BTreeSet<PathBuf> = settings.secret_files.iter().cloned().collect();
-        files.insert(path.to_owned());
-        Self {
-            files,
-            folder: settings.tenants_dir.clone(),
-        }
-    }
-
-    fn watch(&self) -> Watch {
-        let mut folders: BTreeSet<PathBuf> =
-            self.files.iter().map(|file| folder_of(file)).collect();
-        folders.extend(self.folder.clone());
-        Watch::on(&folders, "the configuration")
-    }
-
-    async fn stamp(&self) -> Stamp {
-        let sources = self.clone();
-        let stamped = tokio::task::spawn_blocking(move || sources.stamp_now()).await;
-        // It does not panic; if it did, the next look would find another state.
-        stamped.unwrap_or(Stamp(None))
-    }
-
-    fn stamp_now(&self) -> Stamp {
-        let in_folder = self.folder.iter().flat_map(std::fs::read_dir).flatten();
-        let in_folder = in_folder.filter_map(|entry| Some(entry.ok()?.path()));
-        let files = self.files.iter().cloned().chain(in_folder);
-        let mut files: Vec<PathBuf> = files.collect();
-        files.sort_unstable();
-        let mut hash = Sha256::new();
-        for file in files {
-            let name = file.as_os_str().as_bytes();
-            hash.update(name.len().to_le_bytes());
-            hash.update(name);
-            // Of what a link leads to.
-            match std::fs::metadata(&file) {
-                Ok(metadata) => state(&metadata).map(|part| hash.update(part.to_le_bytes())),
-                Err(_) => [(); 4].map(|()| hash.update([0; 8])),
-            };
-        }
-        Stamp(Some(hash.finalize().into()))
-    }
+/// Hears of changes where they are.
+fn watch_of(sources: &Sources) -> Watch {
+    let mut folders: BTreeSet<PathBuf> = sources.files().map(folder_of).collect();
+    folders.extend(sources.folder().map(Path::to_owned));
+    Watch::on(&folders, "the configuration")
 }
 
-fn state(file: &Metadata) -> [u64; 4] {
-    [
-        file.ino(),
-        file.size(),
-        file.mtime().cast_unsigned(),
-        file.mtime_nsec().cast_unsigned(),
-    ]
+/// What they are like now. `None`: not known, and so never the same.
+async fn stamp(sources: &Sources) -> Option<Stamp> {
+    let sources = sources.clone();
+    let stamped = tokio::task::spawn_blocking(move || sources.stamp()).await;
+    stamped.ok()
 }

@@ -7,7 +7,7 @@ mod fit;
 
 use std::collections::HashMap;
 
-pub(super) use self::fit::check;
+pub(super) use self::fit::{Asked, check};
 use super::mistake::{Located, quoted};
 use super::reader::Reader;
 use super::suggestion::alternatives;

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
@@ -15,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 use super::fingerprint::{self, Fingerprint};
 use super::mistake::{Located, Mark, Mistake, Report, path_step, quoted};
 use super::quantity;
+use super::sources::Reading;
 use super::suggestion::{alternatives, nearest};
 use super::surroundings::Surroundings;
 use super::tree::{Content, Entry, Node};
@@ -27,8 +28,8 @@ pub(super) struct Reader<'e> {
     pub(super) surroundings: &'e dyn Surroundings,
     /// How many threads may read at once.
     pub(super) threads: NonZeroUsize,
-    /// The files of secrets that were read.
-    pub(super) secret_files: Vec<PathBuf>,
+    /// The files that were read.
+    pub(super) sources: Reading,
     /// The secrets that were read since the last fingerprint began.
     secrets: Sha256,
     path: String,
@@ -47,7 +48,7 @@ impl<'e> Reader<'e> {
             folder,
             surroundings,
             threads: NonZeroUsize::MIN,
-            secret_files: Vec::new(),
+            sources: Reading::default(),
             secrets: Sha256::new(),
             path: String::new(),
             key_at: Mark::START,

@@ -93,8 +93,10 @@ fn from_file(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<String> {
     let relative = std::path::Path::new(name).is_relative();
     let mut bytes = Vec::new();
     let path = reader.folder.join(name);
-    reader.secret_files.push(path.clone());
-    let read = File::open(path).and_then(|file| file.take(FILE_BYTES + 1).read_to_end(&mut bytes));
+    let opened = File::open(&path);
+    let metadata = opened.as_ref().ok().and_then(|file| file.metadata().ok());
+    reader.sources.file(&path, metadata.as_ref());
+    let read = opened.and_then(|file| file.take(FILE_BYTES + 1).read_to_end(&mut bytes));
     let problem = match read {
         Err(error) if relative => {
             format!(

@@ -576,8 +576,8 @@ fn tenants_of_a_folder_are_those_that_would_stand_in_the_file() {
     let file = folder("good").join("tenants-dir/acme.yaml");
     assert_eq!(apart.at.to_string(), format!("{}:4:18", file.display()));
     assert_eq!(
-        settings.tenants_dir,
-        Some(folder("good").join("tenants-dir"))
+        settings.sources.folder(),
+        Some(&*folder("good").join("tenants-dir"))
     );
 }
 
@@ -633,7 +633,9 @@ fn several_threads_read_a_folder_as_one_does() {
     );
     let read = |threads| {
         let threads = NonZeroUsize::new(threads).expect("some");
-        parse_on(&text, "a.yaml", Path::new(""), &environment, threads)
+        let mut reader = Reader::new(Report::new("a.yaml"), Path::new(""), &environment);
+        reader.threads = threads;
+        parse_all(&text, reader, SystemTime::UNIX_EPOCH, &|_, tenant| tenant)
     };
     let (one, several) = (read(1).expect("good"), read(3).expect("good"));
     assert_eq!(several.tenants.len(), 1_000);

@@ -3,6 +3,7 @@
 //! Invariant: a bucket is at one place, whichever of its names it is asked for by.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::TenantEndpoint;
 
@@ -10,7 +11,7 @@ use super::TenantEndpoint;
 #[derive(Debug)]
 pub struct Buckets {
     /// Where those are that are nowhere else, and what names no bucket.
-    home: TenantEndpoint,
+    home: Arc<TenantEndpoint>,
     /// What is known of others; most tenants have none.
     named: Option<Box<Named>>,
 }
@@ -26,8 +27,11 @@ struct Named {
 impl Buckets {
     /// Buckets that are all in one place, and have no other names.
     #[must_use]
-    pub fn at(home: TenantEndpoint) -> Self {
-        Self { home, named: None }
+    pub fn at(home: impl Into<Arc<TenantEndpoint>>) -> Self {
+        Self {
+            home: home.into(),
+            named: None,
+        }
     }
 
     /// And this bucket by this name, in a place of its own if there is one.

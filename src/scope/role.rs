@@ -17,6 +17,7 @@ use super::session_policy::{
     request_policy, session_policy,
 };
 use super::{AssumeRoleCall, NarrowedTo, StsEndpoint};
+use crate::admit::alike::Alike;
 use crate::admit::by_caller::{ByCaller, RulesOfCaller, name_callers};
 use crate::admit::deny::Denial;
 use crate::admit::grant::Grant;
@@ -37,7 +38,7 @@ pub struct Role {
     /// How long a session lasts, in seconds.
     pub duration: u32,
     /// Where the session comes from.
-    pub sts: StsEndpoint,
+    pub sts: Arc<StsEndpoint>,
     /// What a session is good for.
     pub bounds: SessionBounds,
     /// The longest expiry that the tenant's caps allow: sessions in use are renewed before they are too short for it.
@@ -68,20 +69,29 @@ pub enum SessionScope {
 #[derive(Debug)]
 pub struct SessionPolicies {
     grants: Arc<Vec<Grant>>,
-    terms: PolicyTerms,
-    /// The statements that deny: the operator's own, and those of the tenant's denials.
-    deny: Vec<Value>,
+    besides: Arc<Besides>,
     scope: SessionScope,
     /// Where rules name their callers: the policies of each.
     of_callers: Option<ByCaller<SessionPolicies>>,
     /// The policies that were asked for, each made once: those of buckets under their scope.
-    of_buckets: OnceLock<HashMap<Box<str>, OnceLock<Arc<SessionPolicy>>>>,
+    of_buckets: OnceLock<Box<OfBuckets>>,
     /// The one for all, or under the scope of buckets that of requests which name none.
     of_none: OnceLock<Arc<SessionPolicy>>,
 }
 
+/// A policy for each bucket, made when it is first asked for.
+type OfBuckets = HashMap<Box<str>, OnceLock<Arc<SessionPolicy>>>;
+
+/// What they say besides grants, kept once for all tenants of which it is the same.
+#[derive(Debug, PartialEq)]
+struct Besides {
+    terms: PolicyTerms,
+    /// The statements that deny: the operator's own, and those of the tenant's denials.
+    deny: Vec<Value>,
+}
+
 /// What the policies of a tenant say besides its grants.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct PolicyTerms {
     /// Keys that encrypt the tenant's objects, as ARNs.
     pub kms_keys: Vec<String>,
@@ -187,7 +197,7 @@ impl Role {
     #[must_use]
     pub fn call(&self, tenant: &TenantId, caller: &str, narrowed_to: NarrowedTo) -> AssumeRoleCall {
         AssumeRoleCall {
-            endpoint: self.sts.clone(),
+            endpoint: StsEndpoint::clone(&self.sts),
             role_arn: self.arn.clone(),
             identity: self.identity.naming(tenant, caller),
             session_name: role_session_name(tenant, caller),
@@ -230,19 +240,32 @@ pub(super) fn add(digest: &mut Sha256, text: &str) {
     digest.update(text.as_bytes());
 }
 
-impl SessionPolicies {
-    /// The session policies for these grants.
-    #[must_use]
-    pub fn new(grants: Arc<Vec<Grant>>, terms: PolicyTerms, scope: SessionScope) -> Self {
+impl Besides {
+    fn of(terms: PolicyTerms) -> Arc<Self> {
+        static ALIKE: Alike<Besides> = Alike::new();
         let own = terms.deny.iter().cloned();
         let deny = own
             .chain(denials(&terms.denials, &terms.partition))
             .collect();
+        // Keys and what is denied are a tenant's own.
+        let alike = terms.kms_keys.is_empty() && terms.denials.is_empty();
+        let besides = Self { terms, deny };
+        if alike {
+            ALIKE.shared(besides)
+        } else {
+            Arc::new(besides)
+        }
+    }
+}
+
+impl SessionPolicies {
+    /// The session policies for these grants.
+    #[must_use]
+    pub fn new(grants: Arc<Vec<Grant>>, terms: PolicyTerms, scope: SessionScope) -> Self {
         Self {
             of_callers: name_callers(&grants, &terms.denials).then(ByCaller::default),
-            deny,
             grants,
-            terms,
+            besides: Besides::of(terms),
             scope,
             of_buckets: OnceLock::new(),
             of_none: OnceLock::new(),
@@ -303,9 +326,8 @@ impl SessionPolicies {
         };
         let of_buckets = self.of_buckets.get_or_init(|| {
             let buckets = self.buckets().into_iter().flatten();
-            buckets
-                .map(|bucket| (bucket.into(), OnceLock::new()))
-                .collect()
+            let kept = buckets.map(|bucket| (bucket.into(), OnceLock::new()));
+            Box::new(kept.collect())
         });
         of_buckets.get(bucket)
     }
@@ -323,11 +345,12 @@ impl SessionPolicies {
     }
 
     fn made_for(&self, caller: &str) -> Self {
+        let terms = &self.besides.terms;
         let RulesOfCaller { grants, deny } =
-            RulesOfCaller::of(&self.grants, &self.terms.denials, caller);
+            RulesOfCaller::of(&self.grants, &terms.denials, caller);
         let terms = PolicyTerms {
             denials: Arc::new(deny),
-            ..self.terms.clone()
+            ..terms.clone()
         };
         let mut own = Self::new(Arc::new(grants), terms, self.scope);
         // Where the name stands for nothing, it will not do so in another one either.
@@ -410,12 +433,13 @@ impl SessionPolicies {
     }
 
     fn input(&self) -> SessionPolicyInput<'_> {
+        let Besides { terms, deny } = &*self.besides;
         SessionPolicyInput {
             grants: &self.grants,
-            kms_keys: &self.terms.kms_keys,
-            partition: &self.terms.partition,
-            signature_age: self.terms.signature_age,
-            deny: &self.deny,
+            kms_keys: &terms.kms_keys,
+            partition: &terms.partition,
+            signature_age: terms.signature_age,
+            deny,
         }
     }
 }
@@ -473,7 +497,8 @@ mod tests {
             sts: StsEndpoint {
                 region: "eu-west-1".to_owned(),
                 url: None,
-            },
+            }
+            .into(),
             bounds: SessionBounds::Grants(SessionPolicies::new(
                 Arc::new(vec![grant]),
                 terms,

@@ -282,7 +282,7 @@ impl<'a> Limits<'a> {
         let limit = self.get(place);
         Named {
             name: Arc::clone(&limit.terms().name),
-            subject: Arc::clone(limit.subject()),
+            subject: limit.subject().into(),
             scope: if self.is_service(place) {
                 "service"
             } else if limit.terms().each_caller {

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use moka::sync::Cache;
 
-use super::alike::Alike;
 use super::ledger::Ledger;
 use super::rate::Rate;
 use super::window::{NotTaken, Window};
 use super::{CountKey, Level, Measure};
+use crate::admit::alike::Alike;
 use crate::admit::grant::CommandSelector;
 use crate::admit::upload::Upload;
 use crate::clock::SharedClock;
@@ -104,34 +104,48 @@ impl Counting {
 #[derive(Debug, Clone)]
 pub struct Limit {
     terms: Arc<Terms>,
-    subject: Arc<str>,
+    tenant: Option<TenantId>,
     counts: Counts,
 }
 
 #[derive(Debug, Clone)]
 enum Counts {
     One(Arc<Count>),
-    EachCaller(Cache<Box<str>, Arc<Count>>, Arc<Counting>),
+    EachCaller(Arc<OfCallers>),
+}
+
+#[derive(Debug)]
+struct OfCallers {
+    counts: Cache<Box<str>, Arc<Count>>,
+    counting: Counting,
 }
 
 #[derive(Debug)]
 enum Count {
     Rate(Rate),
-    Window(Window),
+    Window(Box<Window>),
+}
+
+impl Terms {
+    /// The same, kept once for all that say the same.
+    #[must_use]
+    pub fn shared(self) -> Arc<Self> {
+        static ALIKE: Alike<Terms> = Alike::new();
+        ALIKE.shared(self)
+    }
 }
 
 impl Limit {
     /// A limit of the tenant, or of the whole service. `None`: its rate is faster than one a nanosecond.
     #[must_use]
-    pub fn new(terms: Terms, tenant: Option<&TenantId>, counting: &Counting) -> Option<Self> {
-        static ALIKE: Alike<Terms> = Alike::new();
-        let owner = tenant.map_or_else(
-            || "service".to_owned(),
-            |tenant| format!("tenant:{}", tenant.as_str()),
-        );
-        let subject: Arc<str> = format!("{owner}/limit:{}", terms.name).into();
+    pub fn new(
+        terms: impl Into<Arc<Terms>>,
+        tenant: Option<&TenantId>,
+        counting: &Counting,
+    ) -> Option<Self> {
+        let terms = terms.into();
         // Even where each caller has one, so that whether there can be one is known.
-        let count = Count::new(&terms.measure, &subject, counting)?;
+        let count = Count::new(&terms.measure, || subject(tenant, &terms), counting)?;
         let counts = if terms.each_caller {
             let kept = match &terms.measure {
                 // A rate that is idle for so long is as if nothing was taken of it.
@@ -142,13 +156,16 @@ impl Limit {
             };
             let kept = kept.clamp(Duration::from_secs(1), Duration::from_hours(400 * 24));
             let callers = Cache::builder().max_capacity(CALLERS).time_to_idle(kept);
-            Counts::EachCaller(callers.build(), Arc::new(counting.clone()))
+            Counts::EachCaller(Arc::new(OfCallers {
+                counts: callers.build(),
+                counting: counting.clone(),
+            }))
         } else {
             Counts::One(Arc::new(count))
         };
         Some(Self {
-            terms: ALIKE.shared(terms),
-            subject,
+            terms,
+            tenant: tenant.cloned(),
             counts,
         })
     }
@@ -161,8 +178,8 @@ impl Limit {
 
     /// What a refusal calls it: `tenant:acme/limit:daily`.
     #[must_use]
-    pub fn subject(&self) -> &Arc<str> {
-        &self.subject
+    pub fn subject(&self) -> String {
+        subject(self.tenant.as_ref(), &self.terms)
     }
 
     /// Goes on from what an earlier limit of the name has counted, as far as the two count the same.
@@ -244,8 +261,8 @@ impl Limit {
     pub(super) fn callers(&self, most: usize) -> Vec<String> {
         match &self.counts {
             Counts::One(_) => Vec::new(),
-            Counts::EachCaller(counts, _) => {
-                let names = counts.iter().map(|(name, _)| name.to_string());
+            Counts::EachCaller(callers) => {
+                let names = callers.counts.iter().map(|(name, _)| name.to_string());
                 let mut names: Vec<String> = names.take(most).collect();
                 names.sort_unstable();
                 names
@@ -256,13 +273,14 @@ impl Limit {
     fn with<T>(&self, caller: &str, use_of: impl FnOnce(&Count) -> T) -> T {
         match &self.counts {
             Counts::One(count) => use_of(count),
-            Counts::EachCaller(counts, counting) => {
+            Counts::EachCaller(callers) => {
+                let OfCallers { counts, counting } = &**callers;
                 if let Some(count) = counts.get(caller) {
                     return use_of(&count);
                 }
                 let count = counts.get_with(caller.into(), || {
-                    let name = format!("{}/caller:{caller}", self.subject);
-                    let count = Count::new(&self.terms.measure, &name, counting);
+                    let name = || format!("{}/caller:{caller}", self.subject());
+                    let count = Count::new(&self.terms.measure, name, counting);
                     // There is one: the limit made one as it was made itself.
                     Arc::new(count.unwrap_or_else(|| Count::nothing(counting)))
                 });
@@ -272,8 +290,15 @@ impl Limit {
     }
 }
 
+fn subject(tenant: Option<&TenantId>, terms: &Terms) -> String {
+    match tenant {
+        Some(tenant) => format!("tenant:{tenant}/limit:{}", terms.name),
+        None => format!("service/limit:{}", terms.name),
+    }
+}
+
 impl Count {
-    fn new(measure: &Measure, name: &str, counting: &Counting) -> Option<Self> {
+    fn new(measure: &Measure, name: impl FnOnce() -> String, counting: &Counting) -> Option<Self> {
         let (clock, replicas) = (Arc::clone(&counting.clock), counting.replicas.get());
         Some(match measure {
             Measure::Rate { interval, burst } => {
@@ -284,13 +309,9 @@ impl Count {
             Measure::Window { most, period, zone } => {
                 let calendar = (*period, zone.clone());
                 let most = most / u64::from(replicas);
-                Self::Window(Window::new(
-                    name,
-                    most,
-                    calendar,
-                    counting.ledger.clone(),
-                    clock,
-                ))
+                let ledger = counting.ledger.clone();
+                let window = Window::new(&name(), most, calendar, ledger, clock);
+                Self::Window(Box::new(window))
             }
         })
     }
@@ -298,13 +319,8 @@ impl Count {
     /// A count of which there is never any.
     fn nothing(counting: &Counting) -> Self {
         let calendar = (super::Period::Day, jiff::tz::TimeZone::UTC);
-        Self::Window(Window::new(
-            "",
-            0,
-            calendar,
-            None,
-            Arc::clone(&counting.clock),
-        ))
+        let window = Window::new("", 0, calendar, None, Arc::clone(&counting.clock));
+        Self::Window(Box::new(window))
     }
 }
 

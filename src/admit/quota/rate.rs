@@ -1,8 +1,8 @@
 //! A rate in this process: governor's GCRA over a state that can be looked at and given back.
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use governor::clock::Reference as _;
@@ -19,27 +19,48 @@ use crate::clock::{MonotonicClock, SharedClock};
 pub(super) struct Rate {
     burst: NonZeroU32,
     interval: Duration,
+    clock: SharedClock,
+    /// From the first taking on: idle tenants have none.
+    taken: OnceLock<Box<Taken>>,
+}
+
+/// What was taken.
+#[derive(Debug)]
+struct Taken {
     state: TheoreticalArrival,
     limiter: RateLimiter<NotKeyed, TheoreticalArrival, MonotonicClock, NoOpMiddleware<Duration>>,
     /// From when the state counts.
     began: Duration,
-    clock: SharedClock,
 }
 
 impl Rate {
     /// Nothing of it is taken yet. `None`: the interval is zero.
     pub(super) fn new(interval: Duration, burst: NonZeroU32, clock: SharedClock) -> Option<Self> {
-        let quota = Quota::with_period(interval)?.allow_burst(burst);
-        let state = TheoreticalArrival::default();
-        Some(Self {
+        (!interval.is_zero()).then(|| Self {
             burst,
-            interval: quota.replenish_interval(),
-            limiter: RateLimiter::new(quota, state.clone(), MonotonicClock(Arc::clone(&clock))),
-            // Not before the limiter did: what is told of it is never too much.
-            began: clock.monotonic(),
-            state,
+            interval,
             clock,
+            taken: OnceLock::new(),
         })
+    }
+
+    fn taken(&self) -> Option<&Taken> {
+        if let Some(taken) = self.taken.get() {
+            return Some(taken);
+        }
+        let quota = Quota::with_period(self.interval)?.allow_burst(self.burst);
+        let taken = self.taken.get_or_init(|| {
+            let state = TheoreticalArrival::default();
+            let clock = MonotonicClock(Arc::clone(&self.clock));
+            let limiter = RateLimiter::new(quota, state.clone(), clock);
+            Box::new(Taken {
+                state,
+                limiter,
+                // Not before the limiter did: what is told of it is never too much.
+                began: self.clock.monotonic(),
+            })
+        });
+        Some(taken)
     }
 
     pub(super) fn take(&self, amount: u64) -> Result<(), Short> {
@@ -49,7 +70,8 @@ impl Rate {
         let Some(amount) = NonZeroU32::new(amount) else {
             return Ok(());
         };
-        match self.limiter.check_n(amount) {
+        let taken = self.taken().ok_or(Short::Never)?;
+        match taken.limiter.check_n(amount) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(not_until)) => {
                 let now = self.clock.monotonic();
@@ -62,17 +84,21 @@ impl Rate {
 
     pub(super) fn refund(&self, amount: u64) {
         let amount = u32::try_from(amount).unwrap_or(u32::MAX);
-        self.state
-            .bring_forward(self.interval.saturating_mul(amount));
+        if let Some(taken) = self.taken.get() {
+            let interval = self.interval.saturating_mul(amount);
+            taken.state.bring_forward(interval);
+        }
     }
 
     /// What is left, and when there is room for one, by governor's own arithmetic.
     pub(super) fn left(&self) -> (Level, Option<Duration>) {
         let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        let now = nanos(self.clock.monotonic().saturating_sub(self.began));
+        let taken = self.taken.get();
+        let began = taken.map_or(Duration::ZERO, |taken| taken.began);
+        let now = nanos(self.clock.monotonic().saturating_sub(began));
         let interval = nanos(self.interval).max(1);
         let burst = u64::from(self.burst.get());
-        let known = self.state.0.load(Ordering::Acquire);
+        let known = taken.map_or(0, |taken| taken.state.0.load(Ordering::Acquire));
         let arrival = if known == 0 { now } else { known };
         // What may come early: all but the first.
         let latest = now.saturating_add(interval.saturating_mul(burst - 1));

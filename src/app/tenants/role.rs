@@ -50,17 +50,16 @@ pub(super) fn role_granted(
         ),
         None => SessionBounds::Grants(session_policies(id, tenant, role, Arc::clone(grants))),
     };
+    let url = role.sts_endpoint.as_ref();
+    let sts = StsEndpoint {
+        region: tenant.region.clone(),
+        url: url.map(|url| url.as_str().to_owned()),
+    };
     Role {
         arn: role.role_arn.value.as_str().to_owned(),
         identity,
         duration: seconds(role.duration.value),
-        sts: StsEndpoint {
-            region: tenant.region.clone(),
-            url: role
-                .sts_endpoint
-                .as_ref()
-                .map(|url| url.as_str().to_owned()),
-        },
+        sts: sts.shared(),
         bounds,
         longest_expiry: longest_expiry(tenant),
     }

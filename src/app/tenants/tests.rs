@@ -335,7 +335,8 @@ tenants:
     };
     let renewed = |current: &ById, text: &str| {
         let settings = config::parse(text, "a.yaml", folder.path(), &ProcessSurroundings);
-        renew(current, &settings.unwrap().tenants, &counting).unwrap()
+        let drafts = drafts(&settings.unwrap().tenants, current);
+        renew(current, drafts, &counting).unwrap()
     };
     std::fs::write(&file, "one").unwrap();
     let first = renewed(&ById::new(), &text("1h"));

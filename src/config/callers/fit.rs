@@ -2,14 +2,14 @@
 
 use std::collections::HashSet;
 
-use super::Match;
-use crate::config::Settings;
-use crate::config::mistake::quoted;
+use super::{CallerRule, Match, NamePattern};
+use crate::config::mistake::{Located, quoted};
 use crate::config::reader::Reader;
 use crate::config::suggestion::nearest;
+use crate::config::{Settings, Tenant};
 
 /// Whether the list fits to what else the file says.
-pub(in crate::config) fn check(reader: &mut Reader<'_>, settings: &Settings) -> Option<()> {
+pub(in crate::config) fn check<T>(reader: &mut Reader<'_>, settings: &Settings<T>) -> Option<()> {
     let mut fits = Some(());
     let tenants: Vec<&str> = settings.tenants.keys().map(String::as_str).collect();
     for rule in &settings.callers {
@@ -51,7 +51,7 @@ pub(in crate::config) fn check(reader: &mut Reader<'_>, settings: &Settings) -> 
     fits
 }
 
-fn source_is_there(matches: &Match, settings: &Settings) -> Result<(), String> {
+fn source_is_there<T>(matches: &Match, settings: &Settings<T>) -> Result<(), String> {
     let authentication = &settings.authentication;
     let (kind, name, known): (_, _, Vec<&str>) = match matches {
         Match::Jwt { issuer, .. } => (
@@ -92,7 +92,7 @@ fn source_is_there(matches: &Match, settings: &Settings) -> Result<(), String> {
     ))
 }
 
-fn warn_of_anyone(reader: &mut Reader<'_>, settings: &Settings) {
+fn warn_of_anyone<T>(reader: &mut Reader<'_>, settings: &Settings<T>) {
     let mut rules = settings.callers.iter();
     if settings.callers.len() > 1
         && let Some(rule) = rules.find(|rule| rule.value.matches.value == Match::Anyone)
@@ -105,7 +105,7 @@ fn warn_of_anyone(reader: &mut Reader<'_>, settings: &Settings) {
 }
 
 /// What the file prepares and nobody can use.
-fn warn_of_unused(reader: &mut Reader<'_>, settings: &Settings) {
+fn warn_of_unused<T>(reader: &mut Reader<'_>, settings: &Settings<T>) {
     let matches = || {
         settings
             .callers
@@ -125,14 +125,36 @@ fn warn_of_unused(reader: &mut Reader<'_>, settings: &Settings) {
             );
         }
     }
-    let patterns = settings.callers.iter().flat_map(|rule| &rule.value.tenants);
-    let (beginnings, whole): (Vec<_>, Vec<_>) = patterns
-        .map(|pattern| &pattern.value)
-        .partition(|pattern| pattern.prefix);
-    let whole: HashSet<&str> = whole.iter().map(|pattern| pattern.text.as_str()).collect();
-    for (id, tenant) in &settings.tenants {
-        let named = whole.contains(id.as_str());
-        if !named && !beginnings.iter().any(|pattern| pattern.takes(id)) {
+}
+
+/// The tenants that somebody may ask for.
+pub(in crate::config) struct Asked<'c> {
+    whole: HashSet<&'c str>,
+    beginnings: Vec<&'c NamePattern>,
+}
+
+impl<'c> Asked<'c> {
+    /// Those that these callers may ask for.
+    pub(in crate::config) fn by(callers: &'c [Located<CallerRule>]) -> Self {
+        let patterns = callers.iter().flat_map(|rule| &rule.value.tenants);
+        let (beginnings, whole): (Vec<_>, Vec<_>) = patterns
+            .map(|pattern| &pattern.value)
+            .partition(|pattern| pattern.prefix);
+        Self {
+            whole: whole.iter().map(|pattern| pattern.text.as_str()).collect(),
+            beginnings,
+        }
+    }
+
+    /// Warns of a tenant that nobody may ask for.
+    pub(in crate::config) fn check(
+        &self,
+        reader: &mut Reader<'_>,
+        id: &str,
+        tenant: &Located<Tenant>,
+    ) {
+        let mut beginnings = self.beginnings.iter();
+        if !self.whole.contains(id) && !beginnings.any(|pattern| pattern.takes(id)) {
             reader.warn_in(
                 tenant,
                 "no entry of `callers` names this tenant, so nobody may ask for it",

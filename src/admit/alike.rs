@@ -1,6 +1,6 @@
-//! What limits say, kept once for all that say the same.
+//! What tenants have in common, kept once for all of them.
 //!
-//! Most tenants are limited as many others are. Invariant: so many different ones at the most are looked through, whatever there is.
+//! Most tenants are granted and limited on the terms of many others. Invariant: so many different ones at the most are looked through, whatever there is.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,16 +9,16 @@ const KNOWN: usize = 64;
 
 /// What is known to be said.
 #[derive(Debug)]
-pub(super) struct Alike<T>(Mutex<Vec<Arc<T>>>);
+pub(crate) struct Alike<T>(Mutex<Vec<Arc<T>>>);
 
 impl<T: PartialEq> Alike<T> {
     /// Nothing yet.
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self(Mutex::new(Vec::new()))
     }
 
     /// The same, shared with all who said it before.
-    pub(super) fn shared(&self, said: T) -> Arc<T> {
+    pub(crate) fn shared(&self, said: T) -> Arc<T> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(same) = known.iter().find(|known| ***known == said) {
             return Arc::clone(same);
