@@ -21,7 +21,7 @@ use crate::sign::command::Operation;
 const CALLERS: u64 = 100_000;
 
 /// What a limit counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Unit {
     /// URLs, and forms.
     Urls,
@@ -131,7 +131,7 @@ impl Limit {
         );
         let subject: Arc<str> = format!("{owner}/limit:{}", terms.name).into();
         // Even where each caller has one, so that whether there can be one is known.
-        let count = Count::new(&terms.measure, &subject, counting)?;
+        let count = Count::new(&terms.measure, &kept_as(&subject, terms.unit), counting)?;
         let counts = if terms.each_caller {
             let kept = match &terms.measure {
                 // A rate that is idle for so long is as if nothing was taken of it.
@@ -174,11 +174,22 @@ impl Limit {
         if self.terms.unit != earlier.terms.unit {
             return;
         }
-        if let (Counts::One(own), Counts::One(earlier)) = (&mut self.counts, &earlier.counts)
-            && let (Some(Count::Window(own)), Count::Window(earlier)) =
-                (Arc::get_mut(own), &**earlier)
-        {
-            own.continuing(earlier);
+        match (&mut self.counts, &earlier.counts) {
+            (Counts::One(own), Counts::One(earlier)) => {
+                if let Some(own) = Arc::get_mut(own) {
+                    own.continuing(earlier);
+                }
+            }
+            (Counts::EachCaller(own, counting), Counts::EachCaller(earlier, _)) => {
+                for (caller, earlier) in earlier {
+                    let name = kept_of(&self.subject, self.terms.unit, &caller);
+                    if let Some(mut count) = Count::new(&self.terms.measure, &name, counting) {
+                        count.continuing(&earlier);
+                        own.insert((*caller).clone(), Arc::new(count));
+                    }
+                }
+            }
+            _ => {}
         }
     }
 
@@ -206,6 +217,7 @@ impl Limit {
         CountKey {
             tenant,
             limit: &self.terms.name,
+            unit: self.terms.unit,
             caller: self.terms.each_caller.then_some(caller),
         }
     }
@@ -261,7 +273,7 @@ impl Limit {
                     return use_of(&count);
                 }
                 let count = counts.get_with(caller.into(), || {
-                    let name = format!("{}/caller:{caller}", self.subject);
+                    let name = kept_of(&self.subject, self.terms.unit, caller);
                     let count = Count::new(&self.terms.measure, &name, counting);
                     // There is one: the limit made one as it was made itself.
                     Arc::new(count.unwrap_or_else(|| Count::nothing(counting)))
@@ -295,6 +307,15 @@ impl Count {
         })
     }
 
+    /// Goes on from what an earlier count has counted, if that was the same.
+    fn continuing(&mut self, earlier: &Self) {
+        match (self, earlier) {
+            (Self::Rate(own), Self::Rate(earlier)) => own.continuing(earlier),
+            (Self::Window(own), Self::Window(earlier)) => own.continuing(earlier),
+            _ => {}
+        }
+    }
+
     /// A count of which there is never any.
     fn nothing(counting: &Counting) -> Self {
         let calendar = (super::Period::Day, jiff::tz::TimeZone::UTC);
@@ -306,6 +327,19 @@ impl Count {
             Arc::clone(&counting.clock),
         ))
     }
+}
+
+/// What a count is kept as: a limit that counts something else now has counted nothing of it.
+fn kept_as(subject: &str, unit: Unit) -> String {
+    match unit {
+        Unit::Urls => subject.to_owned(),
+        Unit::UploadBytes => format!("{subject}/bytes"),
+    }
+}
+
+/// What the count of a caller is kept as.
+fn kept_of(subject: &str, unit: Unit, caller: &str) -> String {
+    format!("{}/caller:{caller}", kept_as(subject, unit))
 }
 
 fn selected(commands: &[CommandSelector], operation: &Operation) -> bool {
