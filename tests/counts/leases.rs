@@ -4,6 +4,8 @@
 //! meanwhile, that is one block too much. And what it asks for in one is either at hand or Redis's: while a block is held, as much as that
 //! may be refused though it is there.
 
+use std::time::Duration;
+
 use super::terms::{daily, get, limit, rate};
 use super::world::{ACME, MINUTE, Store, World};
 
@@ -51,4 +53,23 @@ async fn a_day_is_never_exceeded_and_no_more_than_a_block_of_it_is_refused() {
         world.refused(ACME, 1).await;
         world.advance(MINUTE * 24 * 60).await;
     }
+}
+
+#[tokio::test]
+async fn what_is_held_when_a_limit_is_changed_goes_back() {
+    let mut world = World::with(Store::Leased, vec![limit("daily", daily(50))]).await;
+    let mut used = 0;
+    for most in [50, 20, 100, 70] {
+        world.set("acme", vec![limit("daily", daily(most))]);
+        assert_eq!(world.left(ACME).await, [most - used]);
+        // The second takes a block ahead.
+        world.take_each(ACME, 2).await;
+        used += 2;
+        assert_eq!(world.left(ACME).await, [most - used]);
+    }
+    world.set("acme", vec![limit("daily", daily(12))]);
+    world.take_each(ACME, 12 - used).await;
+    world
+        .later(ACME, 1, "daily", Duration::from_secs(12 * 3600 - 30))
+        .await;
 }

@@ -1,7 +1,5 @@
 //! Whatever is asked, and in whatever order: a Redis says what this process does.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -12,8 +10,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
 use super::terms::{commands, cost, daily, each_caller, limit, rate, shadow, window};
-use super::world::{Asking, MINUTE, Made, NOON, Store, World};
-use crate::harness::redis::Redis;
+use super::world::{Asking, MINUTE, Made, NOON, Store, World, running};
 
 /// No leases: every charge is Redis's own.
 const EXACT: Leasing = Leasing {
@@ -160,15 +157,13 @@ fn who(tenant: usize, caller: usize) -> Asking<'static> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_says_what_this_process_does() {
-    let redis = Arc::new(Redis::start().await);
+    let redis = running().await;
     let runtime = tokio::runtime::Handle::current();
-    let case = AtomicU64::new(0);
     let law = move |steps: Vec<Step>| {
-        let prefix = format!("case-{}", case.fetch_add(1, Ordering::SeqCst));
         runtime.block_on(async {
             let start: Timestamp = NOON.parse().expect("a time");
             let mut here = Side::new(World::with(Store::InProcess, Vec::new()).await);
-            let mut there = Side::new(World::on(&redis, &prefix, EXACT, start).await);
+            let mut there = Side::new(World::on(&redis, EXACT, start).await);
             for step in steps {
                 let (expected, wait) = here.step(&step).await;
                 let (actual, actual_wait) = there.step(&step).await;

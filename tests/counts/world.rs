@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
@@ -118,7 +118,7 @@ impl World {
                 Self::in_process(clock, Some(folder))
             }
             Store::Redis | Store::Leased => {
-                let redis = Arc::new(Redis::start().await);
+                let redis = running().await;
                 let leasing = match store {
                     Store::Leased => LEASING,
                     _ => Leasing {
@@ -126,7 +126,7 @@ impl World {
                         ..LEASING
                     },
                 };
-                Self::on(&redis, "presignd", leasing, start).await
+                Self::on(&redis, leasing, start).await
             }
         };
         world.set("acme", limits);
@@ -149,15 +149,11 @@ impl World {
         }
     }
 
-    /// On a Redis that others use too, by another prefix.
-    pub(super) async fn on(
-        redis: &Arc<Redis>,
-        prefix: &str,
-        leasing: Leasing,
-        start: Timestamp,
-    ) -> Self {
+    /// On a Redis that others use too, each by a prefix of their own.
+    pub(super) async fn on(redis: &Arc<Redis>, leasing: Leasing, start: Timestamp) -> Self {
+        static WORLDS: AtomicU64 = AtomicU64::new(0);
         let connection = Connection::start(Options {
-            prefix: prefix.to_owned(),
+            prefix: format!("world-{}", WORLDS.fetch_add(1, Ordering::Relaxed)),
             // However busy the machine is.
             timeout: Duration::from_secs(20),
             ..options(&[redis.address()], Mode::Single)
@@ -359,6 +355,18 @@ impl World {
         let (tenant, limits) = &self.tenants["acme"];
         self.quotas.usage(tenant, limits, Some(caller)).await
     }
+}
+
+/// A Redis that runs while anybody uses it.
+pub(super) async fn running() -> Arc<Redis> {
+    static RUNNING: tokio::sync::Mutex<Weak<Redis>> = tokio::sync::Mutex::const_new(Weak::new());
+    let mut running = RUNNING.lock().await;
+    if let Some(redis) = running.upgrade() {
+        return redis;
+    }
+    let redis = Arc::new(Redis::start().await);
+    *running = Arc::downgrade(&redis);
+    redis
 }
 
 fn since_1970(time: Timestamp) -> Duration {
