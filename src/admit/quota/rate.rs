@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use governor::clock::Reference as _;
@@ -12,7 +12,7 @@ use governor::state::{NotKeyed, StateStore};
 use governor::{Quota, RateLimiter};
 
 use super::{Level, Short};
-use crate::clock::{MonotonicClock, SharedClock};
+use crate::clock::SharedClock;
 
 /// One every so often, and some at once.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub(super) struct Rate {
     burst: NonZeroU32,
     interval: Duration,
     state: TheoreticalArrival,
-    limiter: RateLimiter<NotKeyed, TheoreticalArrival, MonotonicClock, NoOpMiddleware<Duration>>,
+    limiter: RateLimiter<NotKeyed, TheoreticalArrival, LimiterClock, NoOpMiddleware<Duration>>,
     /// From when the state counts.
     began: Duration,
     clock: SharedClock,
@@ -31,12 +31,19 @@ impl Rate {
     pub(super) fn new(interval: Duration, burst: NonZeroU32, clock: SharedClock) -> Option<Self> {
         let quota = Quota::with_period(interval)?.allow_burst(burst);
         let state = TheoreticalArrival::default();
+        let began = clock.monotonic();
+        let limiter_clock = LimiterClock {
+            clock: Arc::clone(&clock),
+            began,
+            runs: Arc::default(),
+        };
+        let limiter = RateLimiter::new(quota, state.clone(), limiter_clock.clone());
+        limiter_clock.runs.store(true, Ordering::Release);
         Some(Self {
             burst,
             interval: quota.replenish_interval(),
-            limiter: RateLimiter::new(quota, state.clone(), MonotonicClock(Arc::clone(&clock))),
-            // Not before the limiter did: what is told of it is never too much.
-            began: clock.monotonic(),
+            limiter,
+            began,
             state,
             clock,
         })
@@ -99,6 +106,26 @@ impl Rate {
     }
 }
 
+/// A clock that stands still while the limiter is made: what the limiter counts from is then known to the nanosecond.
+#[derive(Debug, Clone)]
+struct LimiterClock {
+    clock: SharedClock,
+    began: Duration,
+    runs: Arc<AtomicBool>,
+}
+
+impl governor::clock::Clock for LimiterClock {
+    type Instant = Duration;
+
+    fn now(&self) -> Duration {
+        if self.runs.load(Ordering::Acquire) {
+            self.clock.monotonic()
+        } else {
+            self.began
+        }
+    }
+}
+
 /// GCRA's theoretical arrival time, in nanoseconds since the limiter began; 0: nothing was taken yet.
 #[derive(Debug, Clone, Default)]
 struct TheoreticalArrival(Arc<AtomicU64>);
@@ -140,7 +167,10 @@ impl StateStore for TheoreticalArrival {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
+    use crate::clock::Clock;
     use crate::clock::tests::SetClock;
 
     fn rate(clock: &Arc<SetClock>, interval: Duration, burst: u32) -> Rate {
@@ -187,6 +217,32 @@ mod tests {
                 rate.refund(amount);
             }
             proptest::prop_assert_eq!(before.0.left, rate.left().0.left);
+        }
+    }
+
+    /// A clock of which much goes by between the first two looks, as where a thread is held up, and then nothing to speak of.
+    #[derive(Debug, Default)]
+    struct HeldUpClock(AtomicU64);
+
+    impl Clock for HeldUpClock {
+        fn now(&self) -> SystemTime {
+            SystemTime::UNIX_EPOCH
+        }
+
+        fn monotonic(&self) -> Duration {
+            let looks = self.0.fetch_add(1, Ordering::Relaxed);
+            Duration::from_millis(50 * looks.min(1)) + Duration::from_nanos(looks)
+        }
+    }
+
+    #[test]
+    fn what_is_told_does_not_depend_on_how_long_it_took_to_make_it() {
+        let clock = Arc::new(HeldUpClock::default());
+        let burst = NonZeroU32::new(5).unwrap();
+        let rate = Rate::new(Duration::from_secs(1), burst, clock).unwrap();
+        for left in (0..5).rev() {
+            rate.take(1).unwrap();
+            assert_eq!(rate.left().0.left, left);
         }
     }
 
