@@ -3,6 +3,7 @@
 //! The only file that reads the machine's clocks: everything else asks a [`Clock`], so that a test can set the time and a
 //! record, an expiry and a rate limit agree on what "now" was.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -66,8 +67,28 @@ impl governor::clock::Clock for MonotonicClock {
     type Instant = Duration;
 
     fn now(&self) -> Duration {
-        self.0.monotonic()
+        STANDING.get().unwrap_or_else(|| self.0.monotonic())
     }
+}
+
+thread_local! {
+    /// What time it is for governor on this thread, while that stands still.
+    static STANDING: Cell<Option<Duration>> = const { Cell::new(None) };
+}
+
+/// Does work for which it is one time throughout, as far as governor is concerned: so that all limits of a request are asked about the
+/// same moment, which is read once.
+pub(crate) fn standing_at<T>(time: Duration, work: impl FnOnce() -> T) -> T {
+    struct GoesOn(Option<Duration>);
+
+    impl Drop for GoesOn {
+        fn drop(&mut self) {
+            STANDING.set(self.0);
+        }
+    }
+
+    let _goes_on = GoesOn(STANDING.replace(Some(time)));
+    work()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod dial;
 mod keeper;
 mod notices;
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -17,6 +18,7 @@ use secrecy::SecretString;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use self::dial::Line;
 use self::keeper::{Keeper, Lines};
 
 /// Where it is, and how to speak to it.
@@ -89,6 +91,9 @@ pub enum NoAnswer {
     },
 }
 
+/// A command that goes on its way with the first poll, and the answer that is to come.
+pub struct Sent(Pin<Box<dyn Future<Output = ::redis::RedisResult<Value>> + Send>>);
+
 /// The handle. The connections end with it.
 #[derive(Debug)]
 pub struct Connection {
@@ -151,16 +156,44 @@ impl Connection {
     /// # Errors
     /// If nothing came in time, or an error.
     pub async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, NoAnswer> {
-        let line = {
-            let lines = self.lines.borrow();
-            if lines.0.is_empty() {
-                return Err(NoAnswer::Away);
-            }
-            let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-            lines.0.get(turn % lines.0.len()).cloned()
-        };
-        let mut line = line.ok_or(NoAnswer::Away)?;
-        let answer = tokio::time::timeout(self.timeout, line.req_packed_command(command)).await;
+        let mut line = self.line()?;
+        self.within_timeout(line.req_packed_command(command)).await
+    }
+
+    /// Sends a command whose answer is not lost when nobody waits for it any more: what there is of it can be kept, and heard later.
+    ///
+    /// # Errors
+    /// If it is known that nobody answers.
+    pub fn send(&self, command: Cmd) -> Result<Sent, NoAnswer> {
+        let mut line = self.line()?;
+        let answer = async move { line.req_packed_command(&command).await };
+        Ok(Sent(Box::pin(answer)))
+    }
+
+    /// Waits for the answer to what was sent.
+    ///
+    /// # Errors
+    /// If nothing came in time, or an error.
+    pub async fn answer<T: FromRedisValue>(&self, sent: &mut Sent) -> Result<T, NoAnswer> {
+        self.within_timeout(&mut sent.0).await
+    }
+
+    /// The next of the lines.
+    fn line(&self) -> Result<Line, NoAnswer> {
+        let lines = self.lines.borrow();
+        if lines.0.is_empty() {
+            return Err(NoAnswer::Away);
+        }
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let line = lines.0.get(turn % lines.0.len()).cloned();
+        line.ok_or(NoAnswer::Away)
+    }
+
+    async fn within_timeout<T: FromRedisValue>(
+        &self,
+        answer: impl Future<Output = ::redis::RedisResult<Value>>,
+    ) -> Result<T, NoAnswer> {
+        let answer = tokio::time::timeout(self.timeout, answer).await;
         let Ok(answer) = answer else {
             self.keeper.doubt();
             return Err(NoAnswer::Late(self.timeout));
@@ -172,10 +205,7 @@ impl Connection {
             }
             no_answer(&error)
         })?;
-        T::from_redis_value(value).map_err(|error| NoAnswer::Error {
-            code: None,
-            message: error.to_string(),
-        })
+        read(value)
     }
 
     /// The fields of a small hash, `prefix:{name}`. Empty if there is none.
@@ -232,6 +262,30 @@ impl Drop for Connection {
             task.abort();
         }
     }
+}
+
+impl Sent {
+    /// Waits for the answer, however late it is.
+    ///
+    /// # Errors
+    /// If it is an error, or there is nobody any more who could answer.
+    pub async fn late<T: FromRedisValue>(self) -> Result<T, NoAnswer> {
+        let answer = self.0.await.and_then(Value::extract_error);
+        read(answer.map_err(|error| no_answer(&error))?)
+    }
+}
+
+impl std::fmt::Debug for Sent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sent").finish_non_exhaustive()
+    }
+}
+
+fn read<T: FromRedisValue>(value: Value) -> Result<T, NoAnswer> {
+    T::from_redis_value(value).map_err(|error| NoAnswer::Error {
+        code: None,
+        message: error.to_string(),
+    })
 }
 
 fn no_answer(error: &::redis::RedisError) -> NoAnswer {

@@ -12,6 +12,7 @@ mod command_line;
 mod conformance;
 mod content;
 mod contract;
+mod counts;
 mod denying;
 mod draining;
 mod endpoints;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use presignd::admit::quota::limit::Unit;
 use presignd::admit::quota::redis::{Leasing, RedisCounts};
 use presignd::admit::quota::{Charge, Charged, CountKey, Measure, SharedCounts as _};
 use presignd::clock::SystemClock;
@@ -43,6 +44,7 @@ async fn charge(counts: &RedisCounts, tenant: &str) -> Result<Charged, String> {
     let key = CountKey {
         tenant: Some(&tenant),
         limit: "urls",
+        unit: Unit::Urls,
         caller: None,
     };
     let charges = [Charge {
@@ -204,6 +206,7 @@ async fn a_cluster_keeps_a_tenant_in_one_slot() {
             key: CountKey {
                 tenant,
                 limit,
+                unit: Unit::Urls,
                 caller,
             },
             measure: &rate,
@@ -216,7 +219,7 @@ async fn a_cluster_keeps_a_tenant_in_one_slot() {
             charge(Some(&tenant), "each", Some("{other}")),
         ];
         let answer = counts.charge(&charges).await;
-        let Ok(Charged::Made(made)) = answer else {
+        let Ok(Charged::Made { counts: made, .. }) = answer else {
             panic!("{answer:?}");
         };
         let left: Vec<u64> = made.iter().map(|(level, _)| level.left).collect();

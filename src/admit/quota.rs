@@ -27,6 +27,7 @@ use smallvec::SmallVec;
 pub use self::charging::{Payer, Quotas, Receipt, TenantLimits};
 pub use self::ledger::Ledger;
 pub use self::left::Left;
+use self::limit::Unit;
 pub use self::no_room::{Named, NoRoom};
 pub use self::told::Told;
 use crate::names::TenantId;
@@ -68,6 +69,8 @@ pub struct CountKey<'a> {
     pub tenant: Option<&'a TenantId>,
     /// The limit's name.
     pub limit: &'a str,
+    /// What it counts: a limit that counts something else now has counted nothing of it.
+    pub unit: Unit,
     /// Of which caller, where each has a count of their own.
     pub caller: Option<&'a str>,
 }
@@ -106,8 +109,13 @@ pub enum Short {
 /// What came of charges: all were made, or none but where a limit is only a shadow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Charged {
-    /// They were made. A level for each charge, and of a shadow that would have refused, why.
-    Made(SmallVec<[(Level, Option<Short>); 4]>),
+    /// They were made.
+    Made {
+        /// A level for each charge, and of a shadow that would have refused, why.
+        counts: SmallVec<[(Level, Option<Short>); 4]>,
+        /// When the first was, in microseconds since 1970 by the store's time.
+        at: u64,
+    },
     /// One was refused, so that none was made.
     Refused {
         /// Its place among the charges.
@@ -133,11 +141,11 @@ pub trait SharedCounts: Send + Sync + Debug {
     /// Makes the charges from what this replica holds of the counts already, if that is enough: nothing to wait for.
     fn charge_at_hand(&self, charges: &[Charge<'_>]) -> Option<Charged>;
 
-    /// Makes the charges, all or none.
+    /// Makes the charges, all or none. Where nobody waits for the answer any more, what was charged is given back, as far as it comes.
     fn charge<'a>(&'a self, charges: &'a [Charge<'a>]) -> Asking<'a, Charged>;
 
-    /// Gives back what was charged and came to nothing. Of a window that has ended since, nothing.
-    fn refund<'a>(&'a self, charges: &'a [Charge<'a>]) -> Asking<'a, ()>;
+    /// Gives back what was charged at this time and came to nothing. Of a window that has ended since, nothing.
+    fn refund<'a>(&'a self, charges: &'a [Charge<'a>], at: u64) -> Asking<'a, ()>;
 
     /// Where the counts stand; amounts do not matter.
     fn levels<'a>(&'a self, charges: &'a [Charge<'a>]) -> Asking<'a, Vec<Level>>;

@@ -2,9 +2,11 @@
 //!
 //! Invariant: no server outlives its value. Each is stopped by its own process id.
 
+use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use presignd::redis::{Connection, Login, Mode, Options, Tls};
@@ -286,7 +288,15 @@ fn cli(port: u16, command: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// A port that nobody is on, and that no other server here is given: two of them on one would be one. It is below those that the system
+/// gives to whoever connects.
 fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("it has an address").port()
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let port = fastrand::u16(10_000..30_000);
+        let is_new = GIVEN.lock().expect("no panic").insert(port);
+        if is_new && TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }

@@ -66,6 +66,15 @@ impl Bound {
         }
     }
 
+    /// Whether the measure allows what it did when this was its bound, whatever the time is, if it counts the same days or months.
+    #[must_use]
+    pub fn is_still(&self, measure: &Measure) -> bool {
+        match measure {
+            Measure::Rate { .. } => *self == Self::of(measure, 0),
+            Measure::Window { most, .. } => self.window.is_some() && self.room == (*most).min(MOST),
+        }
+    }
+
     /// What so many units use. More than [`MOST`] never fits anywhere, and is cut to one more than that.
     #[must_use]
     pub fn cost(&self, amount: u64) -> u64 {
@@ -76,6 +85,24 @@ impl Bound {
     #[must_use]
     pub fn units(&self) -> u64 {
         self.room / self.unit
+    }
+
+    /// Whether what one bound counts is what the other does, however much room there is.
+    #[must_use]
+    pub fn counts_as(&self, other: &Self) -> bool {
+        (self.unit, self.drain, self.window) == (other.unit, other.drain, other.window)
+    }
+
+    /// Where a count stands of whose use so many units are only held.
+    #[must_use]
+    pub fn level_holding(&self, used: u64, held: u64, now: u64) -> Level {
+        self.level(used.saturating_sub(self.cost(held)), now)
+    }
+
+    /// Whether this was of a window that has ended.
+    #[must_use]
+    pub fn is_over(&self, now: u64) -> bool {
+        self.window.is_some_and(|(_, end)| now >= end)
     }
 
     /// What is used at a later time.

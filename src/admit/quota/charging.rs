@@ -43,8 +43,8 @@ pub struct Receipt {
     made: u64,
     /// How many of them are the service's.
     of_service: usize,
-    /// Whether the shared store has them.
-    shared: bool,
+    /// When the shared store was charged, by its time. `None`: this process was.
+    shared: Option<u64>,
     /// When the latest of the days and months that were charged here began: what has begun since was not charged.
     began: i64,
 }
@@ -167,16 +167,19 @@ impl Quotas {
         if amounts.is_empty() {
             return Ok(Receipt::default());
         }
+        let here = |charged: Result<(Outcomes, i64), Refused>| {
+            charged.map(|(outcomes, began)| (outcomes, began, None))
+        };
         let alone = || without_shared(limits, payer.caller, &amounts);
-        let (charged, shared) = match &self.shared {
+        let charged = match &self.shared {
             Some(counts) => match share(&**counts, limits, payer, &amounts).await {
-                Ok(charged) => (charged.map(|outcomes| (outcomes, 0)), true),
-                Err(()) => (Box::pin(alone()).await, false),
+                Ok(charged) => charged.map(|(outcomes, at)| (outcomes, 0, Some(at))),
+                Err(()) => here(Box::pin(alone()).await),
             },
-            None => (in_process(limits, payer.caller, &amounts).await, false),
+            None => here(in_process(limits, payer.caller, &amounts).await),
         };
         let refused = match charged {
-            Ok((outcomes, began)) => {
+            Ok((outcomes, began, shared)) => {
                 tell(told, payer.limits, limits, &outcomes);
                 return Ok(Receipt {
                     made: mask(&outcomes),
@@ -234,10 +237,10 @@ impl Quotas {
                 amounts.push((place, amount));
             }
         }
-        match &self.shared {
-            Some(counts) if receipt.shared => {
+        match (&self.shared, receipt.shared) {
+            (Some(counts), Some(at)) => {
                 let charges = charges(limits, payer, &amounts);
-                if let Err(away) = counts.refund(&charges).await {
+                if let Err(away) = counts.refund(&charges, at).await {
                     tracing::debug!("what was charged for nothing stays so: {away}");
                 }
             }
@@ -320,13 +323,13 @@ pub(super) fn charges<'a>(
     amounts.iter().map(charge).collect()
 }
 
-/// Charges the shared store. `Err`: it cannot be reached.
+/// Charges the shared store. Beside the outcomes, when. `Err`: it cannot be reached.
 async fn share(
     counts: &dyn SharedCounts,
     limits: Limits<'_>,
     payer: Payer<'_>,
     amounts: &[(usize, u64)],
-) -> Result<Result<Outcomes, Refused>, ()> {
+) -> Result<Result<(Outcomes, u64), Refused>, ()> {
     let charges = charges(limits, payer, amounts);
     let at_hand = counts.charge_at_hand(&charges);
     let answer = match at_hand {
@@ -336,11 +339,10 @@ async fn share(
         })?,
     };
     Ok(match answer {
-        Charged::Made(levels) => {
-            let levels = amounts.iter().zip(levels);
-            Ok(levels
-                .map(|((place, _), (level, short))| (*place, level, short))
-                .collect())
+        Charged::Made { counts, at } => {
+            let each = amounts.iter().zip(counts);
+            let outcomes = each.map(|((place, _), (level, short))| (*place, level, short));
+            Ok((outcomes.collect(), at))
         }
         Charged::Refused { index, short } => {
             let index = index.min(amounts.len() - 1);

@@ -1,17 +1,22 @@
 //! What windows have counted, kept through restarts: an embedded store with a thread of its own.
 //!
-//! A count is kept ahead of what is used of it, in blocks, so that requests hardly ever wait for the disk. Invariant: what the store
-//! holds is never less than what was used, whenever the process ends; after an orderly end it is exactly that.
+//! A count is kept ahead of what is used of it, in blocks, so that requests hardly ever wait for the disk. Invariants: what the store
+//! holds is never less than what was used, whenever the process ends; after an orderly end it is exactly that; what has ended long ago is
+//! neither there nor in memory.
+
+mod pruning;
 
 use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
-use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 use tokio::sync::oneshot;
+
+use self::pruning::Pruning;
 
 /// By the count's name: the first second of its day or month, and how much.
 const COUNTS: TableDefinition<'static, &str, (i64, u64)> = TableDefinition::new("counts");
@@ -22,11 +27,14 @@ const KEPT: i64 = 40 * 24 * 3600;
 
 /// The store.
 pub struct Ledger {
-    rows: Mutex<HashMap<Box<str>, (i64, u64)>>,
+    rows: Arc<Rows>,
     /// `None`: closed.
     writer: Mutex<Option<Writer>>,
     counts: Mutex<Vec<Weak<dyn Counted>>>,
 }
+
+/// What is kept, or about to be.
+type Rows = Mutex<HashMap<Box<str>, (i64, u64)>>;
 
 struct Writer {
     sender: Sender<Entry>,
@@ -66,13 +74,15 @@ impl Ledger {
             let (name, count) = row?;
             rows.insert(name.value().into(), count.value());
         }
+        let rows = Arc::new(Mutex::new(rows));
+        let pruning = Pruning::new(Arc::clone(&rows), now);
         let (sender, entries) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("counts".to_owned())
-            .spawn(move || write(&database, &entries))
+            .spawn(move || write(&database, &entries, pruning))
             .map_err(redb::Error::Io)?;
         Ok(Self {
-            rows: Mutex::new(rows),
+            rows,
             writer: Mutex::new(Some(Writer { sender, thread })),
             counts: Mutex::default(),
         })
@@ -149,15 +159,24 @@ pub(super) fn waiting() -> (impl FnOnce(bool) + Send + 'static, oneshot::Receive
     (kept, receiver)
 }
 
-/// Keeps what comes, all that has come in one transaction, until nobody can send any more.
-fn write(database: &Database, entries: &Receiver<Entry>) {
-    while let Ok(first) = entries.recv() {
+/// Keeps what comes, all that has come in one transaction, until nobody can send any more. Between two of them, and while nothing comes,
+/// some of what has ended is pruned, if there is any.
+fn write(database: &Database, entries: &Receiver<Entry>, mut pruning: Pruning) {
+    loop {
+        pruning.some(database);
+        let first = match entries.try_recv() {
+            Err(TryRecvError::Empty) if pruning.is_due() => continue,
+            Err(TryRecvError::Empty) => entries.recv().ok(),
+            first => first.ok(),
+        };
+        let Some(first) = first else { return };
         let mut entries: Vec<Entry> = std::iter::once(first).chain(entries.try_iter()).collect();
         let written = write_all(database, &entries);
         if let Err(error) = &written {
             tracing::error!("counts could not be kept, so what they count is refused: {error}");
         }
         for entry in entries.drain(..) {
+            pruning.seen(entry.begins);
             (entry.kept)(written.is_ok());
         }
     }
@@ -178,5 +197,66 @@ fn write_all(database: &Database, entries: &[Entry]) -> Result<(), redb::Error> 
 impl fmt::Debug for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ledger").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOON: i64 = 1_781_092_800;
+    const DAY: i64 = 24 * 3600;
+
+    fn keep(ledger: &Ledger, name: &str, begins: i64) {
+        let (tell, told) = waiting();
+        ledger.keep(name, begins, 7, tell);
+        assert_eq!(told.blocking_recv(), Ok(true));
+    }
+
+    /// Waits until so many are kept in memory.
+    fn holds(ledger: &Ledger, expected: usize) {
+        for _ in 0..3000 {
+            if locked(&ledger.rows).len() == expected {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        panic!("{} are held", locked(&ledger.rows).len());
+    }
+
+    #[test]
+    fn what_has_ended_is_pruned_while_it_runs_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(folder.path(), NOON).unwrap();
+        // More than are looked at together.
+        let old = i32::try_from(3 * pruning::TOGETHER).unwrap();
+        let last = (0..old).map(|number| {
+            let (tell, told) = waiting();
+            ledger.keep(&format!("old-{number}"), NOON, 7, tell);
+            told
+        });
+        for told in last.collect::<Vec<_>>() {
+            assert_eq!(told.blocking_recv(), Ok(true));
+        }
+        keep(&ledger, "goes-on", NOON);
+        keep(&ledger, "this-month", NOON + 20 * DAY);
+        keep(&ledger, "today", NOON + KEPT - 1);
+        keep(&ledger, "goes-on", NOON + KEPT - 1);
+        // Not yet: it may be a month's, of which this is the last day.
+        assert_eq!(ledger.known("old-0"), Some((NOON, 7)));
+        keep(&ledger, "today", NOON + KEPT + DAY);
+        holds(&ledger, 3);
+        assert_eq!(ledger.known("old-0"), None);
+        assert_eq!(ledger.known("goes-on"), Some((NOON + KEPT - 1, 7)));
+        // What is pruned can be kept again.
+        keep(&ledger, "old-1", NOON + KEPT + DAY);
+        ledger.close();
+        drop(ledger);
+        // To whoever opens it as if no time had passed, the store itself shows what is in it.
+        let again = Ledger::open(folder.path(), NOON).unwrap();
+        let mut names: Vec<_> = locked(&again.rows).keys().cloned().collect();
+        names.sort_unstable();
+        let left = ["goes-on", "old-1", "this-month", "today"].map(Box::from);
+        assert_eq!(names, left);
     }
 }

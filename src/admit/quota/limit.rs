@@ -21,7 +21,7 @@ use crate::sign::command::Operation;
 const CALLERS: u64 = 100_000;
 
 /// What a limit counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Unit {
     /// URLs, and forms.
     Urls,
@@ -145,7 +145,8 @@ impl Limit {
     ) -> Option<Self> {
         let terms = terms.into();
         // Even where each caller has one, so that whether there can be one is known.
-        let count = Count::new(&terms.measure, || subject(tenant, &terms), counting)?;
+        let name = || kept_as(&subject(tenant, &terms), terms.unit);
+        let count = Count::new(&terms.measure, name, counting)?;
         let counts = if terms.each_caller {
             let kept = match &terms.measure {
                 // A rate that is idle for so long is as if nothing was taken of it.
@@ -191,11 +192,23 @@ impl Limit {
         if self.terms.unit != earlier.terms.unit {
             return;
         }
-        if let (Counts::One(own), Counts::One(earlier)) = (&mut self.counts, &earlier.counts)
-            && let (Some(Count::Window(own)), Count::Window(earlier)) =
-                (Arc::get_mut(own), &**earlier)
-        {
-            own.continuing(earlier);
+        match (&mut self.counts, &earlier.counts) {
+            (Counts::One(own), Counts::One(earlier)) => {
+                if let Some(own) = Arc::get_mut(own) {
+                    own.continuing(earlier);
+                }
+            }
+            (Counts::EachCaller(own), Counts::EachCaller(earlier)) => {
+                for (caller, earlier) in &earlier.counts {
+                    let subject = subject(self.tenant.as_ref(), &self.terms);
+                    let name = || kept_of(&subject, self.terms.unit, &caller);
+                    if let Some(mut count) = Count::new(&self.terms.measure, name, &own.counting) {
+                        count.continuing(&earlier);
+                        own.counts.insert((*caller).clone(), Arc::new(count));
+                    }
+                }
+            }
+            _ => {}
         }
     }
 
@@ -223,6 +236,7 @@ impl Limit {
         CountKey {
             tenant,
             limit: &self.terms.name,
+            unit: self.terms.unit,
             caller: self.terms.each_caller.then_some(caller),
         }
     }
@@ -279,7 +293,7 @@ impl Limit {
                     return use_of(&count);
                 }
                 let count = counts.get_with(caller.into(), || {
-                    let name = || format!("{}/caller:{caller}", self.subject());
+                    let name = || kept_of(&self.subject(), self.terms.unit, caller);
                     let count = Count::new(&self.terms.measure, name, counting);
                     // There is one: the limit made one as it was made itself.
                     Arc::new(count.unwrap_or_else(|| Count::nothing(counting)))
@@ -316,12 +330,34 @@ impl Count {
         })
     }
 
+    /// Goes on from what an earlier count has counted, if that was the same.
+    fn continuing(&mut self, earlier: &Self) {
+        match (self, earlier) {
+            (Self::Rate(own), Self::Rate(earlier)) => own.continuing(earlier),
+            (Self::Window(own), Self::Window(earlier)) => own.continuing(earlier),
+            _ => {}
+        }
+    }
+
     /// A count of which there is never any.
     fn nothing(counting: &Counting) -> Self {
         let calendar = (super::Period::Day, jiff::tz::TimeZone::UTC);
         let window = Window::new("", 0, calendar, None, Arc::clone(&counting.clock));
         Self::Window(Box::new(window))
     }
+}
+
+/// What a count is kept as: a limit that counts something else now has counted nothing of it.
+fn kept_as(subject: &str, unit: Unit) -> String {
+    match unit {
+        Unit::Urls => subject.to_owned(),
+        Unit::UploadBytes => format!("{subject}/bytes"),
+    }
+}
+
+/// What the count of a caller is kept as.
+fn kept_of(subject: &str, unit: Unit, caller: &str) -> String {
+    format!("{}/caller:{caller}", kept_as(subject, unit))
 }
 
 fn selected(commands: &[CommandSelector], operation: &Operation) -> bool {

@@ -12,7 +12,7 @@ use governor::state::{NotKeyed, StateStore};
 use governor::{Quota, RateLimiter};
 
 use super::{Level, Short};
-use crate::clock::{MonotonicClock, SharedClock};
+use crate::clock::{MonotonicClock, SharedClock, standing_at};
 
 /// One every so often, and some at once.
 #[derive(Debug)]
@@ -51,16 +51,34 @@ impl Rate {
         let quota = Quota::with_period(self.interval)?.allow_burst(self.burst);
         let taken = self.taken.get_or_init(|| {
             let state = TheoreticalArrival::default();
-            let clock = MonotonicClock(Arc::clone(&self.clock));
-            let limiter = RateLimiter::new(quota, state.clone(), clock);
+            let began = self.clock.monotonic();
+            // What the limiter counts from is then known to the nanosecond.
+            let limiter = standing_at(began, || {
+                let clock = MonotonicClock(Arc::clone(&self.clock));
+                RateLimiter::new(quota, state.clone(), clock)
+            });
             Box::new(Taken {
                 state,
                 limiter,
-                // Not before the limiter did: what is told of it is never too much.
-                began: self.clock.monotonic(),
+                began,
             })
         });
         Some(taken)
+    }
+
+    /// Goes on from what an earlier rate has counted, which is time: so it is also where one unit now takes another time.
+    pub(super) fn continuing(&self, earlier: &Self) {
+        let Some(earlier) = earlier.taken.get() else {
+            return;
+        };
+        let Some(own) = self.taken() else {
+            return;
+        };
+        let known = earlier.state.0.load(Ordering::Acquire);
+        let arrival = earlier.began.saturating_add(Duration::from_nanos(known));
+        let since = arrival.saturating_sub(own.began);
+        let since = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
+        own.state.0.store(since, Ordering::Release);
     }
 
     pub(super) fn take(&self, amount: u64) -> Result<(), Short> {
@@ -157,7 +175,10 @@ impl StateStore for TheoreticalArrival {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
+    use crate::clock::Clock;
     use crate::clock::tests::SetClock;
 
     fn rate(clock: &Arc<SetClock>, interval: Duration, burst: u32) -> Rate {
@@ -207,18 +228,30 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_burst_passes_and_then_the_rate_holds() {
-        let clock = Arc::new(SetClock::default());
-        let rate = rate(&clock, Duration::from_millis(100), 3);
-        for _ in 0..3 {
-            rate.take(1).unwrap();
+    /// A clock of which much goes by between the first two looks, as where a thread is held up, and then nothing to speak of.
+    #[derive(Debug, Default)]
+    struct HeldUpClock(AtomicU64);
+
+    impl Clock for HeldUpClock {
+        fn now(&self) -> SystemTime {
+            SystemTime::UNIX_EPOCH
         }
-        assert_eq!(rate.take(1), Err(Short::Until(Duration::from_millis(100))));
-        clock.advance(Duration::from_millis(100));
-        rate.take(1).unwrap();
-        assert!(rate.take(1).is_err());
-        assert_eq!(rate.take(4), Err(Short::Never));
+
+        fn monotonic(&self) -> Duration {
+            let looks = self.0.fetch_add(1, Ordering::Relaxed);
+            Duration::from_millis(50 * looks.min(1)) + Duration::from_nanos(looks)
+        }
+    }
+
+    #[test]
+    fn what_is_told_does_not_depend_on_how_long_it_took_to_make_it() {
+        let clock = Arc::new(HeldUpClock::default());
+        let burst = NonZeroU32::new(5).unwrap();
+        let rate = Rate::new(Duration::from_secs(1), burst, clock).unwrap();
+        for left in (0..5).rev() {
+            rate.take(1).unwrap();
+            assert_eq!(rate.left().0.left, left);
+        }
     }
 
     #[test]

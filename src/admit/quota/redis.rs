@@ -8,6 +8,7 @@
 mod key;
 mod lease;
 mod script;
+mod unheard;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -17,15 +18,14 @@ use futures_util::StreamExt as _;
 use smallvec::SmallVec;
 use tokio::task::JoinHandle;
 
-use self::lease::{Leases, Returned};
+use self::lease::Leases;
 use self::script::{Action, Answer, Line, Script};
+use self::unheard::{Taken, UnderWay, Unheard};
 use super::arithmetic::Bound;
 use super::{Asking, Charge, Charged, CountsAway, Level, SharedCounts, Short};
 use crate::clock::SharedClock;
 use crate::redis::{Connection, NoAnswer};
 
-/// Into a window's life a refund counts for nothing so long: what it gives back may have been taken of the one before.
-const YOUNG_WINDOW: u64 = 60_000_000;
 /// How often it is tried to name the window in which the server is.
 const ATTEMPTS: usize = 3;
 /// How many leases are given back together.
@@ -65,6 +65,7 @@ struct Shared {
     clock: SharedClock,
     /// The server's time less this replica's, in microseconds.
     ahead: AtomicI64,
+    unheard: Unheard,
 }
 
 /// What became of some of the charges.
@@ -91,6 +92,7 @@ impl RedisCounts {
             leases: Leases::new(leasing),
             clock,
             ahead: AtomicI64::new(ahead),
+            unheard: Unheard::default(),
         });
         let sweeping = tokio::spawn(sweep(Arc::clone(&shared), leasing.life));
         Self { shared, sweeping }
@@ -106,18 +108,17 @@ impl Drop for RedisCounts {
 impl SharedCounts for RedisCounts {
     fn charge_at_hand(&self, charges: &[Charge<'_>]) -> Option<Charged> {
         let shared = &self.shared;
-        shared
-            .leases
-            .take(shared.redis.prefix(), charges, shared.now())
-            .map(Charged::Made)
+        let at = shared.now();
+        let counts = shared.leases.take(shared.redis.prefix(), charges, at)?;
+        Some(Charged::Made { counts, at })
     }
 
     fn charge<'a>(&'a self, charges: &'a [Charge<'a>]) -> Asking<'a, Charged> {
         Box::pin(self.shared.charge(charges))
     }
 
-    fn refund<'a>(&'a self, charges: &'a [Charge<'a>]) -> Asking<'a, ()> {
-        Box::pin(self.shared.refund(charges))
+    fn refund<'a>(&'a self, charges: &'a [Charge<'a>], at: u64) -> Asking<'a, ()> {
+        Box::pin(self.shared.refund(charges, at))
     }
 
     fn levels<'a>(&'a self, charges: &'a [Charge<'a>]) -> Asking<'a, Vec<Level>> {
@@ -132,41 +133,44 @@ impl Shared {
         u64::try_from(now).unwrap_or(0)
     }
 
-    async fn charge(&self, charges: &[Charge<'_>]) -> Result<Charged, CountsAway> {
+    async fn charge(self: &Arc<Self>, charges: &[Charge<'_>]) -> Result<Charged, CountsAway> {
         let (service, tenant) = parts(charges);
-        let mut levels: SmallVec<[_; 4]> = smallvec::smallvec![None; charges.len()];
-        let mut taken: SmallVec<[Charge<'_>; 4]> = SmallVec::new();
+        let mut counts: SmallVec<[_; 4]> = smallvec::smallvec![None; charges.len()];
+        let mut taken = Taken::nothing(self);
         if !service.is_empty() {
-            let wanted: SmallVec<[Charge<'_>; 4]> = service.iter().map(|&i| charges[i]).collect();
-            let at_hand = self.leases.take(self.redis.prefix(), &wanted, self.now());
-            let made = match at_hand {
-                Some(made) => made,
+            let wanted = some(charges, &service);
+            let now = self.now();
+            let at_hand = self.leases.take(self.redis.prefix(), &wanted, now);
+            let (made, at) = match at_hand {
+                Some(made) => (made, now),
                 None => match self.charge_slot(&wanted).await? {
-                    Charged::Made(made) => made,
+                    Charged::Made { counts, at } => (counts, at),
                     Charged::Refused { index, short } => {
                         let index = service[index];
                         return Ok(Charged::Refused { index, short });
                     }
                 },
             };
+            taken.at = at;
             for ((&place, charge), made) in service.iter().zip(&wanted).zip(made) {
-                levels[place] = Some(made);
+                counts[place] = Some(made);
                 if made.1.is_none() {
-                    taken.push(*charge);
+                    taken.charges.push(*charge);
                 }
             }
         }
         if !tenant.is_empty() {
-            let wanted: SmallVec<[Charge<'_>; 4]> = tenant.iter().map(|&i| charges[i]).collect();
-            let answer = self.charge_slot(&wanted).await;
-            if !matches!(answer, Ok(Charged::Made(_))) {
+            let answer = self.charge_slot(&some(charges, &tenant)).await;
+            if !matches!(answer, Ok(Charged::Made { .. })) {
                 // None is made. What cannot be given back stays used.
-                let _ = self.refund(&taken).await;
+                let _ = taken.give_back().await;
             }
             match answer? {
-                Charged::Made(made) => {
+                Charged::Made { counts: made, at } => {
+                    // Of the first: what began between the two is not what was charged then.
+                    taken.at = taken.at.min(at);
                     for (&place, made) in tenant.iter().zip(made) {
-                        levels[place] = Some(made);
+                        counts[place] = Some(made);
                     }
                 }
                 Charged::Refused { index, short } => {
@@ -175,12 +179,20 @@ impl Shared {
                 }
             }
         }
-        Ok(Charged::Made(levels.into_iter().flatten().collect()))
+        Ok(Charged::Made {
+            counts: counts.into_iter().flatten().collect(),
+            at: taken.keep(),
+        })
     }
 
     /// Makes charges that share a slot.
-    async fn charge_slot(&self, charges: &[Charge<'_>]) -> Result<Charged, CountsAway> {
+    async fn charge_slot(self: &Arc<Self>, charges: &[Charge<'_>]) -> Result<Charged, CountsAway> {
         let asked = self.leases.asking(self.redis.prefix(), charges, self.now());
+        if !asked.outdated.is_empty()
+            && let Err(away) = self.give_back(&asked.outdated).await
+        {
+            tracing::debug!("what was leased is lost: {away}");
+        }
         let (bounds, answer) = self.run(Action::Charge, charges, &asked.extras).await?;
         match answer {
             Answer::Refused { now, index, used } => {
@@ -194,59 +206,83 @@ impl Shared {
                 Ok(Charged::Refused { index, short })
             }
             Answer::Done { now, counts } => {
-                asked.answered(&bounds, &counts);
-                let each = bounds.iter().zip(charges).zip(&counts);
+                let held = asked.answered(&bounds, &counts);
+                let each = bounds.iter().zip(charges).zip(counts.iter().zip(held));
                 let made: Made = each
-                    .map(|((bound, charge), count)| {
+                    .map(|((bound, charge), (count, held))| {
                         let short = count.shadowed.then(|| {
                             let cost = bound.cost(charge.amount);
                             bound
                                 .short(count.used.used, cost, now)
                                 .unwrap_or(Short::Never)
                         });
-                        (bound.level(count.used.used, now), short)
+                        (bound.level_holding(count.used.used, held, now), short)
                     })
                     .collect();
-                Ok(Charged::Made(made))
+                Ok(Charged::Made {
+                    counts: made,
+                    at: now,
+                })
             }
         }
     }
 
-    async fn refund(&self, charges: &[Charge<'_>]) -> Result<(), CountsAway> {
-        let now = self.now();
-        let mut left: SmallVec<[Charge<'_>; 4]> = SmallVec::new();
+    async fn refund(&self, charges: &[Charge<'_>], at: u64) -> Result<(), CountsAway> {
+        let (service, tenant) = parts(charges);
+        for places in [service, tenant] {
+            let lines = self.put_back(&some(charges, &places), at);
+            self.give_back(&lines).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes into leases what was charged at this time, and says what there is no room for in them. Of a window that has ended, nothing.
+    fn put_back(&self, charges: &[Charge<'_>], at: u64) -> SmallVec<[Line; 4]> {
+        let (now, prefix) = (self.now(), self.redis.prefix());
+        let mut lines = SmallVec::new();
         for charge in charges {
-            let window = Bound::of(charge.measure, now).window;
-            let young = window.is_some_and(|(start, _)| now < start + YOUNG_WINDOW);
-            if !young && !self.leases.put_back(self.redis.prefix(), charge, now) {
-                left.push(*charge);
+            let bound = Bound::of(charge.measure, at);
+            if !bound.is_over(now) && !self.leases.put_back(prefix, charge, &bound) {
+                lines.push(Line::of(prefix, charge, bound, 0));
             }
         }
-        let (service, tenant) = parts(&left);
-        for places in [service, tenant] {
-            if !places.is_empty() {
-                let some: SmallVec<[Charge<'_>; 4]> = places.iter().map(|&i| left[i]).collect();
-                self.run(Action::Refund, &some, &[]).await?;
+        lines
+    }
+
+    /// Gives back so much of counts of one slot, in windows that have not ended.
+    async fn give_back(&self, lines: &[Line]) -> Result<(), CountsAway> {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let answer = self.script.run(&self.redis, Action::Refund, lines).await;
+        let (_, done) = answer.map_err(|error| away(&error))?;
+        if done.is_none() && lines.len() > 1 {
+            // One of the windows has just ended: that keeps back nothing of the others.
+            for line in lines {
+                let line = std::slice::from_ref(line);
+                let answer = self.script.run(&self.redis, Action::Refund, line).await;
+                answer.map_err(|error| away(&error))?;
             }
         }
         Ok(())
     }
 
-    async fn levels(&self, charges: &[Charge<'_>]) -> Result<Vec<Level>, CountsAway> {
+    async fn levels(self: &Arc<Self>, charges: &[Charge<'_>]) -> Result<Vec<Level>, CountsAway> {
         let (service, tenant) = parts(charges);
         let mut levels = vec![None; charges.len()];
         for places in [service, tenant] {
             if places.is_empty() {
                 continue;
             }
-            let some: SmallVec<[Charge<'_>; 4]> = places.iter().map(|&i| charges[i]).collect();
-            let (bounds, answer) = self.run(Action::Levels, &some, &[]).await?;
+            let asked = some(charges, &places);
+            let (bounds, answer) = self.run(Action::Levels, &asked, &[]).await?;
             if let Answer::Done { now, counts } = answer {
                 for ((&place, bound), count) in places.iter().zip(&bounds).zip(&counts) {
-                    let mut level = bound.level(count.used.used, now);
                     // What is held here is there as well.
-                    level.left += self.leases.held(self.redis.prefix(), &charges[place], now);
-                    levels[place] = Some(level);
+                    let held = self
+                        .leases
+                        .held(self.redis.prefix(), &charges[place], bound);
+                    levels[place] = Some(bound.level_holding(count.used.used, held, now));
                 }
             }
         }
@@ -255,7 +291,7 @@ impl Shared {
 
     /// Runs the script over counts of one slot, in the windows of the server's time.
     async fn run(
-        &self,
+        self: &Arc<Self>,
         action: Action,
         charges: &[Charge<'_>],
         extras: &[u64],
@@ -266,16 +302,18 @@ impl Shared {
                 .iter()
                 .map(|charge| Bound::of(charge.measure, now))
                 .collect();
-            let lines = bounds.iter().zip(charges).enumerate();
-            let lines: SmallVec<[Line<'_>; 4]> = lines
-                .map(|(index, (bound, charge))| Line {
-                    charge,
-                    bound: *bound,
-                    extra: extras.get(index).copied().unwrap_or(0),
+            let each = bounds.iter().zip(charges).enumerate();
+            let lines: SmallVec<[Line; 4]> = each
+                .map(|(index, (bound, charge))| {
+                    let extra = extras.get(index).copied().unwrap_or(0);
+                    Line::of(self.redis.prefix(), charge, *bound, extra)
                 })
                 .collect();
             let before = micros(self.clock.monotonic());
-            let answer = self.script.run(&self.redis, action, &lines).await;
+            let answer = match action {
+                Action::Charge => UnderWay::charge(self, &lines).await,
+                _ => self.script.run(&self.redis, action, &lines).await,
+            };
             let (server, answer) = answer.map_err(|error| away(&error))?;
             // Of the moment before: it is the server's time or a little later, so that a window ends here no later than there.
             let ahead = i64::try_from(server).unwrap_or(i64::MAX) - before;
@@ -287,14 +325,6 @@ impl Shared {
         Err(CountsAway(
             "the server's clock does not stand still".to_owned(),
         ))
-    }
-
-    /// Gives back what is held and nobody asks for.
-    async fn give_back(&self, returned: Returned) {
-        let answer = self.script.give_back(&self.redis, &returned).await;
-        if let Err(error) = answer {
-            tracing::debug!("what was leased is lost: {error}");
-        }
     }
 }
 
@@ -308,7 +338,11 @@ async fn sweep(shared: Arc<Shared>, life: Duration) {
         }
         for shard in 0..lease::SHARDS {
             let idle = futures_util::stream::iter(shared.leases.idle(shard, shared.now()));
-            let given = idle.for_each_concurrent(TOGETHER, |idle| shared.give_back(idle));
+            let given = idle.for_each_concurrent(TOGETHER, async |idle| {
+                if let Err(away) = shared.give_back(&[idle]).await {
+                    tracing::debug!("what was leased is lost: {away}");
+                }
+            });
             given.await;
         }
     }
@@ -317,6 +351,10 @@ async fn sweep(shared: Arc<Shared>, life: Duration) {
 /// The places of the service's charges, and of the tenant's.
 fn parts(charges: &[Charge<'_>]) -> (SmallVec<[usize; 4]>, SmallVec<[usize; 4]>) {
     (0..charges.len()).partition(|&index| charges[index].key.tenant.is_none())
+}
+
+fn some<'a>(charges: &[Charge<'a>], places: &[usize]) -> SmallVec<[Charge<'a>; 4]> {
+    places.iter().map(|&place| charges[place]).collect()
 }
 
 fn away(error: &NoAnswer) -> CountsAway {

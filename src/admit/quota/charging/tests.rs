@@ -18,6 +18,9 @@ const FULL: Level = Level {
     reset: Duration::from_secs(7),
 };
 
+/// By the clock of the store.
+const CHARGED_AT: u64 = 1_781_092_800_000_000;
+
 #[derive(Debug, Default)]
 struct Fake {
     away: AtomicBool,
@@ -57,7 +60,10 @@ impl Fake {
                 index,
                 short: Short::Until(Duration::from_secs(9)),
             },
-            None => Charged::Made(charges.iter().map(|_| (FULL, None)).collect()),
+            None => Charged::Made {
+                counts: charges.iter().map(|_| (FULL, None)).collect(),
+                at: CHARGED_AT,
+            },
         }
     }
 }
@@ -76,7 +82,8 @@ impl SharedCounts for Fake {
         Box::pin(async { self.answer(self.charged(charges)) })
     }
 
-    fn refund<'a>(&'a self, charges: &'a [Charge<'a>]) -> Asking<'a, ()> {
+    fn refund<'a>(&'a self, charges: &'a [Charge<'a>], at: u64) -> Asking<'a, ()> {
+        assert_eq!(at, CHARGED_AT);
         self.note("refund", charges);
         Box::pin(async { self.answer(()) })
     }

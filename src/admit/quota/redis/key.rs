@@ -1,4 +1,5 @@
-//! The names of counts in Redis: `{prefix}:{tenant}:{limit}:{caller}:{window}`, the tenant in braces as the hash tag.
+//! The names of counts in Redis: `{prefix}:{tenant}:{limit}:{caller}:{window}`, the tenant in braces as the hash tag. What counts bytes is a
+//! `{limit}+bytes`.
 //!
 //! Invariant: no text of a caller can make a name that is another count's, or move a count to another slot. Letters, digits and `-_.@`
 //! stand for themselves, everything else is `%` and two digits, and a caller longer than 64 bytes is a hash.
@@ -6,8 +7,9 @@
 use sha2::{Digest as _, Sha256};
 use smallvec::SmallVec;
 
-use super::super::CountKey;
 use super::super::arithmetic::Bound;
+use super::super::limit::Unit;
+use super::super::{Charge, CountKey, Measure, Period};
 
 /// The longest caller that stands in a name as it is, in bytes.
 const LONGEST: usize = 64;
@@ -27,6 +29,10 @@ pub(super) fn name(prefix: &str, key: &CountKey<'_>) -> Name {
     name.extend_from_slice(tenant.as_bytes());
     name.extend_from_slice(b"}:");
     push(&mut name, key.limit.as_bytes());
+    if key.unit == Unit::UploadBytes {
+        // A limit that is called so has `%2b` there.
+        name.extend_from_slice(b"+bytes");
+    }
     name.push(b':');
     match key.caller {
         None => {}
@@ -54,6 +60,29 @@ pub(super) fn with_window(name: &mut Name, bound: &Bound) {
     }
 }
 
+/// The name of what is held of a count: with what tells its windows from those of a limit that was called the same.
+pub(super) fn of_lease(prefix: &str, charge: &Charge<'_>) -> Name {
+    let mut name = name(prefix, &charge.key);
+    name.push(0);
+    match charge.measure {
+        Measure::Rate { .. } => {}
+        Measure::Window { period, zone, .. } => {
+            name.push(match period {
+                Period::Day => b'd',
+                Period::Month => b'm',
+            });
+            name.extend_from_slice(zone.iana_name().unwrap_or_default().as_bytes());
+        }
+    }
+    name
+}
+
+/// The name of the count, without its window, of which something is held by that name.
+pub(super) fn of_count(lease: &[u8]) -> Name {
+    let end = lease.iter().rposition(|byte| *byte == 0);
+    Name::from_slice(&lease[..end.unwrap_or(lease.len())])
+}
+
 fn push(name: &mut Name, text: &[u8]) {
     for &byte in text {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'@') {
@@ -72,6 +101,11 @@ fn hex(name: &mut Name, byte: u8) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+    use std::time::Duration;
+
+    use jiff::tz::TimeZone;
+
     use super::*;
     use crate::names::TenantId;
 
@@ -85,6 +119,7 @@ mod tests {
                 &CountKey {
                     tenant,
                     limit,
+                    unit: Unit::Urls,
                     caller,
                 },
             );
@@ -124,5 +159,48 @@ mod tests {
         let long = |caller| named(tenant, "urls", Some(caller), None);
         assert_ne!(long(one), long(two));
         assert_eq!(long(one).len(), "presignd:{acme}:urls:#:ns".len() + 64);
+    }
+
+    #[test]
+    fn what_is_held_of_one_measure_is_not_held_of_another() {
+        let day = |period, zone| Measure::Window {
+            most: 5,
+            period,
+            zone: TimeZone::get(zone).unwrap(),
+        };
+        let rate = Measure::Rate {
+            interval: Duration::from_secs(1),
+            burst: 5,
+        };
+        let measures = [
+            day(Period::Day, "UTC"),
+            day(Period::Month, "UTC"),
+            day(Period::Day, "Europe/Berlin"),
+            rate,
+        ];
+        let key = CountKey {
+            tenant: None,
+            limit: "urls",
+            unit: Unit::Urls,
+            caller: None,
+        };
+        let bytes = CountKey {
+            unit: Unit::UploadBytes,
+            ..key
+        };
+        assert_eq!(&name("p", &bytes)[..], b"p:{*}:urls+bytes:");
+        let names = measures.each_ref().map(|measure| {
+            let charge = Charge {
+                key,
+                measure,
+                amount: 1,
+                shadow: false,
+            };
+            let held = of_lease("presignd", &charge);
+            assert_eq!(of_count(&held), name("presignd", &key));
+            held
+        });
+        let different: HashSet<_> = names.iter().collect();
+        assert_eq!(different.len(), names.len());
     }
 }

@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use super::super::arithmetic::{Bound, Used};
 use super::super::{Charge, CountKey, Level};
 use super::key::{self, Name};
-use super::script::Count;
+use super::script::{Count, Line};
 use super::{Leasing, Made};
 
 /// Parts that are locked apart: the last is the service's.
@@ -52,21 +52,23 @@ pub(super) struct Asked<'l> {
     names: SmallVec<[Name; 4]>,
     /// In units, for each charge.
     pub(super) extras: SmallVec<[u64; 4]>,
-}
-
-/// What goes back to Redis.
-#[derive(Debug)]
-pub(super) struct Returned {
-    pub(super) name: Box<[u8]>,
-    pub(super) bound: Bound,
-    pub(super) units: u64,
+    /// What was held under limits that have been changed since, and is to go back first.
+    pub(super) outdated: SmallVec<[Line; 1]>,
 }
 
 impl Lease {
-    /// The units that can be used now.
-    fn usable(&self, now: u64) -> u64 {
+    /// The units that are held now.
+    fn held(&self, now: u64) -> u64 {
         match self.seen {
-            Some((bound, _)) if bound.window.is_none_or(|(_, end)| now < end) => self.units,
+            Some((bound, _)) if !bound.is_over(now) => self.units,
+            _ => 0,
+        }
+    }
+
+    /// The units that are held of a count that has this bound now.
+    fn held_of(&self, bound: &Bound) -> u64 {
+        match self.seen {
+            Some((seen, _)) if seen.counts_as(bound) => self.units,
             _ => 0,
         }
     }
@@ -74,9 +76,8 @@ impl Lease {
     /// Where the count stands, as far as is known here.
     fn level(&self, now: u64) -> Option<Level> {
         let (bound, used) = self.seen?;
-        let mut level = bound.level(bound.drained(used, now).used, now);
-        level.left = (level.left + self.units).min(bound.units());
-        Some(level)
+        let used = bound.drained(used, now).used;
+        Some(bound.level_holding(used, self.units, now))
     }
 }
 
@@ -102,9 +103,12 @@ impl Leases {
                 Some(_) => tenant.as_deref(),
                 None => service.as_deref(),
             };
-            let name = key::name(prefix, &charge.key);
+            let name = key::of_lease(prefix, charge);
             let lease = shard?.get(&name[..])?;
-            if lease.usable(now) < charge.amount || lease.seen.is_none() {
+            let known = lease
+                .seen
+                .is_some_and(|(seen, _)| seen.is_still(charge.measure));
+            if !known || lease.held(now) < charge.amount {
                 return None;
             }
             names.push(name);
@@ -134,16 +138,28 @@ impl Leases {
             shard,
             names: SmallVec::new(),
             extras: SmallVec::new(),
+            outdated: SmallVec::new(),
         };
         let mut leases = self.lock(shard);
         for charge in charges {
-            let name = key::name(prefix, &charge.key);
+            let name = key::of_lease(prefix, charge);
             let block = block(&Bound::of(charge.measure, now), self.share(&charge.key));
             let mut extra = 0;
             if block > 0 {
                 if let Some(lease) = leases.get_mut(&name[..]) {
+                    if let Some((seen, _)) = lease
+                        .seen
+                        .filter(|(seen, _)| !seen.is_still(charge.measure))
+                    {
+                        if lease.held(now) > 0 {
+                            let line = Line::returning(key::of_count(&name), seen, lease.units);
+                            asked.outdated.push(line);
+                        }
+                        lease.units = 0;
+                        lease.seen = None;
+                    }
                     if lease.asked == 0 {
-                        extra = block.saturating_sub(lease.usable(now));
+                        extra = block.saturating_sub(lease.held(now));
                         lease.asked = extra;
                     }
                     lease.visited = now;
@@ -163,43 +179,40 @@ impl Leases {
         asked
     }
 
-    /// Takes a refund in, if there is room for it in a lease.
-    pub(super) fn put_back(&self, prefix: &str, charge: &Charge<'_>, now: u64) -> bool {
+    /// Takes in a refund of what was charged under this bound, if there is room for it in a lease.
+    pub(super) fn put_back(&self, prefix: &str, charge: &Charge<'_>, bound: &Bound) -> bool {
         let share = self.share(&charge.key);
-        let bound = Bound::of(charge.measure, now);
-        let name = key::name(prefix, &charge.key);
+        let name = key::of_lease(prefix, charge);
         let mut leases = self.lock(self.shard_of(&charge.key));
         let Some(lease) = leases.get_mut(&name[..]) else {
             return false;
         };
-        let fits = lease.seen.is_some_and(|(seen, _)| seen == bound)
-            && (lease.units + lease.asked).saturating_add(charge.amount) <= block(&bound, share);
+        let fits = lease.seen.is_some_and(|(seen, _)| seen == *bound)
+            && (lease.units + lease.asked).saturating_add(charge.amount) <= block(bound, share);
         if fits {
             lease.units += charge.amount;
         }
         fits
     }
 
-    /// What is held of a count.
-    pub(super) fn held(&self, prefix: &str, charge: &Charge<'_>, now: u64) -> u64 {
-        let name = key::name(prefix, &charge.key);
+    /// What is held of a count that has this bound now.
+    pub(super) fn held(&self, prefix: &str, charge: &Charge<'_>, bound: &Bound) -> u64 {
+        let name = key::of_lease(prefix, charge);
         let leases = self.lock(self.shard_of(&charge.key));
-        leases.get(&name[..]).map_or(0, |lease| lease.usable(now))
+        leases
+            .get(&name[..])
+            .map_or(0, |lease| lease.held_of(bound))
     }
 
     /// Ends leases that nobody has asked for during their life, and says what goes back.
-    pub(super) fn idle(&self, shard: usize, now: u64) -> Vec<Returned> {
+    pub(super) fn idle(&self, shard: usize, now: u64) -> Vec<Line> {
         let life = u64::try_from(self.leasing.life.as_micros()).unwrap_or(u64::MAX);
         let mut returned = Vec::new();
         self.lock(shard).retain(|name, lease| {
             let keep = lease.asked > 0 || now.saturating_sub(lease.visited) < life;
-            let units = lease.usable(now);
+            let units = lease.held(now);
             if let (false, true, Some((bound, _))) = (keep, units > 0, lease.seen) {
-                returned.push(Returned {
-                    name: name.clone(),
-                    bound,
-                    units,
-                });
+                returned.push(Line::returning(key::of_count(name), bound, units));
             }
             keep
         });
@@ -230,30 +243,27 @@ impl Leases {
 }
 
 impl Asked<'_> {
-    /// Takes in what was given: the bounds of the charges, and their counts.
-    pub(super) fn answered(&self, bounds: &[Bound], counts: &[Count]) {
+    /// Takes in what was given: the bounds of the charges, and their counts. Says what is held of each now.
+    pub(super) fn answered(&self, bounds: &[Bound], counts: &[Count]) -> SmallVec<[u64; 4]> {
         let mut leases = self.leases.lock(self.shard);
         let given = self
             .names
             .iter()
             .zip(&self.extras)
             .zip(bounds.iter().zip(counts));
-        for ((name, extra), (bound, count)) in given {
+        let held = given.map(|((name, extra), (bound, count))| {
             let Some(lease) = leases.get_mut(&name[..]) else {
-                continue;
+                return 0;
             };
-            // What is left of another window is not of this one.
-            if lease
-                .seen
-                .is_some_and(|(seen, _)| seen.window != bound.window)
-            {
-                lease.units = 0;
-            }
+            // What is left of another window is not of this one, nor is another interval's time this one's.
+            lease.units = lease.held_of(bound);
             lease.seen = Some((*bound, count.used));
             if count.extra {
                 lease.units += extra;
             }
-        }
+            lease.units
+        });
+        held.collect()
     }
 }
 

@@ -8,8 +8,7 @@ use smallvec::SmallVec;
 
 use super::super::Charge;
 use super::super::arithmetic::{Bound, Used};
-use super::key;
-use super::lease::Returned;
+use super::key::{self, Name};
 use crate::redis::{Connection, NoAnswer};
 
 /// What is to be done.
@@ -21,12 +20,40 @@ pub(super) enum Action {
 }
 
 /// One count of a call.
-#[derive(Debug)]
-pub(super) struct Line<'a> {
-    pub(super) charge: &'a Charge<'a>,
+#[derive(Debug, Clone)]
+pub(super) struct Line {
+    /// With its window.
+    pub(super) name: Name,
     pub(super) bound: Bound,
-    /// So many units more, if there is room.
+    /// What is wanted of the room.
+    pub(super) cost: u64,
+    /// So much more of it, if there is that much.
     pub(super) extra: u64,
+    pub(super) shadow: bool,
+}
+
+impl Line {
+    /// What a charge wants, and so many units more.
+    pub(super) fn of(prefix: &str, charge: &Charge<'_>, bound: Bound, extra: u64) -> Self {
+        let name = key::name(prefix, &charge.key);
+        Self {
+            extra: bound.cost(extra),
+            shadow: charge.shadow,
+            ..Self::returning(name, bound, charge.amount)
+        }
+    }
+
+    /// So many units of a count, which is named without its window.
+    pub(super) fn returning(mut name: Name, bound: Bound, units: u64) -> Self {
+        key::with_window(&mut name, &bound);
+        Self {
+            name,
+            bound,
+            cost: bound.cost(units),
+            extra: 0,
+            shadow: false,
+        }
+    }
 }
 
 /// What came of it.
@@ -74,98 +101,64 @@ impl Script {
         &self,
         redis: &Connection,
         action: Action,
-        lines: &[Line<'_>],
+        lines: &[Line],
     ) -> Result<(u64, Option<Answer>), NoAnswer> {
-        let names = lines.iter().map(|line| {
-            let mut name = key::name(redis.prefix(), &line.charge.key);
-            key::with_window(&mut name, &line.bound);
-            name
-        });
-        let numbers = lines.iter().map(|line| Numbers {
-            bound: line.bound,
-            cost: line.bound.cost(line.charge.amount),
-            extra: line.bound.cost(line.extra),
-            shadow: line.charge.shadow,
-        });
-        let numbers: SmallVec<[Numbers; 4]> = numbers.collect();
-        let names: SmallVec<[key::Name; 4]> = names.collect();
-        let answer = self.send(redis, action, &names, &numbers).await?;
-        read(&answer, lines.len()).ok_or_else(|| NoAnswer::Error {
-            code: None,
-            message: "the script's answer makes no sense".to_owned(),
-        })
-    }
-
-    /// Gives back what was leased of one count.
-    pub(super) async fn give_back(
-        &self,
-        redis: &Connection,
-        returned: &Returned,
-    ) -> Result<(), NoAnswer> {
-        let mut name = key::Name::from_slice(&returned.name);
-        key::with_window(&mut name, &returned.bound);
-        let numbers = Numbers {
-            bound: returned.bound,
-            cost: returned.bound.cost(returned.units),
-            extra: 0,
-            shadow: false,
-        };
-        self.send(redis, Action::Refund, &[name], &[numbers])
-            .await
-            .map(drop)
-    }
-
-    async fn send(
-        &self,
-        redis: &Connection,
-        action: Action,
-        names: &[key::Name],
-        numbers: &[Numbers],
-    ) -> Result<Vec<i64>, NoAnswer> {
-        let offset = self.offset.load(Ordering::Relaxed);
-        let command = |name: &str, script: &str| -> Cmd {
-            let mut command = ::redis::cmd(name);
-            command.arg(script).arg(names.len());
-            for name in names {
-                command.arg(&name[..]);
-            }
-            command.arg(match action {
-                Action::Charge => "charge",
-                Action::Refund => "refund",
-                Action::Levels => "levels",
-            });
-            command.arg(offset);
-            for numbers in numbers {
-                match numbers.bound.window {
-                    None => command.arg(0 - numbers.bound.drain.cast_signed()).arg(0),
-                    Some((start, end)) => command.arg(start).arg(end),
-                };
-                command.arg(numbers.cost).arg(numbers.bound.room);
-                command.arg(numbers.extra).arg(u8::from(numbers.shadow));
-            }
-            command
-        };
-        let known = command("EVALSHA", self.script.get_hash());
-        match redis.ask(&known).await {
-            // A server that was started since, or another master.
-            Err(NoAnswer::Error { code, .. }) if code.as_deref() == Some("NOSCRIPT") => {
-                redis.ask(&command("EVAL", SOURCE)).await
-            }
-            answer => answer,
+        let mut answer: Result<Vec<i64>, _> = redis.ask(&self.command(action, lines)).await;
+        if answer.as_ref().is_err_and(is_unknown) {
+            answer = redis.ask(&self.whole(action, lines)).await;
         }
+        read(&answer?, lines.len())
+    }
+
+    /// The command, to servers that know the script.
+    pub(super) fn command(&self, action: Action, lines: &[Line]) -> Cmd {
+        self.named("EVALSHA", self.script.get_hash(), action, lines)
+    }
+
+    /// The command with the script itself, to servers that do not.
+    pub(super) fn whole(&self, action: Action, lines: &[Line]) -> Cmd {
+        self.named("EVAL", SOURCE, action, lines)
+    }
+
+    fn named(&self, name: &str, script: &str, action: Action, lines: &[Line]) -> Cmd {
+        let mut command = ::redis::cmd(name);
+        command.arg(script).arg(lines.len());
+        for line in lines {
+            command.arg(&line.name[..]);
+        }
+        command.arg(match action {
+            Action::Charge => "charge",
+            Action::Refund => "refund",
+            Action::Levels => "levels",
+        });
+        command.arg(self.offset.load(Ordering::Relaxed));
+        for line in lines {
+            match line.bound.window {
+                None => command.arg(0 - line.bound.drain.cast_signed()).arg(0),
+                Some((start, end)) => command.arg(start).arg(end),
+            };
+            command.arg(line.cost).arg(line.bound.room);
+            command.arg(line.extra).arg(u8::from(line.shadow));
+        }
+        command
     }
 }
 
-/// What the script is told of one count.
-struct Numbers {
-    bound: Bound,
-    cost: u64,
-    extra: u64,
-    shadow: bool,
+/// Whether the server does not know the script: it was started since, or is another master.
+pub(super) fn is_unknown(error: &NoAnswer) -> bool {
+    matches!(error, NoAnswer::Error { code: Some(code), .. } if code == "NOSCRIPT")
+}
+
+/// What the script said of so many counts.
+pub(super) fn read(answer: &[i64], counts: usize) -> Result<(u64, Option<Answer>), NoAnswer> {
+    sense(answer, counts).ok_or_else(|| NoAnswer::Error {
+        code: None,
+        message: "the script's answer makes no sense".to_owned(),
+    })
 }
 
 /// `None`: it makes no sense.
-fn read(answer: &[i64], counts: usize) -> Option<(u64, Option<Answer>)> {
+fn sense(answer: &[i64], counts: usize) -> Option<(u64, Option<Answer>)> {
     let [now, what, rest @ ..] = answer else {
         return None;
     };
@@ -203,13 +196,13 @@ mod tests {
 
     #[test]
     fn answers_that_make_no_sense_are_none() {
-        assert_eq!(read(&[7, -1], 2), Some((7, None)));
+        assert_eq!(sense(&[7, -1], 2), Some((7, None)));
         let refused = Answer::Refused {
             now: 7,
             index: 1,
             used: 9,
         };
-        assert_eq!(read(&[7, 2, 9], 2), Some((7, Some(refused))));
+        assert_eq!(sense(&[7, 2, 9], 2), Some((7, Some(refused))));
         for (answer, counts) in [
             (&[][..], 0),
             (&[7], 0),
@@ -222,7 +215,7 @@ mod tests {
             (&[7, -2, 1], 2),
             (&[7, 1], 2),
         ] {
-            assert_eq!(read(answer, counts), None, "{answer:?}");
+            assert_eq!(sense(answer, counts), None, "{answer:?}");
         }
     }
 }
