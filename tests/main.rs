@@ -38,6 +38,7 @@ mod quotas;
 mod recording;
 mod records;
 mod redis_outages;
+mod redis_topologies;
 mod reloading;
 mod sandbox;
 mod scoping;

@@ -7,6 +7,7 @@
 
 mod key;
 mod lease;
+mod moving;
 mod script;
 
 use std::sync::Arc;
@@ -69,6 +70,9 @@ struct Shared {
 
 /// What became of some of the charges.
 type Made = SmallVec<[(Level, Option<Short>); 4]>;
+
+/// What the script said of counts within these bounds.
+type Ran = (SmallVec<[Bound; 4]>, Answer);
 
 impl RedisCounts {
     /// Counts behind a connection. `offset` is added to the server's time, in microseconds: only tests set it, it is 0.
@@ -253,13 +257,31 @@ impl Shared {
         Ok(levels.into_iter().flatten().collect())
     }
 
-    /// Runs the script over counts of one slot, in the windows of the server's time.
+    /// Runs the script over counts of one slot: at once, or one by one while the slot moves to another server.
     async fn run(
         &self,
         action: Action,
         charges: &[Charge<'_>],
         extras: &[u64],
-    ) -> Result<(SmallVec<[Bound; 4]>, Answer), CountsAway> {
+    ) -> Result<Ran, CountsAway> {
+        let ran = match self.run_together(action, charges, extras).await {
+            Err(NoAnswer::Error { code, .. })
+                if charges.len() > 1 && code.as_deref() == Some("TRYAGAIN") =>
+            {
+                self.run_apart(action, charges, extras).await
+            }
+            ran => ran,
+        };
+        ran.map_err(|error| away(&error))
+    }
+
+    /// Runs the script over counts of one slot, in the windows of the server's time.
+    async fn run_together(
+        &self,
+        action: Action,
+        charges: &[Charge<'_>],
+        extras: &[u64],
+    ) -> Result<Ran, NoAnswer> {
         for _ in 0..ATTEMPTS {
             let now = self.now();
             let bounds: SmallVec<[Bound; 4]> = charges
@@ -276,7 +298,7 @@ impl Shared {
                 .collect();
             let before = micros(self.clock.monotonic());
             let answer = self.script.run(&self.redis, action, &lines).await;
-            let (server, answer) = answer.map_err(|error| away(&error))?;
+            let (server, answer) = answer?;
             // Of the moment before: it is the server's time or a little later, so that a window ends here no later than there.
             let ahead = i64::try_from(server).unwrap_or(i64::MAX) - before;
             self.ahead.store(ahead, Ordering::Relaxed);
@@ -284,9 +306,10 @@ impl Shared {
                 return Ok((bounds, answer));
             }
         }
-        Err(CountsAway(
-            "the server's clock does not stand still".to_owned(),
-        ))
+        Err(NoAnswer::Error {
+            code: None,
+            message: "the server's clock does not stand still".to_owned(),
+        })
     }
 
     /// Gives back what is held and nobody asks for.
@@ -303,11 +326,10 @@ async fn sweep(shared: Arc<Shared>, life: Duration) {
     loop {
         tokio::time::sleep(life.max(Duration::from_millis(100))).await;
         // While nobody is there to take them back they can still be used here.
-        if !shared.redis.is_here() {
-            continue;
-        }
+        let back = |name: &[u8]| shared.redis.is_here_for(name);
         for shard in 0..lease::SHARDS {
-            let idle = futures_util::stream::iter(shared.leases.idle(shard, shared.now()));
+            let idle = shared.leases.idle(shard, shared.now(), &back);
+            let idle = futures_util::stream::iter(idle);
             let given = idle.for_each_concurrent(TOGETHER, |idle| shared.give_back(idle));
             given.await;
         }

@@ -187,12 +187,18 @@ impl Leases {
         leases.get(&name[..]).map_or(0, |lease| lease.usable(now))
     }
 
-    /// Ends leases that nobody has asked for during their life, and says what goes back.
-    pub(super) fn idle(&self, shard: usize, now: u64) -> Vec<Returned> {
+    /// Ends leases that nobody has asked for during their life and that can be returned, and says what goes back.
+    pub(super) fn idle(
+        &self,
+        shard: usize,
+        now: u64,
+        can_return: &impl Fn(&[u8]) -> bool,
+    ) -> Vec<Returned> {
         let life = u64::try_from(self.leasing.life.as_micros()).unwrap_or(u64::MAX);
         let mut returned = Vec::new();
         self.lock(shard).retain(|name, lease| {
-            let keep = lease.asked > 0 || now.saturating_sub(lease.visited) < life;
+            let keep =
+                lease.asked > 0 || now.saturating_sub(lease.visited) < life || !can_return(name);
             let units = lease.usable(now);
             if let (false, true, Some((bound, _))) = (keep, units > 0, lease.seen) {
                 returned.push(Returned {
