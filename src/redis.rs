@@ -148,7 +148,7 @@ impl Connection {
                 (one(&dial), Posts::Dial(dial))
             }
             Mode::Sentinel { master, login } => {
-                let dial = Arc::new(Dial::sentinel(&options, master, login)?);
+                let dial = Arc::new(Dial::sentinel(&manner, &options, master, login)?);
                 (one(&dial), Posts::Dial(dial))
             }
             Mode::Cluster => {

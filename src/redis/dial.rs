@@ -45,9 +45,18 @@ impl Manner {
     }
 
     /// A server there. Nothing is connected yet.
-    pub(super) fn client(&self, (host, port): &Address) -> RedisResult<Client> {
+    pub(super) fn client(&self, address: &Address) -> RedisResult<Client> {
+        let info = self.address(address).into_connection_info()?;
+        let info = info.set_redis_settings(self.login.clone());
+        match self.tls.clone() {
+            Some(certificates) => Client::build_with_tls(info, certificates),
+            None => Client::open(info),
+        }
+    }
+
+    fn address(&self, (host, port): &Address) -> ConnectionAddr {
         let (host, port) = (host.clone(), *port);
-        let address = match self.tls {
+        match self.tls {
             None => ConnectionAddr::Tcp(host, port),
             Some(_) => ConnectionAddr::TcpTls {
                 host,
@@ -55,12 +64,6 @@ impl Manner {
                 insecure: false,
                 tls_params: None,
             },
-        };
-        let info = address.into_connection_info()?;
-        let info = info.set_redis_settings(self.login.clone());
-        match self.tls.clone() {
-            Some(certificates) => Client::build_with_tls(info, certificates),
-            None => Client::open(info),
         }
     }
 }
@@ -73,12 +76,13 @@ impl Dial {
 
     /// The master of this name, whoever it is.
     pub(super) fn sentinel(
+        manner: &Manner,
         options: &Options,
         master: &str,
         sentinels: &Login,
     ) -> RedisResult<Self> {
         let nodes = options.servers.iter();
-        let nodes = nodes.map(|(host, port)| ConnectionAddr::Tcp(host.clone(), *port));
+        let nodes = nodes.map(|sentinel| manner.address(sentinel));
         let kind = SentinelServerType::Master;
         let mut builder = SentinelClientBuilder::new(nodes, master, kind)?
             .set_client_to_redis_db(i64::from(options.database));
@@ -94,7 +98,7 @@ impl Dial {
         if let Some(password) = &sentinels.password {
             builder = builder.set_client_to_sentinel_password(password.expose_secret());
         }
-        if let Some(certificates) = options.tls.as_ref().map(certificates) {
+        if let Some(certificates) = manner.tls.clone() {
             builder = builder
                 .set_client_to_redis_tls_mode(TlsMode::Secure)
                 .set_client_to_redis_certificates(certificates.clone())
