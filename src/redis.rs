@@ -3,23 +3,28 @@
 //! Invariants: nobody waits longer than the timeout for an answer; while it is known that nobody answers, the error comes at once; and
 //! what was lost is found again in the background, without anybody asking. Starting waits for nothing.
 
+mod cluster;
 mod dial;
 mod keeper;
 mod notices;
+mod server;
+mod slot;
+mod slots;
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use ::redis::aio::ConnectionLike as _;
 use ::redis::{Cmd, FromRedisValue, Value};
 use secrecy::SecretString;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
-use self::dial::Line;
-use self::keeper::{Keeper, Lines};
+use self::cluster::Cluster;
+use self::dial::{Dial, Manner};
+use self::notices::Posts;
+use self::server::{Failure, Late, Server};
 
 /// Where it is, and how to speak to it.
 #[derive(Debug, Clone)]
@@ -65,11 +70,22 @@ pub struct Login {
     pub password: Option<SecretString>,
 }
 
-/// Whom to trust.
+/// Whom to trust, and who is there.
 #[derive(Debug, Clone, Default)]
 pub struct Tls {
     /// Authorities in PEM. `None`: the system's.
     pub authorities: Option<Vec<u8>>,
+    /// What is shown to servers that ask who is there.
+    pub identity: Option<Identity>,
+}
+
+/// A certificate of this replica's own.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// The chain, in PEM.
+    pub certificate: Vec<u8>,
+    /// Its key, in PEM.
+    pub key: SecretString,
 }
 
 /// Why there is no answer.
@@ -92,19 +108,22 @@ pub enum NoAnswer {
 }
 
 /// A command that goes on its way with the first poll, and the answer that is to come.
-pub struct Sent(Pin<Box<dyn Future<Output = ::redis::RedisResult<Value>> + Send>>);
+pub struct Sent(Pin<Box<dyn Future<Output = Result<Value, Failure>> + Send>>);
 
 /// The handle. The connections end with it.
 #[derive(Debug)]
 pub struct Connection {
-    lines: watch::Receiver<Lines>,
-    /// Which line is next.
-    turn: AtomicUsize,
-    keeper: Arc<Keeper>,
+    serving: Arc<Serving>,
     prefix: String,
     timeout: Duration,
-    tasks: [JoinHandle<()>; 2],
+    listening: JoinHandle<()>,
     notices: watch::Receiver<u64>,
+}
+
+#[derive(Debug)]
+enum Serving {
+    One(Server),
+    Cluster(Cluster),
 }
 
 impl Connection {
@@ -116,25 +135,38 @@ impl Connection {
     /// # Panics
     /// Outside of a runtime.
     pub fn start(options: Options) -> Result<Self, ::redis::RedisError> {
-        let dial = Arc::new(dial::Dial::new(&options)?);
-        let (said, lines) = watch::channel(Lines::default());
-        let keeper = Arc::new(Keeper::default());
-        let kept = keeper::keep(
-            Arc::clone(&keeper),
-            Arc::clone(&dial),
-            options.prefix.clone(),
-            options.timeout,
-            said,
-        );
+        let manner = Manner::new(&options);
+        let one = |dial: &Arc<Dial>| {
+            let probe = probe(&options.prefix, "*");
+            Serving::One(Server::start(
+                Arc::clone(dial),
+                probe,
+                options.timeout,
+                None,
+            ))
+        };
+        let (serving, posts) = match &options.mode {
+            Mode::Single => {
+                let address = options.servers.first().ok_or_else(no_server)?;
+                let dial = Arc::new(Dial::server(&manner, address)?);
+                (one(&dial), Posts::Dial(dial))
+            }
+            Mode::Sentinel { master, login } => {
+                let dial = Arc::new(Dial::sentinel(&manner, &options, master, login)?);
+                (one(&dial), Posts::Dial(dial))
+            }
+            Mode::Cluster => {
+                let posts = Posts::Any(manner, options.servers.clone());
+                (Serving::Cluster(Cluster::start(&options)?), posts)
+            }
+        };
         let (heard, notices) = watch::channel(0);
-        let listening = notices::listen(dial, options.prefix.clone(), heard);
+        let listening = notices::listen(posts, options.prefix.clone(), heard);
         Ok(Self {
-            lines,
-            turn: AtomicUsize::new(0),
-            keeper,
+            serving: Arc::new(serving),
             prefix: options.prefix,
             timeout: options.timeout,
-            tasks: [tokio::spawn(kept), tokio::spawn(listening)],
+            listening: tokio::spawn(listening),
             notices,
         })
     }
@@ -145,29 +177,42 @@ impl Connection {
         &self.prefix
     }
 
-    /// Whether somebody answers, as far as is known.
+    /// Whether it answers, as far as is known: of a Cluster, every master that has slots.
     #[must_use]
     pub fn is_here(&self) -> bool {
-        !self.lines.borrow().0.is_empty()
+        match &*self.serving {
+            Serving::One(server) => server.is_here(),
+            Serving::Cluster(cluster) => cluster.is_here(),
+        }
     }
 
-    /// Sends a command, and waits for the answer.
+    /// Whether whoever has this key answers, as far as is known.
+    #[must_use]
+    pub fn is_here_for(&self, key: &[u8]) -> bool {
+        match &*self.serving {
+            Serving::One(server) => server.is_here(),
+            Serving::Cluster(cluster) => cluster.is_here_for(key),
+        }
+    }
+
+    /// Sends a command, and waits for the answer. All its keys are in one slot.
     ///
     /// # Errors
     /// If nothing came in time, or an error.
     pub async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, NoAnswer> {
-        let mut line = self.line()?;
-        self.within_timeout(line.req_packed_command(command)).await
+        self.answer(&mut self.send(command.clone())).await
     }
 
     /// Sends a command whose answer is not lost when nobody waits for it any more: what there is of it can be kept, and heard later.
-    ///
-    /// # Errors
-    /// If it is known that nobody answers.
-    pub fn send(&self, command: Cmd) -> Result<Sent, NoAnswer> {
-        let mut line = self.line()?;
-        let answer = async move { line.req_packed_command(&command).await };
-        Ok(Sent(Box::pin(answer)))
+    pub fn send(&self, command: Cmd) -> Sent {
+        let deadline = Instant::now() + self.timeout;
+        let (serving, command) = (Arc::clone(&self.serving), Arc::new(command));
+        Sent(Box::pin(async move {
+            match &*serving {
+                Serving::One(server) => server.ask(&command, false, deadline).await,
+                Serving::Cluster(cluster) => cluster.ask(&command, deadline).await,
+            }
+        }))
     }
 
     /// Waits for the answer to what was sent.
@@ -175,35 +220,13 @@ impl Connection {
     /// # Errors
     /// If nothing came in time, or an error.
     pub async fn answer<T: FromRedisValue>(&self, sent: &mut Sent) -> Result<T, NoAnswer> {
-        self.within_timeout(&mut sent.0).await
-    }
-
-    /// The next of the lines.
-    fn line(&self) -> Result<Line, NoAnswer> {
-        let lines = self.lines.borrow();
-        if lines.0.is_empty() {
-            return Err(NoAnswer::Away);
-        }
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let line = lines.0.get(turn % lines.0.len()).cloned();
-        line.ok_or(NoAnswer::Away)
-    }
-
-    async fn within_timeout<T: FromRedisValue>(
-        &self,
-        answer: impl Future<Output = ::redis::RedisResult<Value>>,
-    ) -> Result<T, NoAnswer> {
-        let answer = tokio::time::timeout(self.timeout, answer).await;
-        let Ok(answer) = answer else {
-            self.keeper.doubt();
-            return Err(NoAnswer::Late(self.timeout));
-        };
-        let value = answer.and_then(Value::extract_error).map_err(|error| {
-            // The server's errors may mean that it cannot serve any more, such as a master that is a replica now.
-            if error.code() != Some("NOSCRIPT") {
-                self.keeper.doubt();
+        let value = (&mut sent.0).await.map_err(|failure| match failure {
+            Failure::Away => NoAnswer::Away,
+            Failure::Late(Late(answer)) => {
+                sent.0 = Box::pin(async { answer.await.map_err(Failure::Error) });
+                NoAnswer::Late(self.timeout)
             }
-            no_answer(&error)
+            Failure::Error(error) => no_answer(&error),
         })?;
         read(value)
     }
@@ -258,9 +281,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        for task in &self.tasks {
-            task.abort();
-        }
+        self.listening.abort();
     }
 }
 
@@ -270,7 +291,13 @@ impl Sent {
     /// # Errors
     /// If it is an error, or there is nobody any more who could answer.
     pub async fn late<T: FromRedisValue>(self) -> Result<T, NoAnswer> {
-        let answer = self.0.await.and_then(Value::extract_error);
+        let answer = match self.0.await {
+            Err(Failure::Late(Late(answer))) => answer.await,
+            Err(Failure::Error(error)) => Err(error),
+            Err(Failure::Away) => return Err(NoAnswer::Away),
+            Ok(answer) => Ok(answer),
+        };
+        let answer = answer.and_then(Value::extract_error);
         read(answer.map_err(|error| no_answer(&error))?)
     }
 }
@@ -286,6 +313,19 @@ fn read<T: FromRedisValue>(value: Value) -> Result<T, NoAnswer> {
         code: None,
         message: error.to_string(),
     })
+}
+
+/// What only somebody can do who has this tag's slot, and may write.
+fn probe(prefix: &str, tag: &str) -> Cmd {
+    let mut command = ::redis::cmd("SET");
+    command.arg(format!("{prefix}:{{{tag}}}:probe"));
+    command.arg(1).arg("PX").arg(1000);
+    command
+}
+
+fn no_server() -> ::redis::RedisError {
+    let kind = ::redis::ErrorKind::InvalidClientConfig;
+    ::redis::RedisError::from((kind, "no server is named"))
 }
 
 fn no_answer(error: &::redis::RedisError) -> NoAnswer {

@@ -19,3 +19,4 @@ pub(crate) mod session;
 pub(crate) mod sts;
 pub(crate) mod tools;
 pub(crate) mod url;
+pub(crate) mod valve;

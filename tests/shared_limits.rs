@@ -33,11 +33,30 @@ fn get() -> Variant {
     get_object("acme-files", "k")
 }
 
-/// Three replicas, each asked by four at a time, until each was asked so often; and how many they issued in all.
+/// Three replicas whose tenant has these limits, asked as below.
 async fn issued_by_three(limits: &str, attempts: usize) -> usize {
     let redis = Redis::start().await;
     let address = redis.address().to_string();
-    let yaml = configuration("[read]", limits, &address, "timeout: 2s");
+    issued_by(
+        configuration("[read]", limits, &address, "timeout: 2s"),
+        attempts,
+    )
+    .await
+}
+
+/// Three replicas with this limit of the whole service, asked as below. Leases of tenants' limits are off.
+async fn issued_of_the_service(limit: &str, attempts: usize) -> usize {
+    let redis = Redis::start().await;
+    let address = redis.address();
+    let tenant = static_tenant("[read]", "");
+    let yaml = format!(
+        "{tenant}limits: [{limit}]\nstate: {{ redis: {{ servers: [\"{address}\"], timeout: 2s, lease: {{ share: 0% }} }} }}\n"
+    );
+    issued_by(yaml, attempts).await
+}
+
+/// Three replicas, each asked by four at a time, until each was asked so often; and how many they issued in all.
+async fn issued_by(yaml: String, attempts: usize) -> usize {
     let mut processes = Vec::new();
     for _ in 0..3 {
         let (process, client) = serve(&yaml).await;
@@ -107,6 +126,32 @@ async fn three_replicas_never_exceed_a_day() {
     let (mut issued, mut tries) = (usize::MAX, 0);
     while issued > 600 && tries < 2 {
         issued = issued_by_three(limits, 400).await + 3;
+        tries += 1;
+    }
+    assert!((600 - 3 * 6..=600).contains(&issued), "{issued}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_replicas_stay_within_a_rate_of_the_whole_service_and_their_blocks() {
+    let begun = tokio::time::Instant::now();
+    let limit = "{ name: everybody, rate: 1200/h, burst: 600 }";
+    let issued = issued_of_the_service(limit, 400).await + 3;
+    let earned = usize::try_from(begun.elapsed().as_secs() / 3).expect("not long") + 1;
+    assert!(
+        issued <= 600 + earned + 3 * 6,
+        "{issued} in {:?}",
+        begun.elapsed()
+    );
+    assert!(issued >= 600 - 3 * 6, "{issued}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_replicas_never_exceed_a_day_of_the_whole_service() {
+    let limit = "{ name: everybody, urls: 600, per: day }";
+    // It may be midnight while this runs, but not twice.
+    let (mut issued, mut tries) = (usize::MAX, 0);
+    while issued > 600 && tries < 2 {
+        issued = issued_of_the_service(limit, 400).await + 3;
         tries += 1;
     }
     assert!((600 - 3 * 6..=600).contains(&issued), "{issued}");

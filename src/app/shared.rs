@@ -1,5 +1,6 @@
 //! What replicas share, from the settings: the connection to Redis, and the counts in it.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
@@ -9,24 +10,33 @@ use crate::admit::quota::SharedCounts;
 use crate::admit::quota::redis::{Leasing, RedisCounts};
 use crate::clock::SharedClock;
 use crate::config::{Redis, RedisMode};
-use crate::redis::{Connection, Login, Mode, Options, Tls};
+use crate::redis::{Connection, Identity, Login, Mode, Options, Tls};
 
 /// A connection, which is made in the background.
 ///
 /// # Errors
-/// If the file of authorities cannot be read, or holds none.
+/// If a file of authorities, a certificate or a key cannot be read, or holds none.
 pub(super) async fn connection(settings: &Redis) -> anyhow::Result<Arc<Connection>> {
     let tls = match &settings.tls {
         None => None,
         Some(tls) => {
             let authorities = match &tls.ca {
                 None => None,
-                Some(path) => {
-                    let read = tokio::fs::read(path).await;
-                    Some(read.with_context(|| format!("`state.redis.tls.ca`: {}", path.display()))?)
-                }
+                Some(path) => Some(read("ca", path).await?),
             };
-            Some(Tls { authorities })
+            let identity = match &tls.identity {
+                None => None,
+                Some((certificate, key)) => Some(Identity {
+                    certificate: read("certificate", certificate).await?,
+                    key: String::from_utf8(read("key", key).await?)
+                        .with_context(|| format!("`state.redis.tls.key`: {}", key.display()))?
+                        .into(),
+                }),
+            };
+            Some(Tls {
+                authorities,
+                identity,
+            })
         }
     };
     let mode = match &settings.mode {
@@ -59,6 +69,11 @@ pub(super) async fn connection(settings: &Redis) -> anyhow::Result<Arc<Connectio
     Ok(Arc::new(
         Connection::start(options).context("`state.redis`")?,
     ))
+}
+
+async fn read(key: &str, path: &Path) -> anyhow::Result<Vec<u8>> {
+    let read = tokio::fs::read(path).await;
+    read.with_context(|| format!("`state.redis.tls.{key}`: {}", path.display()))
 }
 
 /// The counts that it keeps.

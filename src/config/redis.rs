@@ -62,6 +62,8 @@ pub enum RedisMode {
 pub struct RedisTls {
     /// The file of the authorities, in PEM. `None`: the system's.
     pub ca: Option<PathBuf>,
+    /// The files of a certificate to show, and of its key, in PEM.
+    pub identity: Option<(PathBuf, PathBuf)>,
 }
 
 /// The section `state.redis.lease`.
@@ -182,10 +184,23 @@ fn tls(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Option<RedisTls>> {
         return reader.boolean(node).map(|on| on.then(RedisTls::default));
     }
     let mut section = reader.section(node)?.guarded();
+    let at = section.at();
     let ca = section.optional("ca", |r, n| r.parsed(n, file));
+    let certificate = section.optional("certificate", |r, n| r.parsed(n, file));
+    let key = section.optional("key", |r, n| r.parsed(n, file));
     section.finish();
+    let (ca, certificate, key) = (ca?, certificate?, key?);
+    if certificate.is_some() != key.is_some() {
+        reader.mistake(
+            at,
+            "`certificate` and `key` go together: name both or neither",
+        );
+        return None;
+    }
+    let path = |file| reader.folder.join(file);
     Some(Some(RedisTls {
-        ca: ca?.map(|file| reader.folder.join(file)),
+        ca: ca.map(path),
+        identity: certificate.map(path).zip(key.map(path)),
     }))
 }
 

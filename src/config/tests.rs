@@ -332,10 +332,11 @@ fn every_key_about_redis_reaches_its_setting() {
     assert_eq!(password.expect("one").expose_secret(), PLANTED);
     assert_eq!(redis.username.as_deref(), Some("presignd"));
     assert_eq!(redis.password.expect("one").expose_secret(), PLANTED);
-    assert_eq!(
-        redis.tls.expect("TLS").ca,
-        Some(folder("good").join("redis-ca.pem"))
-    );
+    let tls = redis.tls.expect("TLS");
+    let file = |name| folder("good").join(name);
+    assert_eq!(tls.ca, Some(file("redis-ca.pem")));
+    let identity = (file("redis.crt"), file("redis.key"));
+    assert_eq!(tls.identity, Some(identity));
     assert_eq!(redis.database, 3);
     assert_eq!(redis.prefix, "presignd-eu");
     assert_eq!(redis.timeout, Duration::from_millis(75));

@@ -1,16 +1,17 @@
-//! Keeps connections: makes them, asks now and then whether they still answer, and makes others when they do not.
+//! Keeps connections to a server: makes them, asks now and then whether they still answer, and makes others when they do not.
 //!
 //! Each switch between here and away is logged once, and counted.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::redis::RedisResult;
 use ::redis::aio::ConnectionLike as _;
-use tokio::sync::{Notify, watch};
+use ::redis::{Cmd, RedisResult};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::dial::{CONNECTING, Dial, Line};
+use super::server::{Kept, Lines, is_usual};
 use crate::metrics;
 
 /// How often it is asked whether they still answer, while nobody doubts it.
@@ -20,58 +21,35 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_
 /// The most connections: each is served by a task of its own, so that no task is the bottleneck.
 const LINES: usize = 4;
 
-/// The connections that there are. None: nobody answers.
-#[derive(Clone, Default)]
-pub(super) struct Lines(pub(super) Arc<[Line]>);
-
-impl std::fmt::Debug for Lines {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Lines").field(&self.0.len()).finish()
-    }
-}
-
-/// Hears of doubts.
-#[derive(Debug, Default)]
-pub(super) struct Keeper(Notify);
-
-impl Keeper {
-    /// Something did not come, or was an error: have a look.
-    pub(super) fn doubt(&self) {
-        self.0.notify_one();
-    }
-}
-
 /// Keeps connections until it is dropped. `said` holds those that answer.
-pub(super) async fn keep(
-    keeper: Arc<Keeper>,
-    dial: Arc<Dial>,
-    prefix: String,
-    patience: Duration,
-    said: watch::Sender<Lines>,
-) {
+pub(super) async fn keep(kept: Arc<Kept>, said: watch::Sender<Lines>) {
     let count = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(LINES));
-    // `None`: not known yet.
-    let mut here = None;
+    let mut standing = Standing::new(
+        kept.name
+            .as_ref()
+            .map(|(host, port)| format!("{host}:{port}")),
+    );
     let mut pause = PAUSES.0;
     loop {
-        let lines = match connect(&dial, count, &prefix).await {
+        let lines = match connect(&kept.dial, count, &kept.probe.load_full()).await {
             Ok(lines) => lines,
             Err(problem) => {
-                switch(&mut here, Err(&problem));
+                standing.is(Err(&problem));
                 tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
                 pause = (pause * 2).min(PAUSES.1);
                 continue;
             }
         };
-        switch(&mut here, Ok(()));
+        standing.is(Ok(()));
         pause = PAUSES.0;
         said.send_replace(Lines(lines.clone().into()));
         let problem = loop {
             // Whichever comes first.
-            let _ = timeout(PROBES, keeper.0.notified()).await;
+            let _ = timeout(PROBES, kept.doubts.notified()).await;
             let mut problem = None;
+            let command = kept.probe.load_full();
             for line in &lines {
-                if let Err(found) = probe(line.clone(), &prefix, patience).await {
+                if let Err(found) = probe(line.clone(), &command, kept.patience).await {
                     problem = Some(found);
                     break;
                 }
@@ -81,27 +59,31 @@ pub(super) async fn keep(
             }
         };
         said.send_replace(Lines::default());
-        switch(&mut here, Err(&problem));
+        standing.is(Err(&problem));
     }
 }
 
-async fn connect(dial: &Dial, count: usize, prefix: &str) -> Result<Vec<Line>, String> {
+async fn connect(dial: &Dial, count: usize, command: &Cmd) -> Result<Vec<Line>, String> {
     let lines = timeout(CONNECTING * 3, dial.lines(count));
     let lines = in_time(lines.await)?;
     if let Some(line) = lines.first() {
-        probe(line.clone(), prefix, CONNECTING).await?;
+        probe(line.clone(), command, CONNECTING).await?;
     }
     Ok(lines)
 }
 
 /// Whether a line still leads to somebody who can write.
-async fn probe(mut line: Line, prefix: &str, patience: Duration) -> Result<(), String> {
-    let mut command = ::redis::cmd("SET");
-    command.arg(format!("{prefix}:{{*}}:probe"));
-    command.arg(1).arg("PX").arg(1000);
-    let answer = timeout(patience, line.req_packed_command(&command)).await;
-    let answer = answer.map(|answer| answer.and_then(::redis::Value::extract_error));
-    in_time(answer).map(|_| ())
+async fn probe(mut line: Line, command: &Cmd, patience: Duration) -> Result<(), String> {
+    let answer = timeout(patience, line.req_packed_command(command)).await;
+    let answer = answer.map(|answer| {
+        let answer = answer.and_then(::redis::Value::extract_error);
+        match answer {
+            // Who says that it is another's serves.
+            Err(error) if is_usual(&error) => Ok(()),
+            answer => answer.map(drop),
+        }
+    });
+    in_time(answer)
 }
 
 fn in_time<T>(answer: Result<RedisResult<T>, tokio::time::error::Elapsed>) -> Result<T, String> {
@@ -112,18 +94,34 @@ fn in_time<T>(answer: Result<RedisResult<T>, tokio::time::error::Elapsed>) -> Re
     }
 }
 
-/// Notes where it stands now, and says so if it stood otherwise.
-fn switch(here: &mut Option<bool>, now: Result<(), &str>) {
-    let before = here.replace(now.is_ok());
-    match now {
-        Ok(()) if before == Some(false) => {
-            metrics::COUNTS_SWITCHES.count(metrics::BACK);
-            tracing::info!("Redis is back");
+/// Where it stands, as far as was said.
+#[derive(Debug)]
+pub(super) struct Standing {
+    /// `None`: not known yet.
+    here: Option<bool>,
+    name: Option<String>,
+}
+
+impl Standing {
+    /// Nothing is known yet. `name`: of which of several servers.
+    pub(super) fn new(name: Option<String>) -> Self {
+        Self { here: None, name }
+    }
+
+    /// Notes where it stands now, and says so if it stood otherwise.
+    pub(super) fn is(&mut self, now: Result<(), &str>) {
+        let server = self.name.as_deref();
+        let before = self.here.replace(now.is_ok());
+        match now {
+            Ok(()) if before == Some(false) => {
+                metrics::COUNTS_SWITCHES.count(metrics::BACK);
+                tracing::info!(server, "Redis is back");
+            }
+            Err(problem) if before != Some(false) => {
+                metrics::COUNTS_SWITCHES.count(metrics::AWAY);
+                tracing::warn!(server, "Redis is away: {problem}");
+            }
+            _ => {}
         }
-        Err(problem) if before != Some(false) => {
-            metrics::COUNTS_SWITCHES.count(metrics::AWAY);
-            tracing::warn!("Redis is away: {problem}");
-        }
-        _ => {}
     }
 }

@@ -2,16 +2,22 @@
 //!
 //! Invariant: no server outlives its value. Each is stopped by its own process id.
 
+mod cluster;
+pub(crate) mod counting;
+mod sentinel;
+
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use presignd::redis::{Connection, Login, Mode, Options, Tls};
+use presignd::redis::{Connection, Identity, Login, Mode, Options, Tls};
 use tempfile::TempDir;
 
+pub(crate) use self::cluster::Cluster;
+pub(crate) use self::sentinel::Watched;
 use super::certificates::Authority;
 use super::process::{PATIENCE, signal};
 
@@ -19,6 +25,9 @@ use super::process::{PATIENCE, signal};
 pub(crate) const USER: &str = "presignd";
 /// Its password.
 pub(crate) const PASSWORD: &str = "PLANTED0PASSWORD";
+/// Another, who may everything: as whom guarded servers speak to each other, and tests to them.
+const BOSS: &str = "boss";
+const BOSS_PASSWORD: &str = "PLANTED0BOSS";
 
 /// One server.
 pub(crate) struct Redis {
@@ -26,6 +35,8 @@ pub(crate) struct Redis {
     /// Where it listens.
     pub(crate) port: u16,
     arguments: Vec<String>,
+    /// What lets `redis-cli` in.
+    access: Vec<String>,
     folder: TempDir,
 }
 
@@ -40,39 +51,47 @@ impl Redis {
         Self::serving("redis-server", &[], options).await
     }
 
-    /// One that speaks TLS alone, and knows nobody but [`USER`].
+    /// One that speaks TLS alone, with whom this authority knows, and has no other users than [`USER`] and the tests' own.
     pub(crate) async fn guarded(authority: &Authority) -> Self {
+        Self::guarded_with(authority, None, &[]).await
+    }
+
+    /// One with more options. `place`: as the documentation names where more rights are needed.
+    async fn guarded_with(authority: &Authority, place: Option<&str>, options: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary directory");
-        let pair = authority.issue();
-        let write = |name: &str, text: &str| {
-            let path = folder.path().join(name);
-            std::fs::write(&path, text).expect("the folder is writable");
-            path.to_string_lossy().into_owned()
-        };
-        let certificate = write("tls.crt", &pair.certificate);
-        let key = write("tls.key", &pair.key);
+        let guard = Guard::new(authority, folder.path());
         let docs = include_str!("../../docs/configuration.md");
         let rule = docs.lines().find(|line| line.starts_with("user presignd "));
         let rule = rule.expect("the documentation has the rule");
         let rule = rule.replace(">PASSWORD", &format!(">{PASSWORD}"));
-        let users = write("users.acl", &format!("user default off\n{rule}\n"));
+        let users = folder.path().join("users.acl");
+        let text = format!(
+            "user default off\n{rule} {}\nuser {BOSS} on >{BOSS_PASSWORD} ~* &* +@all\n",
+            place.map(documented).unwrap_or_default()
+        );
+        std::fs::write(&users, text).expect("the folder is writable");
         let port = free_port();
-        let arguments = [
-            "--port",
-            "0",
-            "--tls-port",
-            &port.to_string(),
-            "--tls-cert-file",
-            &certificate,
-            "--tls-key-file",
-            &key,
-            "--tls-auth-clients",
-            "no",
+        let mut arguments: Vec<String> = guard
+            .settings(port)
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect();
+        for (place, word) in arguments.iter_mut().enumerate() {
+            if place % 2 == 0 {
+                word.insert_str(0, "--");
+            }
+        }
+        let users = users.to_string_lossy().into_owned();
+        let own = [
             "--aclfile",
             &users,
-        ]
-        .map(str::to_owned);
-        Self::spawn("redis-server", port, arguments.to_vec(), folder).await
+            "--masteruser",
+            BOSS,
+            "--masterauth",
+            BOSS_PASSWORD,
+        ];
+        arguments.extend(own.iter().chain(options).map(|word| (*word).to_owned()));
+        Self::spawn("redis-server", port, arguments, guard.access(), folder).await
     }
 
     async fn serving(program: &str, first: &[&str], options: &[&str]) -> Self {
@@ -82,15 +101,22 @@ impl Redis {
         let own = ["--port", port_text.as_str()];
         let arguments = first.iter().chain(&own).chain(options);
         let arguments = arguments.map(|argument| (*argument).to_owned()).collect();
-        Self::spawn(program, port, arguments, folder).await
+        Self::spawn(program, port, arguments, Vec::new(), folder).await
     }
 
-    async fn spawn(program: &str, port: u16, arguments: Vec<String>, folder: TempDir) -> Self {
+    async fn spawn(
+        program: &str,
+        port: u16,
+        arguments: Vec<String>,
+        access: Vec<String>,
+        folder: TempDir,
+    ) -> Self {
         let child = spawn(program, &arguments, folder.path());
         let redis = Self {
             child,
             port,
             arguments,
+            access,
             folder,
         };
         redis.listening().await;
@@ -134,7 +160,8 @@ impl Redis {
 
     /// What `redis-cli` says to a command.
     pub(crate) fn cli(&self, command: &[&str]) -> String {
-        cli(self.port, command)
+        let output = cli(self.port, &self.access, command);
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 }
 
@@ -146,79 +173,67 @@ impl Drop for Redis {
     }
 }
 
-/// A master named `presignd`, its replica, and three Sentinels.
-pub(crate) struct Watched {
-    pub(crate) master: Redis,
-    pub(crate) replica: Redis,
-    pub(crate) sentinels: Vec<Redis>,
+/// What guarded servers need, in files: a certificate of their own, and whom to trust.
+struct Guard {
+    certificate: String,
+    key: String,
+    authority: String,
 }
 
-impl Watched {
-    pub(crate) async fn start() -> Self {
-        let master = Redis::start().await;
-        let port = master.port.to_string();
-        let replica = Redis::with(&["--replicaof", "127.0.0.1", &port]).await;
-        let mut sentinels = Vec::new();
-        for _ in 0..3 {
-            let folder = tempfile::tempdir().expect("a temporary directory");
-            let own = free_port();
-            let settings = format!(
-                "port {own}\nbind 127.0.0.1\nsentinel monitor presignd 127.0.0.1 {port} 2\nsentinel down-after-milliseconds presignd \
-                 1000\nsentinel failover-timeout presignd 5000\n"
-            );
-            let file = folder.path().join("sentinel.conf");
-            std::fs::write(&file, settings).expect("the folder is writable");
-            let arguments = vec![file.to_string_lossy().into_owned()];
-            sentinels.push(Redis::spawn("redis-sentinel", own, arguments, folder).await);
-        }
-        let watched = Self {
-            master,
-            replica,
-            sentinels,
+impl Guard {
+    fn new(authority: &Authority, folder: &Path) -> Self {
+        let pair = authority.issue();
+        let write = |name: &str, text: &str| {
+            let path = folder.join(name);
+            std::fs::write(&path, text).expect("the folder is writable");
+            path.to_string_lossy().into_owned()
         };
-        until(|| {
-            watched.sentinels.iter().all(|sentinel| {
-                let known = sentinel.cli(&["sentinel", "master", "presignd"]);
-                let mut lines = known.lines();
-                let mut is = |name: &str, value: &str| {
-                    lines.find(|line| *line == name).is_some() && lines.next() == Some(value)
-                };
-                is("num-slaves", "1") && is("num-other-sentinels", "2")
-            })
-        })
-        .await;
-        watched
+        Self {
+            certificate: write("tls.crt", &pair.certificate),
+            key: write("tls.key", &pair.key),
+            authority: write("ca.crt", &authority.pem()),
+        }
+    }
+
+    /// Names and values, as in a configuration file.
+    fn settings(&self, port: u16) -> String {
+        let Self {
+            certificate,
+            key,
+            authority,
+        } = self;
+        format!(
+            "port 0\ntls-port {port}\ntls-cert-file {certificate}\ntls-key-file {key}\ntls-ca-cert-file {authority}\ntls-auth-clients \
+             yes\ntls-replication yes\n"
+        )
+    }
+
+    /// What lets `redis-cli` in.
+    fn access(&self) -> Vec<String> {
+        let tls = [
+            "--tls",
+            "--cacert",
+            &self.authority,
+            "--cert",
+            &self.certificate,
+        ];
+        let login = ["--key", &self.key, "--user", BOSS, "--pass", BOSS_PASSWORD];
+        let words = tls.iter().chain(&login);
+        words.map(|word| (*word).to_owned()).collect()
     }
 }
 
-/// A Cluster of three masters.
-pub(crate) struct Cluster(pub(crate) Vec<Redis>);
-
-impl Cluster {
-    pub(crate) async fn start() -> Self {
-        let mut nodes = Vec::new();
-        for _ in 0..3 {
-            let bus = free_port().to_string();
-            nodes.push(Redis::with(&["--cluster-enabled", "yes", "--cluster-port", &bus]).await);
-        }
-        let addresses: Vec<String> = nodes
-            .iter()
-            .map(|node| node.address().to_string())
-            .collect();
-        let created = Command::new("redis-cli")
-            .args(["--cluster", "create"])
-            .args(&addresses)
-            .arg("--cluster-yes")
-            .output()
-            .expect("redis-cli runs");
-        assert!(created.status.success(), "{created:?}");
-        until(|| {
-            let up = |node: &Redis| node.cli(&["cluster", "info"]).contains("cluster_state:ok");
-            nodes.iter().all(up)
-        })
-        .await;
-        Self(nodes)
-    }
+/// The rights that the documentation says are needed besides.
+fn documented(place: &str) -> String {
+    let docs = include_str!("../../docs/configuration.md");
+    let (before, _) = docs.split_once(place).expect("the documentation says so");
+    let (before, rights) = before.rsplit_once("`+").expect("the rights are named");
+    assert!(
+        before.ends_with("and ") || before.ends_with(", "),
+        "{before}"
+    );
+    let (rights, _) = rights.split_once('`').expect("the rights end");
+    format!("+{rights}")
 }
 
 /// How presignd is told of it.
@@ -237,8 +252,13 @@ pub(crate) fn options(addresses: &[SocketAddr], mode: Mode) -> Options {
     }
 }
 
-/// How it is told of [`Redis::guarded`].
-pub(crate) fn guarded_options(redis: &Redis, authority: &Authority) -> Options {
+/// How it is told of servers that are guarded.
+pub(crate) fn guarded_options(
+    addresses: &[SocketAddr],
+    mode: Mode,
+    authority: &Authority,
+) -> Options {
+    let pair = authority.issue();
     Options {
         login: Login {
             username: Some(USER.to_owned()),
@@ -246,8 +266,12 @@ pub(crate) fn guarded_options(redis: &Redis, authority: &Authority) -> Options {
         },
         tls: Some(Tls {
             authorities: Some(authority.pem().into_bytes()),
+            identity: Some(Identity {
+                certificate: pair.certificate.into_bytes(),
+                key: pair.key.into(),
+            }),
         }),
-        ..options(&[redis.address()], Mode::Single)
+        ..options(addresses, mode)
     }
 }
 
@@ -279,13 +303,13 @@ fn spawn(program: &str, arguments: &[String], folder: &Path) -> Child {
     child.unwrap_or_else(|error| panic!("{program}: {error}: run scripts/install-tools"))
 }
 
-fn cli(port: u16, command: &[&str]) -> String {
-    let output = Command::new("redis-cli")
+fn cli(port: u16, access: &[String], command: &[&str]) -> Output {
+    Command::new("redis-cli")
         .args(["-h", "127.0.0.1", "-p", &port.to_string()])
+        .args(access)
         .args(command)
         .output()
-        .expect("redis-cli runs: run scripts/install-tools");
-    String::from_utf8_lossy(&output.stdout).into_owned()
+        .expect("redis-cli runs: run scripts/install-tools")
 }
 
 /// A port that nobody is on, and that no other server here is given: two of them on one would be one. It is below those that the system

@@ -7,6 +7,7 @@
 
 mod key;
 mod lease;
+mod moving;
 mod script;
 mod unheard;
 
@@ -70,6 +71,9 @@ struct Shared {
 
 /// What became of some of the charges.
 type Made = SmallVec<[(Level, Option<Short>); 4]>;
+
+/// What the script said of counts within these bounds.
+type Ran = (SmallVec<[Bound; 4]>, Answer);
 
 impl RedisCounts {
     /// Counts behind a connection. `offset` is added to the server's time, in microseconds: only tests set it, it is 0.
@@ -289,13 +293,31 @@ impl Shared {
         Ok(levels.into_iter().flatten().collect())
     }
 
-    /// Runs the script over counts of one slot, in the windows of the server's time.
+    /// Runs the script over counts of one slot: at once, or one by one while the slot moves to another server.
     async fn run(
         self: &Arc<Self>,
         action: Action,
         charges: &[Charge<'_>],
         extras: &[u64],
-    ) -> Result<(SmallVec<[Bound; 4]>, Answer), CountsAway> {
+    ) -> Result<Ran, CountsAway> {
+        let ran = match self.run_together(action, charges, extras).await {
+            Err(NoAnswer::Error { code, .. })
+                if charges.len() > 1 && code.as_deref() == Some("TRYAGAIN") =>
+            {
+                self.run_apart(action, charges, extras).await
+            }
+            ran => ran,
+        };
+        ran.map_err(|error| away(&error))
+    }
+
+    /// Runs the script over counts of one slot, in the windows of the server's time.
+    async fn run_together(
+        self: &Arc<Self>,
+        action: Action,
+        charges: &[Charge<'_>],
+        extras: &[u64],
+    ) -> Result<Ran, NoAnswer> {
         for _ in 0..ATTEMPTS {
             let now = self.now();
             let bounds: SmallVec<[Bound; 4]> = charges
@@ -314,7 +336,7 @@ impl Shared {
                 Action::Charge => UnderWay::charge(self, &lines).await,
                 _ => self.script.run(&self.redis, action, &lines).await,
             };
-            let (server, answer) = answer.map_err(|error| away(&error))?;
+            let (server, answer) = answer?;
             // Of the moment before: it is the server's time or a little later, so that a window ends here no later than there.
             let ahead = i64::try_from(server).unwrap_or(i64::MAX) - before;
             self.ahead.store(ahead, Ordering::Relaxed);
@@ -322,9 +344,10 @@ impl Shared {
                 return Ok((bounds, answer));
             }
         }
-        Err(CountsAway(
-            "the server's clock does not stand still".to_owned(),
-        ))
+        Err(NoAnswer::Error {
+            code: None,
+            message: "the server's clock does not stand still".to_owned(),
+        })
     }
 }
 
@@ -333,16 +356,15 @@ async fn sweep(shared: Arc<Shared>, life: Duration) {
     loop {
         tokio::time::sleep(life.max(Duration::from_millis(100))).await;
         // While nobody is there to take them back they can still be used here.
-        if !shared.redis.is_here() {
-            continue;
-        }
+        let back = |name: &[u8]| shared.redis.is_here_for(name);
         for shard in 0..lease::SHARDS {
-            let idle = futures_util::stream::iter(shared.leases.idle(shard, shared.now()));
-            let given = idle.for_each_concurrent(TOGETHER, async |idle| {
-                if let Err(away) = shared.give_back(&[idle]).await {
-                    tracing::debug!("what was leased is lost: {away}");
-                }
-            });
+            let idle = shared.leases.idle(shard, shared.now(), &back);
+            let given =
+                futures_util::stream::iter(idle).for_each_concurrent(TOGETHER, async |idle| {
+                    if let Err(away) = shared.give_back(&[idle]).await {
+                        tracing::debug!("what was leased is lost: {away}");
+                    }
+                });
             given.await;
         }
     }

@@ -204,12 +204,18 @@ impl Leases {
             .map_or(0, |lease| lease.held_of(bound))
     }
 
-    /// Ends leases that nobody has asked for during their life, and says what goes back.
-    pub(super) fn idle(&self, shard: usize, now: u64) -> Vec<Line> {
+    /// Ends leases that nobody has asked for during their life and that can be returned, and says what goes back.
+    pub(super) fn idle(
+        &self,
+        shard: usize,
+        now: u64,
+        can_return: &impl Fn(&[u8]) -> bool,
+    ) -> Vec<Line> {
         let life = u64::try_from(self.leasing.life.as_micros()).unwrap_or(u64::MAX);
         let mut returned = Vec::new();
         self.lock(shard).retain(|name, lease| {
-            let keep = lease.asked > 0 || now.saturating_sub(lease.visited) < life;
+            let keep =
+                lease.asked > 0 || now.saturating_sub(lease.visited) < life || !can_return(name);
             let units = lease.held(now);
             if let (false, true, Some((bound, _))) = (keep, units > 0, lease.seen) {
                 returned.push(Line::returning(key::of_count(name), bound, units));

@@ -81,7 +81,7 @@ impl<'a> UnderWay<'a> {
     }
 
     async fn ask(&mut self, command: ::redis::Cmd) -> Result<Vec<i64>, NoAnswer> {
-        let sent = self.sent.insert(self.shared.redis.send(command)?);
+        let sent = self.sent.insert(self.shared.redis.send(command));
         let answer = self.shared.redis.answer(sent).await;
         if !matches!(answer, Err(NoAnswer::Late(_))) {
             self.sent = None;
@@ -157,7 +157,10 @@ impl Drop for Taken<'_> {
 
 /// Gives back, as soon as there is somebody to take it. Asked once: what was not answered may have been done.
 async fn give_back(shared: &Shared, lines: &[Line]) -> Result<(), CountsAway> {
-    while !shared.redis.is_here() {
+    while !lines
+        .iter()
+        .all(|line| shared.redis.is_here_for(&line.name))
+    {
         tokio::time::sleep(LOOKS).await;
     }
     shared.give_back(lines).await
