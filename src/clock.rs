@@ -16,6 +16,25 @@ pub trait Clock: Send + Sync + std::fmt::Debug {
     fn monotonic(&self) -> Duration;
 }
 
+/// What a clock said, read once for all that is to agree on it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moment {
+    /// The wall-clock time.
+    pub(crate) wall: SystemTime,
+    /// Since the clock's fixed point.
+    pub(crate) monotonic: Duration,
+}
+
+impl Moment {
+    /// This one.
+    pub(crate) fn of(clock: &dyn Clock) -> Self {
+        Self {
+            wall: clock.now(),
+            monotonic: clock.monotonic(),
+        }
+    }
+}
+
 /// A clock that rooms share.
 pub type SharedClock = Arc<dyn Clock>;
 

@@ -421,14 +421,20 @@ fn take(
 ) -> Result<(Outcomes, i64), (usize, NotTaken)> {
     let mut outcomes = Outcomes::new();
     let mut latest = i64::MIN;
+    let Some((first, _)) = amounts.first() else {
+        return Ok((outcomes, latest));
+    };
+    let now = limits.get(*first).moment();
     for (index, (place, amount)) in amounts.iter().enumerate() {
         let limit = limits.get(*place);
-        let short = match limit.take(caller, *amount) {
-            Ok(began) => {
+        let (level, short) = match limit.take(caller, &now, *amount) {
+            Ok((level, began)) => {
                 latest = latest.max(began);
-                None
+                (level, None)
             }
-            Err(NotTaken::Short(short)) if limit.terms().shadow => Some(short),
+            Err(NotTaken::Short(short)) if limit.terms().shadow => {
+                (limit.left(caller).0, Some(short))
+            }
             Err(not_taken) => {
                 for ((place, amount), (.., short)) in amounts[..index].iter().zip(&outcomes) {
                     if short.is_none() {
@@ -438,7 +444,7 @@ fn take(
                 return Err((index, not_taken));
             }
         };
-        outcomes.push((*place, limit.left(caller).0, short));
+        outcomes.push((*place, level, short));
     }
     Ok((outcomes, latest))
 }

@@ -13,7 +13,7 @@ use super::{CountKey, Level, Measure};
 use crate::admit::alike::Alike;
 use crate::admit::grant::CommandSelector;
 use crate::admit::upload::Upload;
-use crate::clock::SharedClock;
+use crate::clock::{Clock, Moment, SharedClock};
 use crate::names::TenantId;
 use crate::sign::command::Operation;
 
@@ -241,14 +241,31 @@ impl Limit {
         }
     }
 
-    /// Takes so much; of a day or month, the second when that began.
-    pub(super) fn take(&self, caller: &str, amount: u64) -> Result<i64, NotTaken> {
+    /// This moment, by its clock.
+    pub(super) fn moment(&self) -> Moment {
+        Moment::of(match &self.counts {
+            Counts::One(count) => count.clock(),
+            Counts::EachCaller(callers) => &*callers.counting.clock,
+        })
+    }
+
+    /// Takes so much at a moment, and says where it stands then; of a day or month, also the second when that began.
+    pub(super) fn take(
+        &self,
+        caller: &str,
+        now: &Moment,
+        amount: u64,
+    ) -> Result<(Level, i64), NotTaken> {
         self.with(caller, |count| match count {
             Count::Rate(rate) => {
-                rate.take(amount).map_err(NotTaken::Short)?;
-                Ok(i64::MIN)
+                let taken = rate.take_at(now.monotonic, amount);
+                taken.map_err(NotTaken::Short)?;
+                Ok((rate.left_at(now.monotonic).0, i64::MIN))
             }
-            Count::Window(window) => window.take(amount),
+            Count::Window(window) => {
+                let began = window.take_at(now.wall, amount)?;
+                Ok((window.left_at(now.wall), began))
+            }
         })
     }
 
@@ -328,6 +345,13 @@ impl Count {
                 Self::Window(Box::new(window))
             }
         })
+    }
+
+    fn clock(&self) -> &dyn Clock {
+        match self {
+            Self::Rate(rate) => rate.clock(),
+            Self::Window(window) => window.clock(),
+        }
     }
 
     /// Goes on from what an earlier count has counted, if that was the same.

@@ -12,7 +12,7 @@ use governor::state::{NotKeyed, StateStore};
 use governor::{Quota, RateLimiter};
 
 use super::{Level, Short};
-use crate::clock::{MonotonicClock, SharedClock, standing_at};
+use crate::clock::{Clock, MonotonicClock, SharedClock, standing_at};
 
 /// One every so often, and some at once.
 #[derive(Debug)]
@@ -81,7 +81,12 @@ impl Rate {
         own.state.0.store(since, Ordering::Release);
     }
 
-    pub(super) fn take(&self, amount: u64) -> Result<(), Short> {
+    #[cfg(test)]
+    fn take(&self, amount: u64) -> Result<(), Short> {
+        self.take_at(self.clock.monotonic(), amount)
+    }
+
+    pub(super) fn take_at(&self, now: Duration, amount: u64) -> Result<(), Short> {
         let Ok(amount) = u32::try_from(amount) else {
             return Err(Short::Never);
         };
@@ -89,15 +94,18 @@ impl Rate {
             return Ok(());
         };
         let taken = self.taken().ok_or(Short::Never)?;
-        match taken.limiter.check_n(amount) {
+        match standing_at(now, || taken.limiter.check_n(amount)) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(not_until)) => {
-                let now = self.clock.monotonic();
                 let wait = not_until.earliest_possible().duration_since(now);
                 Err(Short::Until(Duration::from_nanos(wait.as_u64())))
             }
             Err(_) => Err(Short::Never),
         }
+    }
+
+    pub(super) fn clock(&self) -> &dyn Clock {
+        &*self.clock
     }
 
     pub(super) fn refund(&self, amount: u64) {
@@ -110,10 +118,14 @@ impl Rate {
 
     /// What is left, and when there is room for one, by governor's own arithmetic.
     pub(super) fn left(&self) -> (Level, Option<Duration>) {
+        self.left_at(self.clock.monotonic())
+    }
+
+    pub(super) fn left_at(&self, now: Duration) -> (Level, Option<Duration>) {
         let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let taken = self.taken.get();
         let began = taken.map_or(Duration::ZERO, |taken| taken.began);
-        let now = nanos(self.clock.monotonic().saturating_sub(began));
+        let now = nanos(now.saturating_sub(began));
         let interval = nanos(self.interval).max(1);
         let burst = u64::from(self.burst.get());
         let known = taken.map_or(0, |taken| taken.state.0.load(Ordering::Acquire));

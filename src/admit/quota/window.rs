@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::SystemTime;
 
 use jiff::tz::TimeZone;
 use tokio::sync::oneshot;
@@ -12,7 +13,7 @@ use tokio::sync::oneshot;
 use super::calendar::Stretch;
 use super::ledger::{Counted, Ledger, waiting};
 use super::{Level, Period, Short};
-use crate::clock::SharedClock;
+use crate::clock::{Clock, SharedClock};
 
 /// Into how many blocks a window is cut, each kept before it is used.
 const BLOCKS: u64 = 128;
@@ -65,7 +66,7 @@ impl Window {
         let mut state = State::default();
         let known = ledger.as_ref().and_then(|ledger| ledger.known(name));
         if let Some((begins, amount)) = known {
-            let at = std::time::SystemTime::UNIX_EPOCH
+            let at = SystemTime::UNIX_EPOCH
                 + std::time::Duration::from_secs(u64::try_from(begins).unwrap_or(0));
             // What a limit of other days, or of months, has counted is not this one's.
             if let Some(stretch) = Stretch::at(at, period, &zone)
@@ -104,13 +105,17 @@ impl Window {
         }
     }
 
+    #[cfg(test)]
+    fn take(&self, amount: u64) -> Result<i64, NotTaken> {
+        self.take_at(self.clock.now(), amount)
+    }
+
     /// Takes so much, and says when the stretch that it was taken of began.
-    pub(super) fn take(&self, amount: u64) -> Result<i64, NotTaken> {
+    pub(super) fn take_at(&self, now: SystemTime, amount: u64) -> Result<i64, NotTaken> {
         if amount > self.most {
             return Err(NotTaken::Short(Short::Never));
         }
-        let now = self.clock.now();
-        let mut state = self.current();
+        let mut state = self.current(now);
         let Some(used) = state
             .used
             .checked_add(amount)
@@ -138,6 +143,10 @@ impl Window {
         Ok(state.stretch.begins)
     }
 
+    pub(super) fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
     /// Gives back what was taken of a stretch that began no later than `began`. Of one that has ended since, nothing.
     pub(super) fn refund(&self, amount: u64, began: i64) {
         let mut state = self.count.state();
@@ -147,8 +156,11 @@ impl Window {
     }
 
     pub(super) fn left(&self) -> Level {
-        let now = self.clock.now();
-        let state = self.current();
+        self.left_at(self.clock.now())
+    }
+
+    pub(super) fn left_at(&self, now: SystemTime) -> Level {
+        let state = self.current(now);
         Level {
             left: self.most.saturating_sub(state.used),
             reset: state.stretch.left(now),
@@ -156,8 +168,7 @@ impl Window {
     }
 
     /// The count of the stretch that it is now.
-    fn current(&self) -> MutexGuard<'_, State> {
-        let now = self.clock.now();
+    fn current(&self, now: SystemTime) -> MutexGuard<'_, State> {
         let mut state = self.count.state();
         if state.stretch.is_over(now)
             && let Some(stretch) = Stretch::at(now, self.period, &self.zone)
