@@ -140,6 +140,8 @@ impl Server {
                 .collect::<String>(),
         );
         let config = write("presignd.yaml", &config);
+        // As if it had been there for long: what was written a moment ago is read twice.
+        std::thread::sleep(Duration::from_millis(250));
         let mut process = Command::new(env!("CARGO_BIN_EXE_presignd"))
             .args(["serve", "--config"])
             .arg(config)
