@@ -63,7 +63,7 @@ pub use expiry::Expiry;
 pub use fingerprint::Fingerprint;
 pub use grant::{Denial, Grant, Moment, ResponseHeaders};
 pub use headers::{HeaderRule, Headers};
-pub use limit::{Limit, LimitAmount, Per, WhenAway, Window};
+pub use limit::{Limit, LimitAmount, MOST_STS_CALLS, Per, WhenAway, Window};
 pub use mistake::{Located, Location, Mistake};
 pub use quantity::{Rate, RatePeriod, duration, duration_text};
 pub use role::{AssumeRole, Identity, Role, WebIdentity};

@@ -5,6 +5,7 @@
 
 pub mod at_hand;
 mod breaker;
+pub mod breakers;
 mod cache;
 mod calls;
 pub mod clock_skew;
@@ -29,7 +30,7 @@ use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::watch;
 
 use self::cache::{Need, SessionCache};
-pub use self::calls::CallLimit;
+pub use self::calls::{CallLimit, MOST_OF_TENANT};
 use self::calls::TenantCalls;
 use self::clock_skew::{ClockSkewed, ClockSkews};
 use self::identity::{Identity, TrustRights};

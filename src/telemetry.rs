@@ -202,6 +202,12 @@ impl Traces {
         export.map_or_else(SpanCounts::default, |export| export.queue.counts())
     }
 
+    /// Whether the collector took any span of the last batch that came to its end; `None`: there was none yet.
+    #[must_use]
+    pub fn last_taken(&self) -> Option<bool> {
+        self.0.as_ref()?.queue.last_taken()
+    }
+
     /// Sends what waits, for at most `within`. Spans that end later are dropped.
     ///
     /// To be called before the runtime stops, since the connection lives on it.

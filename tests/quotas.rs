@@ -1,6 +1,9 @@
 //! How much: days and their counts through restarts and reloads, bytes, weights, callers, the whole service, and what answers say of it.
 
 mod restarting;
+mod service;
+mod uploading;
+mod usage;
 
 use std::time::{Duration, UNIX_EPOCH};
 

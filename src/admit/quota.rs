@@ -156,7 +156,7 @@ pub trait SharedCounts: Send + Sync + Debug {
 pub struct Usage {
     /// The limit's name.
     pub limit: String,
-    /// What it counts: `urls` or `upload_bytes`.
+    /// What it counts: `urls`, `upload_bytes` or `sts_calls`.
     pub unit: &'static str,
     /// Whose count: `service`, `tenant` or `caller`.
     pub scope: &'static str,

@@ -59,20 +59,22 @@ struct Collector(Arc<Traces>);
 impl Depends for Collector {
     fn found(&self) -> Vec<Dependency> {
         let counts = self.0.counts();
-        let state = match counts {
+        let state = match self.0.last_taken() {
             _ if !self.0.are_sent() => State::NotConfigured,
-            _ if counts.lost() > 0 => State::Failing,
-            _ if counts.exported > 0 => State::Working,
-            _ => State::Unknown,
+            Some(true) => State::Working,
+            Some(false) => State::Failing,
+            None => State::Unknown,
         };
         let detail = if state == State::NotConfigured {
             "telemetry.otlp is not set: spans are not sent".to_owned()
         } else {
             format!(
-                "since the start: {} spans sent, {} waiting, {} lost",
+                "since the start: {} spans sent, {} waiting, {} lost: {} not taken, {} for want of room",
                 counts.exported,
                 counts.queued,
-                counts.lost()
+                counts.lost(),
+                counts.failed,
+                counts.dropped
             )
         };
         vec![Dependency {

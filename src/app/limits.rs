@@ -14,7 +14,10 @@ use crate::admit::quota::{Ledger, Measure, Named, Period};
 use crate::clock::SharedClock;
 use crate::config::{self, LimitAmount, Located, Per, State};
 use crate::names::TenantId;
-use crate::scope::CallLimit;
+use crate::scope::{CallLimit, MOST_OF_TENANT};
+
+// What a configuration may say is what holds.
+const _: () = assert!(config::MOST_STS_CALLS as usize == MOST_OF_TENANT);
 
 /// How limits count in this process.
 ///

@@ -219,7 +219,8 @@ impl Opened {
                 Some(Some(held)) => under_way.push(begin(message, Some(held))),
                 Some(None) => {
                     let refused = status::unrecorded_item(&Refusal::Overloaded);
-                    answers.put(answer(message.request_id, ItemResult::Error(refused)));
+                    let told = Told::default();
+                    answers.put(answer(message.request_id, ItemResult::Error(refused), told));
                     self.requests.end();
                 }
             }
@@ -257,11 +258,12 @@ impl Opened {
         // Only what keeps the record of a panic can still panic.
         let result = caught(issuance_id, work).await;
         drop(held);
-        let result = result.map_or(Err(Refusal::Internal), |(result, _)| result);
+        let (result, told) =
+            result.unwrap_or_else(|_| (Err(Refusal::Internal), Told::default()));
         let refusal = match result {
             Ok(issued) => {
                 return Answered {
-                    answer: answer(request_id, ItemResult::Response(issued)),
+                    answer: answer(request_id, ItemResult::Response(issued), told),
                     end: None,
                 };
             }
@@ -275,7 +277,7 @@ impl Opened {
         );
         let error = status::item_status(&refusal, issuance_id);
         Answered {
-            answer: answer(request_id, ItemResult::Error(error)),
+            answer: answer(request_id, ItemResult::Error(error), told),
             end: unknown.then(|| status::unrecorded(&refusal)),
         }
     }
@@ -342,9 +344,14 @@ impl Opened {
     }
 }
 
-fn answer(request_id: String, result: ItemResult) -> StreamPresignResponse {
+fn answer(request_id: String, result: ItemResult, told: Told) -> StreamPresignResponse {
+    let (policy, left) = told.metadata().unwrap_or_default();
+    // Names of limits and numbers are plain text.
+    let policy = String::from_utf8(policy.into()).unwrap_or_default();
     StreamPresignResponse {
         request_id,
+        ratelimit_policy: policy,
+        ratelimit: left,
         result: Some(result),
     }
 }

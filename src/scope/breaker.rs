@@ -17,6 +17,8 @@ pub(super) struct Breaker {
     state: State,
     /// How many calls have failed since the last one that did not.
     failures: u32,
+    /// Since when it is not closed, if it is not.
+    since: Duration,
     /// Counts how often it opened, so that calls from before are told from those after.
     era: u64,
 }
@@ -38,6 +40,18 @@ pub(super) struct Pass {
     /// Whether this call is to find out if STS is back.
     pub(super) probe: bool,
     era: u64,
+    given: Duration,
+}
+
+/// How it stands while it is not closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct NotClosed {
+    /// Since when.
+    pub(super) since: Duration,
+    /// When the next call may probe; `None`: one does.
+    pub(super) until: Option<Duration>,
+    /// How many calls have failed since the last one that did not.
+    pub(super) failures: u32,
 }
 
 impl Breaker {
@@ -58,6 +72,7 @@ impl Breaker {
         Ok(Pass {
             probe,
             era: self.era,
+            given: now,
         })
     }
 
@@ -75,6 +90,9 @@ impl Breaker {
         let longest = FIRST
             .saturating_mul(1 << self.failures.min(16))
             .min(LONGEST);
+        if self.failures == 0 {
+            self.since = now.max(pass.given);
+        }
         self.failures = self.failures.saturating_add(1);
         self.era += 1;
         let until = now + longest.mul_f64(f64::midpoint(1.0, jitter.clamp(0.0, 1.0)));
@@ -86,6 +104,20 @@ impl Breaker {
     pub(super) fn succeeded(&mut self) {
         self.state = State::Closed;
         self.failures = 0;
+    }
+
+    /// How it stands, if it is not closed.
+    pub(super) fn not_closed(&self) -> Option<NotClosed> {
+        let until = match self.state {
+            State::Closed => return None,
+            State::Open { until } => Some(until),
+            State::HalfOpen => None,
+        };
+        Some(NotClosed {
+            since: self.since,
+            until,
+            failures: self.failures,
+        })
     }
 
     /// When to ask again, if not now.
@@ -151,6 +183,30 @@ mod tests {
         breaker.failed(passes[0], at(1000), 1.0);
         breaker.failed(probe, at(1000), 1.0);
         assert_eq!(breaker.pass(at(1000)), Err(at(2000)));
+    }
+
+    #[test]
+    fn it_tells_since_when_it_is_not_closed_and_until_when_nobody_calls() {
+        let mut breaker = Breaker::default();
+        assert_eq!(breaker.not_closed(), None);
+        let first = breaker.pass(at(500)).unwrap();
+        breaker.failed(first, at(700), 1.0);
+        let not_closed = |until: Option<u64>, failures| NotClosed {
+            since: at(700),
+            until: until.map(at),
+            failures,
+        };
+        assert_eq!(breaker.not_closed(), Some(not_closed(Some(1700), 1)));
+        let probe = breaker.pass(at(2000)).unwrap();
+        assert_eq!(breaker.not_closed(), Some(not_closed(None, 1)));
+        breaker.failed(probe, at(2100), 1.0);
+        assert_eq!(breaker.not_closed(), Some(not_closed(Some(4100), 2)));
+        breaker.succeeded();
+        assert_eq!(breaker.not_closed(), None);
+        // A call that ended without a word failed no earlier than it began.
+        let lost = breaker.pass(at(9000)).unwrap();
+        breaker.failed(lost, at(0), 0.0);
+        assert_eq!(breaker.not_closed().unwrap().since, at(9000));
     }
 
     #[test]

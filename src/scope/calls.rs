@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
 use super::StsEndpoint;
-use super::breaker::{Breaker, Pass};
+use super::breaker::{Breaker, NotClosed, Pass};
 use super::clock_skew::{ClockSkews, EndpointClock};
 use crate::admit::quota::Named;
 use crate::metrics;
@@ -30,6 +30,8 @@ const WAITING: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How many of an endpoint are, for tenants that are well.
 const OF_ENDPOINT: usize = 48;
+/// The most of them that are one tenant's, whatever its limit says: others find turns left.
+pub const MOST_OF_TENANT: usize = OF_ENDPOINT / 2;
 /// And how many to find out whether those in trouble are well again.
 const PROBES: usize = 16;
 
@@ -59,6 +61,8 @@ pub(super) struct TenantCalls {
     breaker: Mutex<Breaker>,
     opened: Notify,
     turns: Semaphore,
+    /// How many turns there are.
+    own: usize,
     limit: Option<Box<CallLimit>>,
     waiting: AtomicUsize,
     endpoint: OnceLock<Arc<EndpointTurns>>,
@@ -91,15 +95,15 @@ impl Default for TenantCalls {
 impl TenantCalls {
     /// Calls of a tenant that has none yet.
     pub(super) fn new(limit: Option<CallLimit>) -> Self {
-        // An endpoint has turns left for others, whatever the limit of one tenant says.
         let own = limit.as_ref().map_or(OF_TENANT, |limit| {
             let most = usize::try_from(limit.most.get()).unwrap_or(usize::MAX);
-            most.min(OF_ENDPOINT / 2)
+            most.min(MOST_OF_TENANT)
         });
         Self {
             breaker: Mutex::default(),
             opened: Notify::new(),
             turns: Semaphore::new(own),
+            own,
             limit: limit.map(Box::new),
             waiting: AtomicUsize::new(0),
             endpoint: OnceLock::new(),
@@ -110,6 +114,16 @@ impl TenantCalls {
     /// The limit of the tenant.
     pub(super) fn limit(&self) -> Option<&CallLimit> {
         self.limit.as_deref()
+    }
+
+    /// How many are under way.
+    pub(super) fn under_way(&self) -> usize {
+        self.own.saturating_sub(self.turns.available_permits())
+    }
+
+    /// How the breaker stands, if it is not closed.
+    pub(super) fn not_closed(&self) -> Option<NotClosed> {
+        self.breaker().not_closed()
     }
 
     /// A turn of the tenant's own. Those with a limit give up when it is not to be had soon.
@@ -435,7 +449,8 @@ mod tests {
             .iter_mut()
             .filter_map(futures_util::FutureExt::now_or_never)
             .collect();
-        assert_eq!(held.len(), OF_ENDPOINT / 2);
+        assert_eq!(held.len(), MOST_OF_TENANT);
+        assert_eq!(greedy.under_way(), MOST_OF_TENANT);
         let other: Arc<TenantCalls> = Arc::default();
         let leave = other.leave(Duration::ZERO).unwrap();
         let turn = leave.turn(&turns, &at).now_or_never();

@@ -129,6 +129,8 @@ struct State {
     sending: u64,
     /// The losses at which to warn next.
     warn_at: u64,
+    /// Whether any span of the last batch was taken; `None`: there was none yet.
+    last_taken: Option<bool>,
 }
 
 impl SpanQueue {
@@ -147,6 +149,11 @@ impl SpanQueue {
 
     pub(super) fn counts(&self) -> SpanCounts {
         self.state().counts
+    }
+
+    /// Whether the collector took any span of the last batch that came to its end; `None`: there was none yet.
+    pub(super) fn last_taken(&self) -> Option<bool> {
+        self.state().last_taken
     }
 
     /// Takes no more spans.
@@ -199,6 +206,9 @@ impl SpanQueue {
         state.counts.queued -= count;
         state.counts.failed += failed;
         state.counts.exported += count - failed;
+        if count > 0 {
+            state.last_taken = Some(failed < count);
+        }
         let counts = state.counts;
         let warns = counts.lost() > state.warn_at;
         if warns {
@@ -281,6 +291,24 @@ mod tests {
             ..SpanCounts::default()
         };
         assert_eq!(queue.counts(), expected);
+    }
+
+    #[test]
+    fn the_last_batch_tells_how_it_is_now() {
+        let queue = SpanQueue::new(BOUNDS);
+        assert_eq!(queue.last_taken(), None);
+        // All lost, some rejected, none lost, and none there were.
+        for (failed, taken) in [(4, false), (1, true), (4, false), (0, true)] {
+            for _ in 0..4 {
+                queue.take(b"a", 1);
+            }
+            let batch = queue.next(false).unwrap();
+            queue.sent(batch.count, failed);
+            assert_eq!(queue.last_taken(), Some(taken), "{failed}");
+        }
+        queue.sent(0, 0);
+        assert_eq!(queue.last_taken(), Some(true));
+        assert_eq!(queue.counts().failed, 9, "what was lost stays so");
     }
 
     #[test]

@@ -359,6 +359,8 @@ pub(crate) struct TestClock {
     ahead: Mutex<Duration>,
     /// By how much the wall clock was set forward besides.
     set_forward: Mutex<Duration>,
+    /// When it stands still but for what a test says.
+    stopped_at: Option<SystemTime>,
 }
 
 impl Default for TestClock {
@@ -367,11 +369,20 @@ impl Default for TestClock {
             system: SystemClock::new(),
             ahead: Mutex::default(),
             set_forward: Mutex::default(),
+            stopped_at: None,
         }
     }
 }
 
 impl TestClock {
+    /// A clock that stands still at this time, so that what is told of durations is the same each time.
+    pub(crate) fn stopped_at(time: SystemTime) -> Self {
+        Self {
+            stopped_at: Some(time),
+            ..Self::default()
+        }
+    }
+
     /// Sets the wall clock forward, as somebody sets a machine's clock: no time passes.
     pub(crate) fn set_forward(&self, by: Duration) {
         *self.set_forward.lock().expect("no panic") += by;
@@ -386,11 +397,17 @@ impl TestClock {
 impl Clock for TestClock {
     fn now(&self) -> SystemTime {
         let ahead = *self.ahead.lock().expect("no panic");
-        self.system.now() + ahead + *self.set_forward.lock().expect("no panic")
+        let now = self.stopped_at.unwrap_or_else(|| self.system.now());
+        now + ahead + *self.set_forward.lock().expect("no panic")
     }
 
     fn monotonic(&self) -> Duration {
-        self.system.monotonic() + *self.ahead.lock().expect("no panic")
+        let now = match self.stopped_at {
+            // Not the beginning, which nothing that runs has ever seen.
+            Some(_) => Duration::from_hours(1),
+            None => self.system.monotonic(),
+        };
+        now + *self.ahead.lock().expect("no panic")
     }
 }
 

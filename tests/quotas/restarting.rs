@@ -15,7 +15,7 @@ use crate::harness::presignd::request;
 use crate::harness::process::{PATIENCE, Process, presignd};
 
 /// A time zone in which it is about noon, so that no day ends while a test runs.
-fn noon() -> String {
+pub(super) fn noon() -> String {
     let now: SystemTime = SystemClock::new().now();
     let seconds = now.duration_since(UNIX_EPOCH).unwrap().as_secs();
     match (seconds / 3600 % 24).cast_signed() - 12 {

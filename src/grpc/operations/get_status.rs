@@ -1,5 +1,7 @@
 //! `GetStatus`: how this replica is.
 
+use std::sync::Arc;
+
 use uuid::Uuid;
 
 use super::{SHOWN, count, for_all, rounded, shown};
@@ -8,10 +10,12 @@ use crate::operate::dependency::{self, Kind, State};
 use crate::presign::Arrival;
 use crate::proto::v1::{
     ConfigurationStatus, Dependency, DependencyKind, DependencyState, GetStatusRequest,
-    GetStatusResponse, TenantSessions, TenantSummary,
+    GetStatusResponse, StsBreaker, TenantSessions, TenantSummary,
 };
 use crate::refusal::Refusal;
+use crate::names::TenantId;
 use crate::scope::at_hand::TenantAtHand;
+use crate::scope::breakers::OpenBreaker;
 
 /// How many mistakes of a configuration are shown.
 const MISTAKES: usize = 10;
@@ -52,6 +56,7 @@ async fn status(inner: &Inner) -> GetStatusResponse {
     let orders = presigner.orders.standing();
     let suspended = orders.suspended.iter().take(SHOWN);
     let sessions = presigner.scoper.at_hand(SHOWN).await;
+    let breakers = open_breakers(inner).await;
     let uptime = presigner.clock.monotonic().saturating_sub(controls.started);
     GetStatusResponse {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -71,6 +76,34 @@ async fn status(inner: &Inner) -> GetStatusResponse {
             .collect(),
         session_count: count(sessions.count),
         sessions: sessions.some.iter().map(of_tenant).collect(),
+        sts_breaker_count: count(breakers.len()),
+        sts_breakers: breakers.into_iter().take(SHOWN).map(breaker).collect(),
+    }
+}
+
+/// All of them, those that opened first before the others. It looks at every tenant: not for the runtime's threads.
+async fn open_breakers(inner: &Inner) -> Vec<(TenantId, OpenBreaker)> {
+    let presigner = &inner.presigner;
+    let (tenants, clock) = (presigner.tenants.all(), Arc::clone(&presigner.clock));
+    let looking = tokio::task::spawn_blocking(move || {
+        let open = tenants.values().filter_map(|tenant| {
+            let open = tenant.session.open_breaker(&*clock)?;
+            Some((tenant.id.clone(), open))
+        });
+        let mut open: Vec<_> = open.collect();
+        open.sort_by(|(a, open_a), (b, open_b)| (open_a.since, a).cmp(&(open_b.since, b)));
+        open
+    });
+    looking.await.unwrap_or_default()
+}
+
+fn breaker((tenant, open): (TenantId, OpenBreaker)) -> StsBreaker {
+    StsBreaker {
+        tenant: tenant.to_string(),
+        sts: open.sts.to_string(),
+        open_since: Some(open.since.into()),
+        open_until: open.until.map(Into::into),
+        failures: open.failures,
     }
 }
 

@@ -158,7 +158,7 @@ mod tests {
     fn answer(id: &str) -> StreamPresignResponse {
         StreamPresignResponse {
             request_id: id.to_owned(),
-            result: None,
+            ..StreamPresignResponse::default()
         }
     }
 
