@@ -8,8 +8,8 @@ use crate::authenticate::{Caller, Right};
 use crate::tenant::Tenant;
 
 impl Presigner {
-    /// Each limit that requests of a tenant are charged to, and where it stands; last, that of its calls of STS. Those of the whole service tell what others use: they are
-    /// for whoever may see that of all tenants.
+    /// Each limit that requests of a tenant are charged to, and where it stands; last, that of its calls of STS. Those of the whole
+    /// service tell what others use: they are for whoever may see that of all tenants.
     pub async fn usage(&self, caller: &Caller, tenant: &Tenant) -> Vec<Usage> {
         let mut usage = if caller.may_for_all(Right::Usage) {
             self.quotas.service_usage().await

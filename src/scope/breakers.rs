@@ -1,5 +1,6 @@
 //! How tenants fare with STS: circuit breakers that are not closed, and calls under way. For operators to look at.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::{CallLimit, Role, Source, StsEndpoint, TenantSession};
@@ -9,7 +10,7 @@ use crate::clock::Clock;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenBreaker {
     /// The STS that is not called.
-    pub sts: StsEndpoint,
+    pub sts: Arc<StsEndpoint>,
     /// Since when.
     pub since: SystemTime,
     /// From when on a call probes whether it is well again; `None`: one is doing so.
@@ -44,7 +45,7 @@ impl TenantSession {
             None => wall - now.saturating_sub(time),
         };
         Some(OpenBreaker {
-            sts: sts.clone(),
+            sts: Arc::clone(sts),
             since: at(found.since),
             until: found.until.map(at),
             failures: found.failures,

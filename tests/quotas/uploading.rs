@@ -140,7 +140,11 @@ async fn a_plan_is_charged_what_its_parts_come_to() {
     let over = bytes.begin(Extent::Size(19 * MIB), None).await.unwrap_err();
     assert_used_up(&over);
     assert_eq!(bytes.used().await, 12 * MIB);
-    assert_eq!(bytes.store.requests().len(), 1, "what is refused is not begun");
+    assert_eq!(
+        bytes.store.requests().len(),
+        1,
+        "what is refused is not begun"
+    );
     // Of one that goes on later, what is signed by now.
     bytes.begin(Extent::Size(12 * MIB), Some(2)).await.unwrap();
     assert_eq!(bytes.used().await, 22 * MIB);
