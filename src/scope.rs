@@ -30,8 +30,8 @@ use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::watch;
 
 use self::cache::{Need, SessionCache};
-pub use self::calls::{CallLimit, MOST_OF_TENANT};
 use self::calls::TenantCalls;
+pub use self::calls::{CallLimit, MOST_OF_TENANT};
 use self::clock_skew::{ClockSkewed, ClockSkews};
 use self::identity::{Identity, TrustRights};
 pub use self::role::{

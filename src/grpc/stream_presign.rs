@@ -258,8 +258,7 @@ impl Opened {
         // Only what keeps the record of a panic can still panic.
         let result = caught(issuance_id, work).await;
         drop(held);
-        let (result, told) =
-            result.unwrap_or_else(|_| (Err(Refusal::Internal), Told::default()));
+        let (result, told) = result.unwrap_or_else(|_| (Err(Refusal::Internal), Told::default()));
         let refusal = match result {
             Ok(issued) => {
                 return Answered {

@@ -133,21 +133,34 @@ async fn what_was_used_stays_used_and_another_amount_holds_at_once() {
     for tenant in ["acme", "globex", "acme"] {
         serving.ask(tenant).await.unwrap();
     }
-    assert_eq!(serving.usage().await, [used("daily", 3, 4), used("hourly", 3, 50)]);
+    assert_eq!(
+        serving.usage().await,
+        [used("daily", 3, 4), used("hourly", 3, 50)]
+    );
 
     // Less than was used already.
     serving.change(&format!("{}, {hourly}", daily(2))).await;
     serving.assert_used_up("daily").await;
     let now = [used("daily", 2, 2), used("hourly", 3, 50)];
-    assert_eq!(serving.usage().await, now, "no more is used than there may be");
+    assert_eq!(
+        serving.usage().await,
+        now,
+        "no more is used than there may be"
+    );
 
     // The other one said the same all along, and goes on; also in another place.
     serving.change(&format!("{hourly}, {}", daily(5))).await;
-    assert_eq!(serving.usage().await, [used("hourly", 3, 50), used("daily", 3, 5)]);
+    assert_eq!(
+        serving.usage().await,
+        [used("hourly", 3, 50), used("daily", 3, 5)]
+    );
     serving.ask("acme").await.unwrap();
     serving.ask("globex").await.unwrap();
     serving.assert_used_up("daily").await;
-    assert_eq!(serving.usage().await, [used("hourly", 5, 50), used("daily", 5, 5)]);
+    assert_eq!(
+        serving.usage().await,
+        [used("hourly", 5, 50), used("daily", 5, 5)]
+    );
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::{SHOWN, count, for_all, rounded, shown};
 use crate::grpc::{Inner, Unary};
+use crate::names::TenantId;
 use crate::operate::dependency::{self, Kind, State};
 use crate::presign::Arrival;
 use crate::proto::v1::{
@@ -13,7 +14,6 @@ use crate::proto::v1::{
     GetStatusResponse, StsBreaker, TenantSessions, TenantSummary,
 };
 use crate::refusal::Refusal;
-use crate::names::TenantId;
 use crate::scope::at_hand::TenantAtHand;
 use crate::scope::breakers::OpenBreaker;
 
