@@ -8,6 +8,7 @@ mod replicas;
 mod rights;
 mod sharing;
 mod showing;
+mod troubles;
 
 use std::fs;
 use std::path::PathBuf;

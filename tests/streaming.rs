@@ -3,7 +3,8 @@
 mod ending;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use presignd::proto::v1::presign_service_client::PresignServiceClient;
 use presignd::proto::v1::stream_presign_response::Result as ItemResult;
@@ -14,7 +15,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status, Streaming};
 
-use crate::harness::presignd::{Presignd, get_object, lasting, request, static_tenant};
+use crate::harness::presignd::{Presignd, TestClock, get_object, lasting, request, static_tenant};
 use crate::harness::process::{self, with_config};
 use crate::harness::refusal::{Refused, refused};
 use crate::harness::sts::{Answer, FakeSts};
@@ -22,6 +23,8 @@ use crate::harness::tools;
 
 const GRANTS: &str = r#"grants: [{ commands: [read], resources: ["acme-files/*"] }]"#;
 const METHOD: &str = "presignd.v1.PresignService/StreamPresign";
+/// From 1970 to 2026.
+const DECADES: Duration = Duration::from_secs(1_794_312_000);
 
 /// A stream that is open.
 struct Stream {
@@ -224,6 +227,52 @@ async fn a_refusal_is_that_of_a_request_alone_and_the_stream_goes_on() {
     }
     stream.ask("good", get("k")).await;
     stream.issued("good").await;
+}
+
+/// What a stream tells of limits with its next answer: the policy, and what is left.
+async fn limits_told(stream: &mut Stream) -> (String, String) {
+    let answer = tokio::time::timeout(process::PATIENCE, stream.answers.message()).await;
+    let answer = answer.expect("an answer comes").unwrap().unwrap();
+    (answer.ratelimit_policy, answer.ratelimit)
+}
+
+#[tokio::test]
+async fn an_answer_tells_of_limits_what_that_of_a_request_alone_does() {
+    let limits = "limits: [{ name: few, rate: 6/h, burst: 3 }, { name: heads, commands: [HeadObject], rate: 1/h }]";
+    let tenant = static_tenant(&format!("{GRANTS}\n{limits}"));
+    // Time stands still, so that what is told of it is the same for both.
+    let clock = Arc::new(TestClock::stopped_at(SystemTime::UNIX_EPOCH + DECADES));
+    let presignd = Presignd::with_tenant("acme", &tenant)
+        .with_tenant("free", &static_tenant(GRANTS))
+        .with_clock(clock)
+        .start()
+        .await;
+    let mut stream = Stream::open(&presignd.client).await;
+    let policy = r#""few";q=3;w=1800, "heads";q=1;w=3600"#;
+    let told = |left: &str| (policy.to_owned(), left.to_owned());
+    stream.ask("1", get("k")).await;
+    assert_eq!(limits_told(&mut stream).await, told(r#""few";r=2;t=600"#));
+    let alone = presignd.client.clone().presign(get("k")).await.unwrap();
+    assert_eq!(alone.metadata().get("ratelimit-policy").unwrap(), policy);
+    assert_eq!(
+        alone.metadata().get("ratelimit").unwrap(),
+        r#""few";r=1;t=1200"#
+    );
+    stream.ask("2", get("k")).await;
+    assert_eq!(limits_told(&mut stream).await, told(r#""few";r=0;t=1800"#));
+    // A refusal tells when there is room for one.
+    let alone = presignd.client.clone().presign(get("k")).await.unwrap_err();
+    let left = alone.metadata().get("ratelimit").unwrap().to_str().unwrap();
+    stream.ask("3", get("k")).await;
+    assert_eq!(limits_told(&mut stream).await, told(left));
+    assert_eq!(left, r#""few";r=0;t=600"#);
+    // What no limit counted tells nothing.
+    let free = request("free", get_object("acme-files", "k"));
+    for request in [free, get("a/../b")] {
+        stream.ask("4", request).await;
+        let nothing = (String::new(), String::new());
+        assert_eq!(limits_told(&mut stream).await, nothing);
+    }
 }
 
 #[tokio::test]

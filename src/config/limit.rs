@@ -224,7 +224,7 @@ fn amount(section: &mut Section<'_, '_, '_>, of_tenant: bool) -> Option<Option<L
         let most = section.required("upload_bytes", |r, n| r.parsed(n, bytes))?;
         LimitAmount::UploadBytes(window(section, most)?)
     } else {
-        let most = section.required("sts_calls", |r, n| r.parsed(n, sts_calls))?;
+        let most = section.required("sts_calls", |r, n| r.number(n, &(1..=MOST_STS_CALLS)))?;
         LimitAmount::StsCalls(NonZeroU32::new(most)?)
     };
     Some(Some(amount))
@@ -290,20 +290,6 @@ fn weights(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Vec<(Located<Stri
     // A command's own weight before that of its class, whose name has no capitals.
     weights.sort_by_key(|(name, _)| !name.value.starts_with(|c: char| c.is_ascii_uppercase()));
     Some(weights)
-}
-
-/// From one to what a tenant may have at the most.
-fn sts_calls(text: &str) -> Result<u32, String> {
-    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(format!("{} is not a whole number", quoted(text)));
-    }
-    match text.parse() {
-        Ok(0) => Err(format!("0 is out of range: from 1 to {MOST_STS_CALLS}")),
-        Ok(most @ 1..=MOST_STS_CALLS) => Ok(most),
-        _ => Err(format!(
-            "a tenant has {MOST_STS_CALLS} calls of STS under way at the most, so that others find turns at it: write {MOST_STS_CALLS} or less"
-        )),
-    }
 }
 
 /// From one byte to what a counter in a shared store takes.

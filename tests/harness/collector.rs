@@ -1,6 +1,7 @@
 //! An OpenTelemetry collector that keeps the spans and the metrics it is sent.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
@@ -25,6 +26,7 @@ use tonic::{Request, Response, Status};
 pub(crate) struct Collector {
     spans: Arc<Mutex<Vec<Span>>>,
     metrics: Arc<Mutex<Vec<ExportMetricsServiceRequest>>>,
+    refuses: Arc<AtomicBool>,
 }
 
 impl Collector {
@@ -42,6 +44,11 @@ impl Collector {
                 .serve_with_incoming(TcpListenerStream::new(listener)),
         );
         (collector, url)
+    }
+
+    /// Takes no spans from now on, or does again.
+    pub(crate) fn refuse(&self, refuses: bool) {
+        self.refuses.store(refuses, Ordering::SeqCst);
     }
 
     /// The spans so far. All of them, once presignd has shut down.
@@ -79,6 +86,9 @@ impl TraceService for Collector {
         &self,
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        if self.refuses.load(Ordering::SeqCst) {
+            return Err(Status::permission_denied("no spans are taken"));
+        }
         let resources = request.into_inner().resource_spans.into_iter();
         let scopes = resources.flat_map(|resource| resource.scope_spans);
         self.spans

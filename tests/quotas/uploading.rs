@@ -23,7 +23,7 @@ const MIB: u64 = 1 << 20;
 const GRANTS: &str =
     r#"grants: [{ commands: [read, write, delete, list], resources: ["acme-files/*"] }]"#;
 
-/// presignd over a store that begins every upload, where a day holds so many bytes.
+/// presignd over a store that begins every upload, where a month holds so many bytes: one ends less often than a day while a test runs.
 struct Bytes {
     presignd: Presignd,
     store: FakeS3,
@@ -31,14 +31,13 @@ struct Bytes {
 }
 
 impl Bytes {
-    async fn a_day(most: &str) -> Self {
+    async fn a_month(most: &str) -> Self {
         let store = FakeS3::beginning("2~id").await;
         let folder = tempfile::tempdir().expect("a temporary directory");
         let tenant = format!(
             "region: us-east-1\nendpoint: {{ url: \"{}\", path_style: true }}\n{}",
             store.endpoint,
             static_credentials(&format!(
-                // It ends, if it does while a test runs, in one of these places only: a month is safer than a day.
                 "{GRANTS}\nlimits: [{{ name: bytes, upload_bytes: {most}, per: month }}]"
             ))
         );
@@ -107,7 +106,7 @@ fn assert_used_up(refused: &Refused) {
 
 #[tokio::test]
 async fn a_form_is_charged_the_most_that_it_takes() {
-    let bytes = Bytes::a_day("10B").await;
+    let bytes = Bytes::a_month("10B").await;
     let ask = async |form| bytes.presignd.presign_post(form).await;
     let undeclared = refused(ask(for_key("acme-files", "k")).await);
     assert_undeclared(&undeclared, "content_length_range");
@@ -131,7 +130,7 @@ async fn a_form_is_charged_the_most_that_it_takes() {
 
 #[tokio::test]
 async fn a_plan_is_charged_what_its_parts_come_to() {
-    let bytes = Bytes::a_day("30MiB").await;
+    let bytes = Bytes::a_month("30MiB").await;
     let undeclared = bytes.begin(Extent::PartCount(2), None).await.unwrap_err();
     assert_undeclared(&undeclared, "size");
     // Three parts, the last of them smaller.
@@ -175,7 +174,7 @@ async fn a_plan_is_charged_what_its_parts_come_to() {
 
 #[tokio::test]
 async fn an_upload_that_s3_does_not_begin_is_given_back() {
-    let mut bytes = Bytes::a_day("30MiB").await;
+    let mut bytes = Bytes::a_month("30MiB").await;
     let endpoint = bytes.store.endpoint.clone();
     bytes.store = FakeS3::beginning("2~other").await;
     // Nobody listens any more where the tenant's store was.
@@ -187,7 +186,7 @@ async fn an_upload_that_s3_does_not_begin_is_given_back() {
 
 #[tokio::test]
 async fn a_batch_is_charged_all_bytes_that_are_allowed_of_it_or_none() {
-    let bytes = Bytes::a_day("10B").await;
+    let bytes = Bytes::a_month("10B").await;
     let ask = async |commands: Vec<_>| {
         let answer = bytes.presignd.presign_batch(batch("acme", commands)).await;
         answer.map(|results| {
@@ -213,7 +212,7 @@ async fn a_batch_is_charged_all_bytes_that_are_allowed_of_it_or_none() {
 
 #[tokio::test]
 async fn an_item_of_a_stream_is_charged_its_own_bytes() {
-    let bytes = Bytes::a_day("10B").await;
+    let bytes = Bytes::a_month("10B").await;
     let (asking, asked) = tokio::sync::mpsc::channel(1);
     let asked = tokio_stream::wrappers::ReceiverStream::new(asked);
     let mut client = bytes.presignd.client.clone();
