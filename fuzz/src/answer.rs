@@ -76,6 +76,19 @@ pub fn check_batch_answer(
     }
 }
 
+/// Holds what came of an operation against its request, by the name of its message, and its records.
+pub fn check_operation<T>(
+    request: &str,
+    answer: &Result<Response<T>, Status>,
+    records: &[serde_json::Value],
+) {
+    assert_eq!(records.len(), 1, "one record for each request");
+    match answer {
+        Ok(_) => assert_eq!(records[0]["outcome"], "operated", "{records:?}"),
+        Err(status) => check_refusal(request, status),
+    }
+}
+
 fn fields(status: &Status) -> Vec<String> {
     let details = status.get_error_details();
     let bad = details

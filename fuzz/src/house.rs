@@ -16,7 +16,7 @@ use presignd::clock::{Clock, SharedClock};
 use presignd::config::{self, Located, Mistake, Surroundings, Tenant};
 use presignd::endpoint::Endpoints;
 use presignd::grpc::PresignApi;
-use presignd::operate::StandingOrders;
+use presignd::operate::{Asking, Change, OrderStore, Orders, OrdersAway, StandingOrders};
 use presignd::presign::Presigner;
 use presignd::scope::clock_skew::ClockSkews;
 use presignd::scope::{AssumeRole, AssumeRoleCall, Assumed, BoxFuture, ScopeError, Scoper};
@@ -88,14 +88,42 @@ impl House {
     /// The rooms of [`TENANTS`], built once for each thread.
     pub fn with<T>(use_it: impl FnOnce(&Self) -> T) -> T {
         thread_local! {
-            static HOUSE: House = House::new();
+            static HOUSE: House = House::new(TENANTS, StandingOrders::default());
         }
         HOUSE.with(use_it)
     }
 
-    fn new() -> Self {
-        let settings = config::parse(TENANTS, "fuzz.yaml", Path::new("/nonexistent"), &Known)
-            .unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
+    /// The same, where whoever asks may do everything, and orders are kept until `use_it` ends: what one input does, no other sees.
+    pub fn operated<T>(use_it: impl FnOnce(&Self) -> T) -> T {
+        thread_local! {
+            static HOUSE: House = {
+                let may = "match: anyone, may: [sign, explain, usage, operate] }";
+                let (orders, keeper) = StandingOrders::kept(Arc::new(Taken));
+                // It goes on whenever this thread's runtime does.
+                block_on(async { tokio::spawn(keeper.run()) });
+                House::new(&TENANTS.replace("match: anyone }", may), orders)
+            };
+        }
+        HOUSE.with(|house| {
+            let used = use_it(house);
+            let orders = &house.api.presigner().orders;
+            let standing = orders.standing();
+            let resumed = standing.suspended.keys().cloned().map(Change::Resume);
+            for change in resumed.chain([Change::Unfreeze]) {
+                block_on(orders.order(change)).expect("orders are taken");
+            }
+            used
+        })
+    }
+
+    fn new(configuration: &str, orders: StandingOrders) -> Self {
+        let settings = config::parse(
+            configuration,
+            "fuzz.yaml",
+            Path::new("/nonexistent"),
+            &Known,
+        )
+        .unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
         let clock: SharedClock = Arc::new(Still);
         let traces = Traces::start(&Otlp::default()).expect("traces");
         let sink = Sink::default();
@@ -104,7 +132,7 @@ impl House {
             tenants: tenants::build(&settings.tenants, &Counting::new(Arc::clone(&clock)))
                 .expect("tenants"),
             quotas: Quotas::default(),
-            orders: StandingOrders::default(),
+            orders,
             scoper: Scoper::new(Arc::new(Session), skews(&clock), Arc::clone(&clock)),
             endpoints: Endpoints::default(),
             uploads: Box::new(Begun),
@@ -116,6 +144,32 @@ impl House {
             sink,
             _traces: traces,
         }
+    }
+}
+
+/// Takes every order, and has none to tell.
+#[derive(Debug)]
+struct Taken;
+
+impl OrderStore for Taken {
+    fn name(&self) -> &str {
+        "nowhere"
+    }
+
+    fn read(&self) -> Asking<'_, Result<Option<Orders>, OrdersAway>> {
+        Box::pin(std::future::ready(Ok(Some(Orders::default()))))
+    }
+
+    fn keep<'a>(
+        &'a self,
+        _change: &'a Change,
+        _after: &'a Orders,
+    ) -> Asking<'a, Result<(), OrdersAway>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn news(&self) -> Asking<'_, ()> {
+        Box::pin(std::future::pending())
     }
 }
 

@@ -7,7 +7,7 @@ mod build;
 mod house;
 mod sts;
 
-pub use answer::{check_answer, check_batch_answer};
+pub use answer::{check_answer, check_batch_answer, check_operation};
 pub use build::{Bytes, batch, request};
 pub use house::{House, Known, Sink, Still, block_on};
 pub use sts::{Answer, StsUnderTest, TOKEN_PIECE};
