@@ -290,8 +290,9 @@ impl Quotas {
         let authorized = batch.iter().filter_map(|item| item.as_ref().ok());
         let costs = authorized.map(Authorized::cost);
         let receipt = self.charge(payer, told, &costs).await?;
-        let admit =
-            |item: Result<Authorized, E>| item.map(|authorized| authorized.admitted(receipt));
+        let admit = |item: Result<Authorized, E>| {
+            item.map(|authorized| authorized.admitted(receipt.clone()))
+        };
         Ok(batch.into_iter().map(admit).collect())
     }
 }

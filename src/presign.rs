@@ -363,7 +363,7 @@ impl Presigner {
     async fn refund(&self, arrival: &Arrival, tenant: &Tenant, bill: &Bill) {
         let costs = bill.costs.iter().copied();
         let payer = payer(arrival, tenant);
-        self.quotas.refund(payer, bill.receipt, &costs).await;
+        self.quotas.refund(payer, &bill.receipt, &costs).await;
     }
 
     /// The rules of the tenant that hold now for whoever asks.

@@ -87,6 +87,7 @@ contract! {
         a_rate_that_is_changed_keeps_its_use,
         each_callers_count_is_kept_when_the_limit_is_changed,
         a_limit_of_the_service_keeps_its_use,
+        what_is_given_back_goes_to_the_limits_that_it_was_taken_of,
         a_limit_of_another_name_or_kind_begins_anew,
         what_counts_bytes_now_has_counted_no_urls;
 }

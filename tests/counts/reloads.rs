@@ -81,6 +81,24 @@ pub(super) async fn a_limit_of_the_service_keeps_its_use(store: Store) {
     assert_eq!(&*refused.limit().name, "all");
 }
 
+pub(super) async fn what_is_given_back_goes_to_the_limits_that_it_was_taken_of(store: Store) {
+    let world = World::with(store, Vec::new()).await;
+    let (all, often) = (limit("all", daily(5)), limit("often", rate(1, 9)));
+    world.set_service(vec![all.clone(), often.clone()]);
+    let made = world.take(ACME, 3).await;
+    // In another order by then.
+    world.set_service(vec![often, all.clone()]);
+    world.give_back(&made).await;
+    assert_eq!(world.left(ACME).await, [9, 5]);
+    // In another's place by then.
+    world.set_service(vec![all]);
+    let made = world.take(ACME, 3).await;
+    world.set_service(vec![limit("other", daily(5))]);
+    world.take(ACME, 4).await;
+    world.give_back(&made).await;
+    assert_eq!(world.left(ACME).await, [1]);
+}
+
 pub(super) async fn a_limit_of_another_name_or_kind_begins_anew(store: Store) {
     let mut world = World::with(store, vec![limit("one", daily(5))]).await;
     world.take(ACME, 3).await;

@@ -335,7 +335,7 @@ impl World {
     pub(super) async fn give_back_of(&self, made: &Made, costs: &[Cost]) {
         let payer = self.payer(made.tenant, &made.caller);
         let costs = costs.iter().copied();
-        self.quotas.refund(payer, made.receipt, &costs).await;
+        self.quotas.refund(payer, &made.receipt, &costs).await;
     }
 
     /// What is left of the limits that count it.

@@ -37,12 +37,12 @@ pub struct Quotas {
 }
 
 /// What was charged, so that it can be given back.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct Receipt {
     /// The limits, by their places: the service's first.
     made: u64,
-    /// How many of them are the service's.
-    of_service: usize,
+    /// The service's, as they were: others may hold by now.
+    service: Option<Arc<Vec<Limit>>>,
     /// When the shared store was charged, by its time. `None`: this process was.
     shared: Option<u64>,
     /// When the latest of the days and months that were charged here began: what has begun since was not charged.
@@ -181,9 +181,10 @@ impl Quotas {
         let refused = match charged {
             Ok((outcomes, began, shared)) => {
                 tell(told, payer.limits, limits, &outcomes);
+                let made = mask(&outcomes);
                 return Ok(Receipt {
-                    made: mask(&outcomes),
-                    of_service: service.len(),
+                    made,
+                    service: Some(service),
                     shared,
                     began,
                 });
@@ -215,20 +216,17 @@ impl Quotas {
     pub async fn refund(
         &self,
         payer: Payer<'_>,
-        receipt: Receipt,
+        receipt: &Receipt,
         costs: &(impl Iterator<Item = Cost> + Clone),
     ) {
         if receipt.made == 0 {
             return;
         }
-        let service = self.service.load_full();
+        let service = receipt.service.as_ref();
         let limits = Limits {
-            service: &service,
+            service: service.map_or(&[], |service| service),
             own: &payer.limits.limits,
         };
-        if service.len() != receipt.of_service {
-            return;
-        }
         let mut amounts = Amounts::new();
         for (place, limit) in limits.all() {
             if receipt.made & (1 << place) != 0

@@ -220,7 +220,7 @@ async fn what_the_store_was_charged_is_given_back_to_it_and_nothing_else() {
     let costs = std::iter::once(cost(2));
     charging
         .quotas
-        .refund(charging.payer(), receipt, &costs)
+        .refund(charging.payer(), &receipt, &costs)
         .await;
     let all = "refund service/everybody/all:2 acme/all/all:2 acme/own/media:2";
     assert_eq!(charging.fake.asked(), [all]);
@@ -228,7 +228,7 @@ async fn what_the_store_was_charged_is_given_back_to_it_and_nothing_else() {
     let nothing = Receipt::default();
     charging
         .quotas
-        .refund(charging.payer(), nothing, &costs)
+        .refund(charging.payer(), &nothing, &costs)
         .await;
     assert!(charging.fake.asked().is_empty());
 }
@@ -291,7 +291,7 @@ async fn what_was_counted_here_is_given_back_here() {
         charging.set_away(false);
         charging
             .quotas
-            .refund(charging.payer(), receipt, &costs)
+            .refund(charging.payer(), &receipt, &costs)
             .await;
         charging.set_away(true);
         assert!(charging.fake.asked().is_empty());
